@@ -1,0 +1,48 @@
+r"""Hypergradients that share the inverse of the forward pass.
+
+Find z*(theta) with g(z*, theta) = 0, then descend F(theta) = l(z*, theta):
+
+    dF/dtheta = dl/dtheta - (dg/dtheta)^T q,     J^T q = dl/dz,   J = dg/dz.
+
+The forward pass already built B ~ J^{-1}, so SHINE takes q = B^T dl/dz: the
+backward pass costs one low-rank product instead of a linear solve.  Every
+method of this package differs from the others in how it gets q, and in
+nothing else (Ramzi et al., ICLR 2022, arXiv 2106.00553).
+
+Letters, the same everywhere:
+
+======  ====================================================================
+z       inner variable, shape (d,): model coefficients or a hidden state
+theta   outer variable, tuple of tensors: hyperparameters or weights
+g       root equation, g(z, theta) = 0, same shape as z
+J       its Jacobian in z, shape (d, d)
+l       outer loss, a scalar
+B       ``inverse``, the estimate of J^{-1} that the root finder leaves
+rhs     dl/dz at the root
+q       ~ J^{-T} rhs, what an adjoint method returns
+s, y    a step in z and the change of g along it: a secant pair
+m       memory, the number of pairs kept;  k outer step;  n iteration
+======  ====================================================================
+"""
+import hashlib
+from pathlib import Path
+
+
+def fingerprint():
+    """Short hash of every source file of this package.
+
+    Part of each result row and of benchopt's cache key, which by itself does
+    not see the code that solvers import: two rows are comparable when their
+    fingerprints agree.
+
+    Returns
+    -------
+    str
+        First 12 hexadecimal digits of a SHA-256 over paths and contents.
+    """
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,146 @@
+"""Loading and splitting, shared by the dataset files."""
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_svmlight_file
+from sklearn.model_selection import train_test_split
+
+from .problems import Logistic, NonlinearLeastSquares
+
+BINARY = {"logistic": Logistic, "nls": NonlinearLeastSquares}
+
+
+def split(X, y, seed, train_size=0.9):
+    """Training, validation and test parts.
+
+    scikit-learn's ``train_test_split`` twice with one seed, the rest in two
+    halves; seed k here is seed k of the authors' code.  (Their names for the
+    two halves are swapped: what they call test is the outer loss.)
+
+    Parameters
+    ----------
+    X, y : array or sparse matrix (n, p), array (n,)
+    seed : int
+    train_size : float
+        Share of the training part.
+
+    Returns
+    -------
+    train, validation, test : (X, y)
+
+    Raises
+    ------
+    ValueError
+        Where the share is not strictly between 0 and 1.
+    """
+    if not 0 < train_size < 1:
+        raise ValueError(
+            f"train_size: must be between 0 and 1, got {train_size}"
+        )
+    X_train, X_rest, y_train, y_rest = train_test_split(
+        X, y, train_size=train_size, random_state=seed
+    )
+    X_test, X_val, y_test, y_val = train_test_split(
+        X_rest, y_rest, train_size=0.5, random_state=seed
+    )
+    return (X_train, y_train), (X_val, y_val), (X_test, y_test)
+
+
+def two_classes(y):
+    """Map two labels, whatever they are, to -1 and +1 in their order.
+
+    Raises
+    ------
+    ValueError
+        Where there are not exactly two.
+    """
+    labels = np.unique(y)
+    if len(labels) != 2:
+        shown = ", ".join(map(str, labels[:5]))
+        raise ValueError(
+            f"y: labels must be two classes, got {len(labels)} ({shown}"
+            f"{', …' if len(labels) > 5 else ''})"
+        )
+    return np.where(y == labels[1], 1, -1)
+
+
+def feature_groups(n_features, n_groups):
+    """Consecutive groups of nearly equal size, one theta each.
+
+    Raises
+    ------
+    ValueError
+        Where there are more groups than features, or none.
+    """
+    if not (isinstance(n_groups, int) and 1 <= n_groups <= n_features):
+        raise ValueError(
+            f"n_groups: must be between 1 and the {n_features} features, "
+            f"got {n_groups!r}"
+        )
+    return np.arange(n_features) * n_groups // n_features
+
+
+def read_svmlight(path):
+    """Read a local svmlight / libsvm file.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    X : scipy.sparse.csr_matrix, shape (n, p)
+    y : ndarray, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        Where there is no such file, or with the first line that cannot be
+        read.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ValueError(f"path: there is no file {path}")
+    content = path.read_bytes()
+    try:
+        X, y = load_svmlight_file(BytesIO(content))
+    except (ValueError, OverflowError) as error:
+        number, why = _first_bad_line(content) or ("?", error)
+        raise ValueError(
+            f"{path}, line {number}: not svmlight format ({why}); expected "
+            "'label index:value index:value …'"
+        ) from None
+    if not len(y):
+        raise ValueError(f"{path}: no samples in this file")
+    return X, y
+
+
+def _first_bad_line(content):
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            load_svmlight_file(BytesIO(line + b"\n"), zero_based=True)
+        except (ValueError, OverflowError) as error:
+            return number, error
+    return None
+
+
+def loaded(build):
+    """Build a problem, or say why not: what a dataset hands to benchopt.
+
+    An exception in ``get_data`` would end the whole run; this way the data
+    set is skipped with one line, and the others run.
+
+    Parameters
+    ----------
+    build : callable, () -> problem
+
+    Returns
+    -------
+    dict
+        ``problem``, and ``reason`` where the problem is None.
+    """
+    try:
+        return {"problem": build()}
+    except (OSError, ValueError) as error:
+        return {"problem": None, "reason": " ".join(str(error).split())}

@@ -1,0 +1,128 @@
+"""The one loop that every solver of the suite runs."""
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .equation import Equation
+from .implicit import hypergradient
+from .root import Root
+
+
+@dataclass(frozen=True)
+class Step:
+    """One point of a convergence curve.
+
+    z is the inner solution at this theta, and q belongs to both; the
+    counters and times are totals since the start.
+
+    Parameters
+    ----------
+    theta : tuple of Tensor
+        The leaves that the equation closes over.
+    z : Tensor, shape (d,)
+    value : float
+        Outer loss at (theta, z).
+    equation : Equation
+    grads : tuple of Tensor, or None
+        Hypergradient; None before the first step and in searches.
+    q : Tensor, shape (d,), or None
+    root : Root or None
+    n_outer, n_g, n_jvp : int
+        Outer steps, evaluations of g, products with Jᵀ.
+    forward_time, backward_time : float
+        Seconds in the root finder, and in the loss and its hypergradient.
+    """
+
+    theta: tuple[Tensor, ...]
+    z: Tensor
+    value: float
+    equation: Equation
+    grads: tuple[Tensor, ...] | None = None
+    q: Tensor | None = None
+    root: Root | None = None
+    n_outer: int = 0
+    n_g: int = 0
+    n_jvp: int = 0
+    forward_time: float = 0.0
+    backward_time: float = 0.0
+
+    @property
+    def diverged(self):
+        """Whether the loss or a derivative is not a finite number."""
+        finite = math.isfinite(self.value) and all(
+            bool(g.isfinite().all()) for g in self.grads or ()
+        )
+        return not finite
+
+
+def clock(like):
+    """Seconds, once the device of a tensor has finished its work."""
+    if like.is_cuda:
+        torch.cuda.synchronize(like.device)
+    return time.perf_counter()
+
+
+def _leaves(theta):
+    return tuple(t.detach().clone().requires_grad_() for t in theta)
+
+
+def run(problem, find_root, adjoint, outer, n_outer):
+    """Descend the outer loss, one point per outer step.
+
+    Parameters
+    ----------
+    problem
+        ``start()`` gives (theta, z); ``draw(theta, z, k)`` this outer step's
+        `Equation`.
+    find_root : callable, (Equation, atol, rtol, previous) -> Root
+    adjoint : callable, AdjointSystem -> Tensor, or None
+        None for methods that need no hypergradient.  Linear solves start
+        from the last outer step's q.
+    outer
+        An outer optimiser, see :mod:`benchmark_shine.outer`.
+    n_outer : int
+        Outer steps.
+
+    Yields
+    ------
+    Step
+        The start, then one a step.  Ends early after a diverged one.
+    """
+    theta, z = problem.start()
+    state = outer.start(theta)
+    theta = _leaves(theta)
+    equation = problem.draw(theta, z, 0)
+    with torch.no_grad():
+        step = Step(theta, z, float(equation.loss(z)), equation)
+    yield step
+    root = q = None
+    for k in range(1, n_outer + 1):
+        theta = _leaves(state.theta)
+        equation = problem.draw(theta, z, k)
+        began = clock(z)
+        root = find_root(equation, state.atol, state.rtol, root)
+        z = root.z
+        solved = clock(z)
+        if adjoint is None:
+            with torch.no_grad():
+                value = float(equation.loss(z))
+            grads, n_g, n_jvp = None, 0, 0
+        else:
+            h = hypergradient(equation, theta, root, adjoint, q, state.eps)
+            value, grads, q, n_g, n_jvp = (
+                h.value, h.grads, h.q, h.n_g, h.n_jvp
+            )
+        done = clock(z)
+        step = Step(
+            theta, z, value, equation, grads, q, root, k,
+            step.n_g + root.n_calls + n_g, step.n_jvp + n_jvp,
+            step.forward_time + solved - began,
+            step.backward_time + done - solved,
+        )
+        yield step
+        if step.diverged:
+            return
+        state = outer.step(state, value, grads, root.first_residual)

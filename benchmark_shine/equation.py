@@ -1,0 +1,38 @@
+"""The one shape of problem that the suite knows."""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Equation:
+    """g(z, theta) = 0 and the outer loss of its root, for one outer step.
+
+    Theta does not appear: the functions close over it, so that everything
+    they return is differentiable in theta as well as in z.
+
+    Parameters
+    ----------
+    g : callable, Tensor (d,) -> Tensor (d,)
+        The root equation.
+    loss : callable, Tensor (d,) -> scalar Tensor
+        The outer loss.
+    start : Tensor, shape (d,)
+        Where the root finder begins.
+    energy : callable, Tensor (d,) -> (float, Tensor (d,)), or None
+        Where g is a gradient: the function it is the gradient of and g
+        itself, in one pass over the data and without a graph.
+    theta_part : callable, Tensor (d,) -> Tensor (d,), or None
+        Something cheaper than g with the same derivative in theta.  None
+        where there is nothing cheaper.
+    step : int
+        The outer step k this equation belongs to, from 1.
+    """
+
+    g: Callable[[Tensor], Tensor]
+    loss: Callable[[Tensor], Tensor]
+    start: Tensor
+    energy: Callable[[Tensor], tuple[float, Tensor]] | None = None
+    theta_part: Callable[[Tensor], Tensor] | None = None
+    step: int = 1

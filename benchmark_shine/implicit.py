@@ -1,0 +1,157 @@
+"""Where automatic differentiation meets the implicit function theorem."""
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .adjoint import AdjointSystem
+
+
+class TransposedJacobian:
+    """v ↦ Jᵀ v with J = dg/dz at z, by reverse mode.
+
+    The graph of g is built at the first product, so a method that asks for
+    none pays for none.  ``n_calls`` counts products, ``n_g`` evaluations of
+    g (0 or 1).
+    """
+
+    def __init__(self, g, z):
+        self._g, self._z = g, z.detach().requires_grad_()
+        self._residual = None
+        self.n_calls = self.n_g = 0
+
+    def __call__(self, v):
+        if self._residual is None:
+            with torch.enable_grad():
+                self._residual = self._g(self._z)
+            self.n_g = 1
+        self.n_calls += 1
+        return torch.autograd.grad(
+            self._residual, self._z, v, retain_graph=True
+        )[0]
+
+
+class _Implicit(torch.autograd.Function):
+    """The identity on z whose backward hands -q to the equation."""
+
+    @staticmethod
+    def forward(ctx, z, equation_in_theta, solve):
+        ctx.solve = solve
+        return z.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, rhs):
+        return None, -ctx.solve(rhs), None
+
+
+def attach(g, root, adjoint, theta_part=None, start=None, tol=1e-6):
+    r"""Make a root differentiable in theta, by a method of your choice.
+
+    The result has the value of ``root.z``; its gradient is that of the
+    implicit function theorem, -(dg/dtheta)ᵀ q, with q from ``adjoint``,
+    which is asked once per backward pass.
+
+    Parameters
+    ----------
+    g : callable, Tensor (d,) -> Tensor (d,)
+        The equation, closing over theta.
+    root : Root
+        Its ``z`` and ``inverse`` are used.
+    adjoint : callable, AdjointSystem -> Tensor (d,)
+        One of :mod:`benchmark_shine.adjoint`, or your own.
+    theta_part : callable or None
+        Something cheaper than g with the same derivative in theta.
+    start : Tensor, shape (d,), or None
+        First guess for q, where there is one.
+    tol : float
+        Relative residual that iterative adjoints are asked for.
+
+    Returns
+    -------
+    Tensor, shape (d,)
+
+    Examples
+    --------
+    The square root of theta as the root of z² - theta, its derivative by
+    SHINE from an inverse that happens to be exact:
+
+    >>> import torch
+    >>> from types import SimpleNamespace
+    >>> from benchmark_shine.adjoint import Shine
+    >>> from benchmark_shine.operators import Dense
+    >>> theta = torch.tensor([4.0], requires_grad=True)
+    >>> root = SimpleNamespace(
+    ...     z=torch.tensor([2.0]), inverse=Dense(torch.tensor([[0.25]])))
+    >>> z = attach(lambda z: z ** 2 - theta, root, Shine())
+    >>> z.sum().backward()
+    >>> theta.grad
+    tensor([0.2500])
+    """
+    z = root.z.detach()
+
+    def solve(rhs):
+        jt = TransposedJacobian(g, z)
+        return adjoint(AdjointSystem(jt, rhs, root.inverse, z, start, tol))
+
+    with torch.enable_grad():
+        in_theta = (g if theta_part is None else theta_part)(z)
+    return _Implicit.apply(z, in_theta, solve)
+
+
+@dataclass(frozen=True)
+class Hypergradient:
+    """The outer loss, its derivative, and how it was come by.
+
+    Parameters
+    ----------
+    value : float
+        Outer loss at the root.
+    grads : tuple of Tensor
+        dF/dtheta, shaped like theta.
+    q, rhs : Tensor, shape (d,)
+        Solution and right-hand side of the adjoint system.
+    n_g, n_jvp : int
+        Evaluations of g and products with Jᵀ in the backward pass.
+    """
+
+    value: float
+    grads: tuple[Tensor, ...]
+    q: Tensor
+    rhs: Tensor
+    n_g: int
+    n_jvp: int
+
+
+def hypergradient(equation, theta, root, adjoint, start=None, tol=1e-6):
+    """Differentiate the outer loss at a root.
+
+    Parameters
+    ----------
+    equation : Equation
+    theta : tuple of Tensor
+        The leaves that the equation closes over.
+    root, adjoint, start, tol
+        As in :func:`attach`.
+
+    Returns
+    -------
+    Hypergradient
+    """
+    asked = []
+
+    def recorded(system):
+        q = adjoint(system)
+        asked.append((q, system))
+        return q
+
+    with torch.enable_grad():
+        z = attach(equation.g, root, recorded, equation.theta_part, start, tol)
+        loss = equation.loss(z)
+    grads = torch.autograd.grad(loss, theta)
+    (q, system), = asked
+    n_g = system.jt.n_g + (equation.theta_part is None)
+    return Hypergradient(
+        float(loss.detach()), grads, q, system.rhs, n_g, system.jt.n_calls
+    )

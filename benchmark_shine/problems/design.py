@@ -1,0 +1,67 @@
+"""Design matrices whose two products are equally fast and differentiable."""
+import warnings
+
+import numpy as np
+import scipy.sparse
+import torch
+
+
+class _Product(torch.autograd.Function):
+    """A @ w, with Aᵀ at hand for the backward pass, to any order."""
+
+    @staticmethod
+    def forward(ctx, w, A, At):
+        ctx.A, ctx.At = A, At
+        return A @ w
+
+    @staticmethod
+    def backward(ctx, grad):
+        return _Product.apply(grad, ctx.At, ctx.A), None, None
+
+
+class Design:
+    """A matrix X of shape (n, p), dense or sparse, with X @ w and X.T @ r.
+
+    A sparse X is kept twice, X and Xᵀ both as CSR with 32-bit indices: torch
+    multiplies those at memory speed, half again as fast as with 64-bit
+    indices, and a transposed CSR product a hundred times slower.
+
+    Parameters
+    ----------
+    X : ndarray or scipy.sparse matrix, shape (n, p)
+    dtype : torch.dtype
+    """
+
+    def __init__(self, X, dtype=torch.float64):
+        if scipy.sparse.issparse(X):
+            X = X.tocsr()
+            self._A, self._At = _csr(X, dtype), _csr(X.T.tocsr(), dtype)
+        else:
+            self._A = torch.as_tensor(np.asarray(X), dtype=dtype)
+            self._At = self._A.T
+        self.shape = tuple(X.shape)
+
+    @property
+    def T(self):
+        transposed = object.__new__(Design)
+        transposed._A, transposed._At = self._At, self._A
+        transposed.shape = self.shape[::-1]
+        return transposed
+
+    def __matmul__(self, w):
+        """X @ w for w of shape (p,) or (p, k); differentiable in w."""
+        return _Product.apply(w, self._A, self._At)
+
+
+def _csr(X, dtype):
+    X.sort_indices()
+    # unchecked: SciPy has already built a valid CSR matrix
+    unchecked = torch.sparse.check_sparse_tensor_invariants(False)
+    with warnings.catch_warnings(), unchecked:
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(X.indptr.astype(np.int32)),
+            torch.from_numpy(X.indices.astype(np.int32)),
+            torch.from_numpy(X.data).to(dtype),
+            size=X.shape,
+        )

@@ -1,0 +1,239 @@
+"""Penalised linear models: bi-level choice of the penalty.
+
+Inner problem, on training data (sums, no intercept):
+
+    h(z, theta) = Σᵢ phi(xᵢᵀ z, yᵢ) + ½ Σⱼ exp(theta_{group(j)}) zⱼ²
+
+Outer loss, on validation data: the same Σ phi without the penalty.  Then
+g = dh/dz, J is the Hessian, and dg/dtheta is exp(theta) z by group.
+"""
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, softplus
+
+from ..equation import Equation
+from .design import Design
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the split: X (n, p) and y (n,)."""
+
+    X: Design
+    y: Tensor
+
+
+class PenalisedModel(ABC):
+    """Base of the linear models: data, penalty, equation, scores.
+
+    Parameters
+    ----------
+    train, validation, test : (X, y)
+        X an (n, p) array or SciPy sparse matrix, y an (n,) array.
+    seed : int
+        Of the normal start z ~ N(0, I), as in the authors' code.
+    groups : array of int, shape (p,), or None
+        Which entry of theta penalises which feature; None: one for all.
+    theta : float
+        Start of every entry of theta, the log of a penalty weight.
+
+    Raises
+    ------
+    ValueError
+        Where the data do not fit the model; the message names the part.
+    """
+
+    n_outputs = 1
+    dtype = torch.float64
+
+    def __init__(self, train, validation, test, seed=0, groups=None,
+                 theta=0.0):
+        parts = {"training": train, "validation": validation, "test": test}
+        self.train, self.validation, self.test = (
+            self._part(name, *part) for name, part in parts.items()
+        )
+        features = {part.X.shape[1] for part in self._parts}
+        if len(features) > 1:
+            raise ValueError(
+                f"X: parts differ in their number of features, {features}"
+            )
+        n_features = features.pop()
+        self.groups = torch.as_tensor(
+            np.zeros(n_features, int) if groups is None else groups
+        )
+        if self.groups.shape != (n_features,):
+            raise ValueError(
+                f"groups: needs one entry for each of {n_features} features, "
+                f"got shape {tuple(self.groups.shape)}"
+            )
+        self._one_group = int(self.groups.max()) == 0
+        self._theta = theta
+        self.seed = seed
+
+    @property
+    def _parts(self):
+        return self.train, self.validation, self.test
+
+    def _part(self, name, X, y):
+        stored = X.data if scipy.sparse.issparse(X) else np.asarray(X)
+        if not np.isfinite(stored).all():
+            raise ValueError(
+                f"X: NaN or infinite entries in the {name} data; drop or "
+                "impute them first"
+            )
+        if X.shape[0] == 0 or X.shape[0] != len(y):
+            raise ValueError(
+                f"y: {len(y)} targets for {X.shape[0]} samples in the {name} "
+                "data"
+            )
+        targets = self.targets(np.asarray(y), name)
+        return Part(Design(X, self.dtype), targets)
+
+    def targets(self, y, name):
+        """Check and convert the targets of one part."""
+        if not np.isfinite(y).all():
+            raise ValueError(f"y: NaN or infinite targets in the {name} data")
+        return torch.as_tensor(y, dtype=self.dtype)
+
+    @abstractmethod
+    def phi(self, outputs, y):
+        """Σ phi, a scalar, of outputs X z of shape (n,) or (n, k)."""
+
+    @abstractmethod
+    def slope(self, outputs, y):
+        """dphi/doutputs, shaped like outputs, differentiable."""
+
+    def outputs(self, part, z):
+        """X z: shape (n,), or (n, n_outputs) where there are several."""
+        return part.X @ self._matrix(z)
+
+    def _matrix(self, z):
+        return z if self.n_outputs == 1 else z.view(-1, self.n_outputs)
+
+    def penalty(self, theta):
+        """exp(theta) for each entry of z: shape (d,), or () with one group."""
+        weights = theta[0].exp()
+        if self._one_group:
+            return weights[0]
+        return weights[self.groups].repeat_interleave(self.n_outputs)
+
+    def start(self):
+        """First theta, a tuple of one (n_groups,) tensor, and z (d,)."""
+        n_groups = int(self.groups.max()) + 1
+        theta = torch.full((n_groups,), self._theta, dtype=self.dtype)
+        d = self.train.X.shape[1] * self.n_outputs
+        z = np.random.RandomState(self.seed).randn(d)
+        return (theta,), torch.as_tensor(z, dtype=self.dtype)
+
+    def draw(self, theta, z, k):
+        """The equation of outer step k, starting from the last root z."""
+        train = self.train
+        weights = self.penalty(theta).detach()
+
+        def data_gradient(outputs):
+            return (train.X.T @ self.slope(outputs, train.y)).reshape(-1)
+
+        def theta_part(z):
+            return self.penalty(theta) * z
+
+        def g(z):
+            return data_gradient(self.outputs(train, z)) + theta_part(z)
+
+        def energy(z):
+            outputs = self.outputs(train, z)
+            weighted = weights * z
+            value = self.phi(outputs, train.y) + 0.5 * (weighted @ z)
+            return float(value), weighted.add_(data_gradient(outputs))
+
+        return Equation(g, self.loss, z, energy, theta_part, k)
+
+    def loss(self, z):
+        """Outer loss: Σ phi on the validation part."""
+        return self.phi(self.outputs(self.validation, z), self.validation.y)
+
+    def scores(self, z):
+        """Metrics of an inner solution that are not the outer loss."""
+        with torch.no_grad():
+            outputs = self.outputs(self.test, z)
+            return {"test_loss": float(self.phi(outputs, self.test.y))}
+
+
+class _TwoClasses(PenalisedModel):
+    def targets(self, y, name):
+        y = super().targets(y, name)
+        if not bool(((y == 1) | (y == -1)).all()):
+            found = ", ".join(f"{v:g}" for v in y.unique()[:5].tolist())
+            raise ValueError(
+                f"y: labels must be two classes, -1 and +1; the {name} data "
+                f"have {found}"
+            )
+        return y
+
+
+class Logistic(_TwoClasses):
+    """phi = log(1 + exp(-y x·z)), y in {-1, 1} (Ramzi et al., figure 1)."""
+
+    def phi(self, outputs, y):
+        return softplus(-y * outputs).sum()
+
+    def slope(self, outputs, y):
+        return -y * torch.sigmoid(-y * outputs)
+
+
+class NonlinearLeastSquares(_TwoClasses):
+    """phi = ½ (y - sigmoid(x·z))², not convex (the authors' branch ``nls``).
+
+    y stays in {-1, 1} while the sigmoid lives in (0, 1), as published: each
+    negative sample costs at least ½.
+    """
+
+    def phi(self, outputs, y):
+        return 0.5 * (y - torch.sigmoid(outputs)).square().sum()
+
+    def slope(self, outputs, y):
+        s = torch.sigmoid(outputs)
+        return (s - y) * s * (1 - s)
+
+
+class Ridge(PenalisedModel):
+    """phi = ½ (x·z - y)²: hypergradient and optimum in closed form."""
+
+    def phi(self, outputs, y):
+        return 0.5 * (outputs - y).square().sum()
+
+    def slope(self, outputs, y):
+        return outputs - y
+
+
+class Multinomial(PenalisedModel):
+    """phi = cross-entropy of softmax(x·Z), z = Z flattened from (p, k).
+
+    y are class numbers 0 .. k - 1.
+    """
+
+    def __init__(self, train, *others, **settings):
+        self.n_outputs = int(np.max(train[1])) + 1
+        super().__init__(train, *others, **settings)
+
+    def targets(self, y, name):
+        y = super().targets(y, name)
+        numbers = torch.arange(self.n_outputs)
+        if not bool(torch.isin(y, numbers).all()):
+            raise ValueError(
+                f"y: labels must be the class numbers 0 .. "
+                f"{self.n_outputs - 1} of the training data; the {name} data "
+                f"range from {float(y.min()):g} to {float(y.max()):g}"
+            )
+        return y.long()
+
+    def phi(self, outputs, y):
+        return cross_entropy(outputs, y, reduction="sum")
+
+    def slope(self, outputs, y):
+        slope = outputs.softmax(dim=1)
+        return slope - torch.nn.functional.one_hot(y, self.n_outputs)

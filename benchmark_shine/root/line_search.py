@@ -1,0 +1,99 @@
+"""Strong Wolfe line search on an energy that comes with its gradient."""
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Point:
+    """One trial on the line: step length, place, value, gradient, slope."""
+
+    t: float
+    z: Tensor
+    value: float
+    gradient: Tensor
+    slope: float
+
+
+def cubic_minimiser(a, b):
+    """Minimiser of the cubic through two points' values and slopes.
+
+    Nocedal and Wright 2006, equation 3.59.  NaN where the cubic has none.
+    """
+    d = a.slope + b.slope - 3 * (a.value - b.value) / (a.t - b.t)
+    inside = d * d - a.slope * b.slope
+    if not inside >= 0:
+        return math.nan
+    root = math.copysign(math.sqrt(inside), b.t - a.t)
+    below = b.slope - a.slope + 2 * root
+    if below == 0:
+        return math.nan
+    return b.t - (b.t - a.t) * (b.slope + root - d) / below
+
+
+def strong_wolfe(energy, origin, direction, t, c1, c2, max_trials):
+    """Find a step that satisfies the strong Wolfe conditions.
+
+    Nocedal and Wright 2006, algorithms 3.5 and 3.6, as one loop over a
+    bracket.  Close to a minimum differences of the energy are rounding noise;
+    there sufficient decrease is read off the slope instead (the approximate
+    Wolfe condition, Hager and Zhang 2005, equation 4.1).
+
+    Parameters
+    ----------
+    energy : callable, Tensor (d,) -> (float, Tensor (d,))
+    origin : Point
+        The current iterate, at t = 0, with a negative slope.
+    direction : Tensor, shape (d,)
+    t : float
+        First trial.
+    c1, c2 : float
+        Constants of sufficient decrease and of curvature.
+    max_trials : int
+
+    Returns
+    -------
+    point : Point or None
+        The accepted trial, or the best one that decreases the energy, or
+        None where no trial does.
+    n_trials : int
+        Evaluations of the energy.
+    """
+    low, high = origin, None
+    noise = 1e-14 * abs(origin.value)
+    for n_trials in range(1, max_trials + 1):
+        z = origin.z + t * direction
+        value, gradient = energy(z)
+        slope = float(gradient @ direction)
+        trial = Point(t, z, value, gradient, slope)
+        if not (math.isfinite(value) and math.isfinite(slope)):
+            # off the energy's domain: nothing to interpolate, come back
+            high, t = None, low.t + 0.1 * (t - low.t)
+            continue
+        decrease = value <= origin.value + c1 * t * origin.slope or (
+            value <= origin.value + noise
+            and slope <= (2 * c1 - 1) * origin.slope
+        )
+        if decrease and abs(slope) <= -c2 * origin.slope:
+            return trial, n_trials
+        if not decrease or (
+            value >= low.value + noise and low is not origin
+        ):
+            high = trial
+        else:
+            if slope * ((high.t if high else math.inf) - low.t) >= 0:
+                high = low
+            low = trial
+        t = _next_trial(low, high)
+        if high and abs(high.t - low.t) <= 1e-12 * max(low.t, high.t):
+            break
+    return (None if low is origin else low), n_trials
+
+
+def _next_trial(low, high):
+    if high is None:
+        return 4 * low.t
+    t, width = cubic_minimiser(low, high), high.t - low.t
+    inside = 0.1 <= (t - low.t) / width <= 0.9
+    return t if inside else low.t + 0.5 * width

@@ -1,0 +1,37 @@
+from benchopt import BaseDataset
+from sklearn.datasets import load_breast_cancer
+from sklearn.preprocessing import StandardScaler
+
+from benchmark_shine.data import (
+    BINARY, feature_groups, loaded, split, two_classes,
+)
+from benchmark_shine.solver import choose
+
+
+class Dataset(BaseDataset):
+    """Breast cancer Wisconsin, 569 × 30, bundled with scikit-learn.
+
+    Features are scaled, not centred, by the training part.  ``n_groups`` = 30
+    is one penalty per feature.
+    """
+
+    name = "breast_cancer"
+    parameters = {
+        "formulation": ["logistic"],
+        "n_groups": [1],
+        "train_size": [0.5],
+        "seed": [0],
+    }
+
+    def get_data(self):
+        return loaded(self._build)
+
+    def _build(self):
+        model = choose("formulation", self.formulation, BINARY)
+        X, y = load_breast_cancer(return_X_y=True)
+        parts = split(X, two_classes(y), self.seed, self.train_size)
+        scaler = StandardScaler(with_mean=False).fit(parts[0][0])
+        return model(
+            *((scaler.transform(X), y) for X, y in parts), seed=self.seed,
+            groups=feature_groups(X.shape[1], self.n_groups),
+        )

@@ -1,0 +1,115 @@
+"""What is scored, on held-out data and outside the clock."""
+import math
+import sys
+from pathlib import Path
+
+# A clone runs its own package, installed or not, from any folder, in any
+# worker: benchopt loads this file before any solver or dataset.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import torch  # noqa: E402
+from benchopt import BaseObjective  # noqa: E402
+
+from benchmark_shine import fingerprint  # noqa: E402
+from benchmark_shine.engine import run  # noqa: E402
+from benchmark_shine.reference import measure  # noqa: E402
+from benchmark_shine.outer import Search  # noqa: E402
+from benchmark_shine.root import LBFGS  # noqa: E402
+
+
+class Objective(BaseObjective):
+    """Outer loss of the root of an equation, min over theta of l(z*(theta)).
+
+    Parameters
+    ----------
+    n_outer : int
+        Outer steps of every gradient method; each is a point of the curve.
+    threads : int
+        Of torch, the same for every solver.
+    reference : int
+        Compare with tight solves at every so many outer steps (and the
+        last); 0 for never.  Costs no solver time, but yours.
+    fingerprint, torch : str
+        Of the package's sources and of torch: part of the cache key and of
+        each row, not to be set.
+    """
+
+    name = "SHINE"
+    url = "https://github.com/benchmark-shine/benchmark_shine"
+    min_benchopt_version = "1.10"
+    requirements = ["pip::torch==2.13.0", "scikit-learn", "scipy"]
+
+    parameters = {
+        "n_outer": [30],
+        "threads": [1],
+        "reference": [5],
+        "fingerprint": [fingerprint()],
+        "torch": [torch.__version__],
+    }
+    test_dataset_name = "simulated"
+    test_config = {"n_outer": 3}
+
+    def __repr__(self):
+        shown = ",".join(
+            f"{name}={self._parameters[name]}"
+            for name in ("n_outer", "threads", "reference")
+        )
+        return f"{self.name}[{shown}]"
+
+    def skip(self, problem, reason=None):
+        for name, least in ("n_outer", 1), ("threads", 1), ("reference", 0):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= least):
+                return True, (
+                    f"{name}: must be an integer of at least {least}, "
+                    f"got {value!r}"
+                )
+        return problem is None, reason
+
+    def set_data(self, problem, reason=None):
+        self.problem = problem
+
+    def get_objective(self):
+        return {
+            "problem": self.problem,
+            "n_outer": self.n_outer,
+            "threads": self.threads,
+        }
+
+    def get_one_result(self):
+        steps = run(self.problem, LBFGS(), None, Search((0.0,)), 1)
+        return {"step": list(steps)[-1]}
+
+    def evaluate_result(self, step):
+        """Score one step; floats only.
+
+        ``value`` is the outer (validation) loss at the solver's (theta, z).
+        ``n_g`` and ``n_jvp`` count evaluations of g and products with Jᵀ,
+        ``forward_time`` and ``backward_time`` are their seconds, all since
+        the start.  See `benchmark_shine.reference.measure` for the rest.
+        """
+        if step.root is None:
+            residual = float(step.equation.energy(step.z)[1].norm())
+        else:
+            residual = step.root.residual
+        metrics = {
+            "value": step.value,
+            **self.problem.scores(step.z),
+            "theta": float(step.theta[0].reshape(-1)[0].detach()),
+            "inner_residual": residual,
+            "n_outer": float(step.n_outer),
+            "n_g": float(step.n_g),
+            "n_jvp": float(step.n_jvp),
+            "forward_time": step.forward_time,
+            "backward_time": step.backward_time,
+            "diverged": float(step.diverged),
+            "value_function": math.nan,
+            "q_cosine": math.nan,
+            "q_rel_error": math.nan,
+            "hypergrad_rel_error": math.nan,
+        }
+        due = self.reference and (
+            step.n_outer % self.reference == 0
+            or step.n_outer == self.n_outer
+        )
+        return metrics | (measure(step) if due else {})

@@ -1,0 +1,27 @@
+from benchmark_shine.adjoint import ConjugateGradient
+from benchmark_shine.solver import FIRST_Q, ImplicitSolver, choose
+
+
+class Solver(ImplicitSolver):
+    """HOAG with a limited backward: a few conjugate gradient steps.
+
+    Ramzi et al., ICLR 2022, arXiv 2106.00553, figure E.1.  Published: 5
+    steps, decay 0.9, memory 10.
+
+    Parameters
+    ----------
+    n_cg : int
+        Steps.
+    first_q : {"zero", "z"}
+        As in HOAG.  Published: z, which 5 steps do not forget.
+    """
+
+    name = "HOAG-limited"
+    parameters = {
+        **ImplicitSolver.parameters, "n_cg": [5], "first_q": ["zero"],
+    }
+
+    def make_adjoint(self):
+        return ConjugateGradient(
+            self.n_cg, first=choose("first_q", self.first_q, FIRST_Q)
+        )

@@ -11,7 +11,8 @@ from benchmark_shine.solver import choose
 class Dataset(BaseDataset):
     """real-sim, 72,309 × 20,958 sparse, from LIBSVM (figure 1, right).
 
-    libsvmdata downloads it once and keeps it under ``LIBSVMDATA_HOME``.
+    libsvmdata downloads it once and keeps it under ``LIBSVMDATA_HOME``.  Rows
+    have unit length, and L-BFGS starts from B0 = I as in the authors' code.
     """
 
     name = "real-sim"
@@ -36,4 +37,4 @@ class Dataset(BaseDataset):
         parts = split(
             scipy.sparse.csr_matrix(X), two_classes(np.asarray(y)), self.seed
         )
-        return model(*parts, seed=self.seed)
+        return model(*parts, seed=self.seed, scale=1.0)

@@ -12,8 +12,9 @@ class Solver(ImplicitSolver):
     ----------
     opa_every : pair of numbers
         A pair every so many inner iterations at the first and at the last
-        outer step, linear between.  Published: (29, 1), with memory 60 and
-        decay 0.78; in the non-linear least squares (12.25, 0.25).
+        outer step, linear between.  Published: (29, 0) over 30 outer steps,
+        memory 60, decay 0.78; in the non-linear least squares (12.25, 0)
+        over 50.
     """
 
     name = "SHINE-OPA"

@@ -41,6 +41,8 @@ class PenalisedModel(ABC):
         Which entry of theta penalises which feature; None: one for all.
     theta : float
         Start of every entry of theta, the log of a penalty weight.
+    scale : float or "secant"
+        The units of z: what B0 a quasi-Newton solver had best start from.
 
     Raises
     ------
@@ -52,7 +54,7 @@ class PenalisedModel(ABC):
     dtype = torch.float64
 
     def __init__(self, train, validation, test, seed=0, groups=None,
-                 theta=0.0):
+                 theta=0.0, scale="secant"):
         parts = {"training": train, "validation": validation, "test": test}
         self.train, self.validation, self.test = (
             self._part(name, *part) for name, part in parts.items()
@@ -74,6 +76,7 @@ class PenalisedModel(ABC):
         self._one_group = int(self.groups.max()) == 0
         self._theta = theta
         self.seed = seed
+        self.scale = scale
 
     @property
     def _parts(self):

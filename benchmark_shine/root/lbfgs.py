@@ -39,13 +39,13 @@ class EveryFewSteps:
 
     Linear in the outer step k between ``first`` at k = 1 and ``last`` at
     k = ``n_outer``, rounded down, at least 1.  The authors' code effectively
-    runs (29, 1) over 29 outer steps for logistic regression and (12.25, 0.25)
-    over 49 for non-linear least squares; (5, 5) is every fifth throughout.
+    runs (29, 0) over 30 outer steps for logistic regression and (12.25, 0)
+    over 50 for non-linear least squares; (5, 5) is every fifth throughout.
 
     Raises
     ------
     ValueError
-        Where an end is not a positive number.
+        Where an end is a negative number.
     """
 
     first: float
@@ -54,9 +54,9 @@ class EveryFewSteps:
 
     def __post_init__(self):
         for value in (self.first, self.last):
-            if not value > 0:
+            if not value >= 0:
                 raise ValueError(
-                    "opa_every: both ends must be positive numbers, got "
+                    "opa_every: both ends must be non-negative numbers, got "
                     f"({self.first}, {self.last})"
                 )
 

@@ -5,7 +5,11 @@ import torch
 
 
 class LinearOperator(ABC):
-    """A (d, d) matrix known by its products, ``B @ v`` and ``B.T @ v``."""
+    """A (d, d) matrix known by its products, ``B @ v`` and ``B.T @ v``.
+
+    A batched one holds a matrix per sample and acts on the rows of v, of
+    shape (B, d).
+    """
 
     @property
     @abstractmethod
@@ -21,17 +25,19 @@ class LinearOperator(ABC):
 
         Parameters
         ----------
-        like : Tensor, shape (d,)
+        like : Tensor, shape (d,) or (B, d)
             Gives dimension, dtype and device.
 
         Returns
         -------
-        Tensor, shape (d, d)
+        Tensor, shape (d, d) or (B, d, d)
         """
         columns = torch.eye(
-            like.numel(), dtype=like.dtype, device=like.device
+            like.shape[-1], dtype=like.dtype, device=like.device
         )
-        return torch.stack([self @ column for column in columns], dim=1)
+        return torch.stack(
+            [self @ column.expand(like.shape) for column in columns], dim=-1
+        )
 
 
 class Dense(LinearOperator):
@@ -46,6 +52,106 @@ class Dense(LinearOperator):
 
     def __matmul__(self, v):
         return self.matrix @ v
+
+
+class Identity(LinearOperator):
+    """I: the estimate of a finder that learns nothing about J."""
+
+    @property
+    def T(self):
+        return self
+
+    def __matmul__(self, v):
+        return v.clone()
+
+
+class Product(LinearOperator):
+    """A @ B, one after the other."""
+
+    def __init__(self, A, B):
+        self.A, self.B = A, B
+
+    @property
+    def T(self):
+        return Product(self.B.T, self.A.T)
+
+    def __matmul__(self, v):
+        return self.A @ (self.B @ v)
+
+
+class LowRank(LinearOperator):
+    r"""c I + Lᵀ K⁻¹ R, one matrix per sample; its transpose exchanges L and R.
+
+    A sample whose K is singular gets c I: an estimate that cannot be
+    inverted says nothing.
+
+    Parameters
+    ----------
+    left, right : Tensor, shape (B, m, D)
+        L and R.  Rows are contiguous, so that each product is one pass over
+        memory.
+    middle : Tensor, shape (B, m, m)
+        K.
+    scale : float
+        c.
+    order : Tensor of int64, shape (B,), or None
+        order[i] is the sample that the i-th matrices belong to; None: i.
+    """
+
+    def __init__(self, left, right, middle, scale=1.0, order=None):
+        self.left, self.right, self.middle = left, right, middle
+        self.scale, self.order = scale, order
+
+    @property
+    def T(self):
+        return LowRank(
+            self.right, self.left, self.middle.mT, self.scale, self.order
+        )
+
+    def __matmul__(self, v):
+        if self.order is not None:
+            v = v[self.order]
+        coefficients = solve_small(self.middle, rows_times(self.right, v))
+        out = combine(self.left, coefficients, v, self.scale)
+        if self.order is None:
+            return out
+        return torch.empty_like(out).index_copy_(0, self.order, out)
+
+
+def rows_times(rows, v):
+    """Each row of (B, m, D) times the sample's v (B, D): shape (B, m)."""
+    return torch.bmm(rows, v.unsqueeze(2)).squeeze(2)
+
+
+def combine(rows, coefficients, v, scale=1.0):
+    """scale v + Σᵢ coefficientsᵢ rowsᵢ, by sample: shape (B, D)."""
+    return torch.baddbmm(
+        v.unsqueeze(1), coefficients.unsqueeze(1), rows, beta=scale
+    ).squeeze(1)
+
+
+def solve_small(matrix, x):
+    """K⁻¹ x by sample, (B, m, m) and (B, m); zero where K is singular.
+
+    Neither waits for the device nor raises: a singular matrix shows as
+    entries that are not finite.
+    """
+    if not x.shape[1]:
+        return x
+    solution, info = torch.linalg.solve_ex(matrix, x.unsqueeze(2))
+    solution = solution.squeeze(2)
+    solved = (info == 0) & solution.isfinite().all(dim=1)
+    return torch.where(solved.unsqueeze(1), solution, 0.0)
+
+
+def transposed(B):
+    """Bᵀ: what the adjoint system calls for, its matrix being Jᵀ."""
+    return B.T
+
+
+def untransposed(B):
+    """B itself, in the authors' code where the mathematics has Bᵀ."""
+    return B
 
 
 class LBFGSInverse(LinearOperator):

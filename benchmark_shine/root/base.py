@@ -12,17 +12,27 @@ class Root:
 
     Parameters
     ----------
-    z : Tensor, shape (d,)
+    z : Tensor, shape (d,) or (B, d)
         The approximate root, detached.
     inverse : LinearOperator
         Estimate of J⁻¹ at z.  It shares the finder's memory: handing this
         root to the finder as ``previous`` gives that memory up.
     residual, first_residual : float
-        2-norms of g at z and at the start.
+        2-norms of g at z and at the start, over all samples.
     n_iter, n_calls : int
         Iterations, and evaluations of g (with or without its energy).
     converged : bool
-        Whether the residual met the tolerance.
+        Whether the residual met the tolerance, in every sample.
+    n_jvp : int
+        Products with Jᵀ.
+    residuals : Tensor, shape (B,), or None
+        2-norm of each sample's g at its z; None where there is no batch,
+        like all that follow.
+    solved, diverged : Tensor of bool, shape (B,), or None
+        Whether the sample met its tolerance; whether it was given up because
+        its residual exploded or was not finite.
+    steps : Tensor of int64, shape (B,), or None
+        Steps made by each sample before it was done.
     """
 
     z: Tensor
@@ -32,3 +42,8 @@ class Root:
     n_iter: int
     n_calls: int
     converged: bool
+    n_jvp: int = 0
+    residuals: Tensor | None = None
+    solved: Tensor | None = None
+    diverged: Tensor | None = None
+    steps: Tensor | None = None

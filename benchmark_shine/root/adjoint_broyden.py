@@ -1,0 +1,121 @@
+"""Adjoint Broyden, with and without outer-problem awareness."""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..operators import transposed
+from .batched import Picard, check_count, iterate
+from .lbfgs import Opa
+from .pairs import Pairs
+
+
+class _Rule(Picard):
+    """Steps -B g; the pairs (sigma, Jᵀ sigma) make Bᵀ."""
+
+    def __init__(self, pairs, opa, side):
+        self.pairs, self.opa, self.side = pairs, opa, side
+        self.n_visits = 0
+
+    @property
+    def known(self):
+        return self.pairs.count
+
+    def step(self):
+        return -(self.pairs.operator().T @ self.g)
+
+    def visit(self, samples, z, s):
+        self.n_visits += 1
+        self.g, jt = samples.linearise(z)
+        self.pairs.push_secant(self.g, jt(self.g))
+        if self._opa_due(samples.equation):
+            rhs = self.opa.direction(samples.equation, samples.full(z))
+            v = self.side(self.pairs.operator().T) @ samples.gather(rhs)
+            self.pairs.push_secant(v, jt(v))
+        return self.g
+
+    def _opa_due(self, equation):
+        return self.opa and self.n_visits % self.opa.every(equation.step) == 0
+
+    def leave(self, take, holes, movers):
+        super().leave(take, holes, movers)
+        self.pairs.leave(take, holes, movers)
+
+    def inverse(self, known, total, order):
+        return self.pairs.inverse(known, total, order).T
+
+
+@dataclass(frozen=True)
+class AdjointBroyden:
+    r"""Adjoint Broyden, residual variant, by sample, in limited memory.
+
+    At each new iterate, with sigma = g(z) and w = Jᵀ sigma from one reverse
+    pass, the matrix A = B⁻¹ is made to satisfy the *adjoint* secant condition
+    sigmaᵀ A+ = wᵀ (Schlenkrich, Griewank and Walther, *On the local
+    convergence of adjoint Broyden methods*, Math. Programming 2010, residual
+    choice of sigma):
+
+        A+ = A + sigma (wᵀ - sigmaᵀA) / (sigmaᵀsigma)
+        B+ = B + B sigma (sigma - Bᵀw)ᵀ / (wᵀ B sigma)      (Sherman-Morrison)
+
+    The second line, transposed, is good Broyden's update of Bᵀ by the secant
+    pair (sigma, w).  So Bᵀ is kept in the compact form of
+    :class:`benchmark_shine.root.Broyden`: dropping the oldest pair is exact,
+    and B always is what the method makes of the newest m directions.
+
+    With OPA, every M-th step adds the direction v that the backward pass will
+    need, and its own reverse pass on the same graph (Ramzi et al. 2022,
+    section 2.3).  The paper's B is our B⁻¹: its v = B⁻ᵀ dl/dz is our Bᵀ dl/dz.
+
+    Parameters
+    ----------
+    memory : int
+        m, pairs kept, those of OPA included; 2 m B D numbers.
+    max_iter : int
+        Most steps, one evaluation of g and one product with Jᵀ each.
+    opa : Opa or None
+        ``every`` (paper: every fifth step) and ``direction``, the gradient of
+        the loss unless told otherwise.
+    side : callable, LinearOperator -> LinearOperator
+        `transposed`: v = Bᵀ dl/dz, the vector that SHINE will take for q;
+        `untransposed`: v = B dl/dz, as in the authors' code.
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range, or (on a call) the start is not
+        of shape (B, D), float32 or float64.
+    """
+
+    memory: int = 30
+    max_iter: int = 30
+    opa: Opa | None = None
+    side: Callable = transposed
+
+    def __post_init__(self):
+        check_count("memory", self.memory, 1)
+        check_count("max_iter", self.max_iter, 0)
+
+    def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
+        """Solve g(z) = 0, see `benchmark_shine.root.batched.iterate`.
+
+        Parameters
+        ----------
+        equation : Equation
+            ``start`` of shape (B, D); ``loss`` is asked only with OPA.
+        atol, rtol : float
+            Per sample, on the 2-norm.
+        previous : Root or None
+            A root of this finder, whose memory is taken over.
+
+        Returns
+        -------
+        Root
+        """
+        most = self.max_iter
+        if self.opa:
+            most += most // self.opa.every(equation.step)
+        memory = max(1, min(self.memory, most))
+        pairs = Pairs.take_over(previous, memory, equation.start)
+        return iterate(
+            equation, _Rule(pairs, self.opa, self.side), self.max_iter,
+            atol, rtol,
+        )

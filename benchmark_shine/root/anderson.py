@@ -1,0 +1,110 @@
+"""Anderson acceleration, whose multisecant matrix is an inverse estimate."""
+from dataclasses import dataclass
+
+from ..operators import rows_times
+from .batched import Picard, check_count, iterate
+from .pairs import Pairs
+
+
+class _Rule(Picard):
+    """Steps -B g, B the multisecant matrix of the newest pairs."""
+
+    def __init__(self, pairs, ridge):
+        self.pairs, self.ridge = pairs, ridge
+
+    @property
+    def known(self):
+        return self.pairs.count
+
+    def step(self):
+        Rg = rows_times(self.pairs.R(), self.g)
+        return -self.pairs.product(self.g, Rg)
+
+    def visit(self, samples, z, s):
+        before, self.g = self.g, samples.g(z)
+        self.pairs.push_multisecant(s, self.g - before, self.ridge)
+        return self.g
+
+    def leave(self, take, holes, movers):
+        super().leave(take, holes, movers)
+        self.pairs.leave(take, holes, movers)
+
+    def inverse(self, known, total, order):
+        return self.pairs.inverse(known, total, order)
+
+
+@dataclass(frozen=True)
+class Anderson:
+    r"""Anderson acceleration of type II, by sample.
+
+    With f = z - g and the newest m steps S and changes Y of g as columns
+    (Walker and Ni, *Anderson acceleration for fixed-point iterations*, SIAM
+    J. Numer. Anal. 2011, section 2; their f is our -g),
+
+        gamma = argmin ‖g - Y gamma‖,   z+ = z - beta g - (S - beta Y) gamma.
+
+    As gamma = Y⁺ g, this is a quasi-Newton step z+ = z - B g with
+
+        B = beta I + (S - beta Y) Y⁺,   Y⁺ = (YᵀY)⁻¹ Yᵀ,
+
+    the matrix nearest to beta I (Frobenius norm) that satisfies all m secant
+    conditions B Y = S (Fang and Saad, *Two classes of multisecant methods for
+    nonlinear acceleration*, Numer. Linear Algebra Appl. 2009, section 2.3).
+    So SHINE works from Anderson acceleration too: its q is Bᵀ dl/dz.
+
+    Parameters
+    ----------
+    memory : int
+        m, the window; 2 m B D numbers.
+    max_iter : int
+        Most steps.
+    beta : float
+        Mixing.
+    ridge : float
+        Added to the diagonal of YᵀY once its columns have unit norm: keeps
+        gamma bounded where they are nearly dependent, and breaks the secant
+        conditions by about as much.
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range, or (on a call) the start is not
+        of shape (B, D), float32 or float64.
+    """
+
+    memory: int = 5
+    max_iter: int = 50
+    beta: float = 1.0
+    ridge: float = 1e-8
+
+    def __post_init__(self):
+        check_count("memory", self.memory, 1)
+        check_count("max_iter", self.max_iter, 0)
+        if not 0 < self.beta <= 1:
+            raise ValueError(f"beta: must be in (0, 1], got {self.beta}")
+        if not self.ridge >= 0:
+            raise ValueError(f"ridge: must not be negative, got {self.ridge}")
+
+    def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
+        """Solve g(z) = 0, see `benchmark_shine.root.batched.iterate`.
+
+        Parameters
+        ----------
+        equation : Equation
+            ``start`` of shape (B, D).
+        atol, rtol : float
+            Per sample, on the 2-norm.
+        previous : Root or None
+            A root of this finder, whose memory is taken over.
+
+        Returns
+        -------
+        Root
+        """
+        memory = max(1, min(self.memory, self.max_iter))
+        pairs = Pairs.take_over(
+            previous, memory, equation.start, self.beta
+        )
+        return iterate(
+            equation, _Rule(pairs, self.ridge), self.max_iter, atol, rtol
+        )

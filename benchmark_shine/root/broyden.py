@@ -1,0 +1,118 @@
+"""Broyden's good method, limited memory, by sample."""
+from dataclasses import dataclass
+
+import torch
+
+from ..operators import LinearOperator, Product, rows_times
+from .batched import Picard, check_count, iterate
+from .pairs import Pairs
+
+
+class _Rule(Picard):
+    """Steps -B g, one secant pair a step.
+
+    Three passes over the memory: S g for the step, which also gives S y, its
+    difference; Wᵀc for the step; and W s for the new row of M.
+    """
+
+    def __init__(self, pairs, first):
+        self.pairs, self.first = pairs, first
+
+    @property
+    def known(self):
+        return self.pairs.count
+
+    def _residual(self, samples, z):
+        """g and, where B starts from ``first``, first @ g."""
+        g = samples.g(z)
+        if self.first is None:
+            return g, g
+        return g, samples.through(self.first.__matmul__, g)
+
+    def start(self, samples, z):
+        g, self.b = self._residual(samples, z)
+        self.Rb = rows_times(self.pairs.R(), self.b)
+        return g
+
+    def step(self):
+        return -self.pairs.product(self.b, self.Rb)
+
+    def visit(self, samples, z, s):
+        g, b = self._residual(samples, z)
+        Rb = rows_times(self.pairs.R(), b)
+        slot = self.pairs.slot
+        s = self.pairs.push_secant(s, b - self.b, Rb - self.Rb)
+        newest = (s * b).sum(dim=1, keepdim=True)
+        self.Rb = torch.cat([Rb[:, :slot], newest, Rb[:, slot + 1:]], dim=1)
+        self.b = b
+        return g
+
+    def leave(self, take, holes, movers):
+        self.b, self.Rb = self.b[take], self.Rb[take]
+        self.pairs.leave(take, holes, movers)
+
+    def inverse(self, known, total, order):
+        B = self.pairs.inverse(known, total, order)
+        return B if self.first is None else Product(B, self.first)
+
+
+@dataclass(frozen=True)
+class Broyden:
+    r"""Good Broyden with pure steps, by sample, in limited memory.
+
+    z ← z - B g, then B+ = B + (s - B y) sᵀB / (sᵀB y), from B = I on (Broyden
+    1965, method 1; for equilibrium networks Bai, Kolter and Koltun 2019).
+    B+ y = s holds for the newest pair; of older ones B keeps what the update
+    leaves, with any memory.
+
+    The compact form, see :meth:`benchmark_shine.root.pairs.Pairs.push_secant`,
+    makes dropping the oldest pair exact: B is always what Broyden's method
+    makes of the newest m pairs.  The authors' code, torchdeq and jaxopt
+    overwrite the oldest rank-one term instead, on which the others were
+    built; the newest secant condition breaks, and the iteration may diverge.
+
+    Parameters
+    ----------
+    memory : int
+        m, pairs kept; 2 m B D numbers.
+    max_iter : int
+        Most steps.  Paper: 18 (CIFAR-10), 26 (ImageNet), memory no less.
+    first : LinearOperator or None
+        B to start from, an operator on (B, D); None: the identity.
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range, or (on a call) the start is not
+        of shape (B, D), float32 or float64.
+    """
+
+    memory: int = 30
+    max_iter: int = 30
+    first: LinearOperator | None = None
+
+    def __post_init__(self):
+        check_count("memory", self.memory, 1)
+        check_count("max_iter", self.max_iter, 0)
+
+    def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
+        """Solve g(z) = 0, see `benchmark_shine.root.batched.iterate`.
+
+        Parameters
+        ----------
+        equation : Equation
+            ``start`` of shape (B, D).
+        atol, rtol : float
+            Per sample, on the 2-norm.
+        previous : Root or None
+            A root of this finder, whose memory is taken over.
+
+        Returns
+        -------
+        Root
+        """
+        memory = max(1, min(self.memory, self.max_iter))
+        pairs = Pairs.take_over(previous, memory, equation.start)
+        return iterate(
+            equation, _Rule(pairs, self.first), self.max_iter, atol, rtol
+        )

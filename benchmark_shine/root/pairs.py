@@ -1,0 +1,207 @@
+"""A batch's memory of secant pairs, and the matrices they make."""
+import torch
+
+from ..operators import LowRank, combine, rows_times, solve_small
+from .batched import swap
+
+
+class PairsInverse(LowRank):
+    """An inverse estimate that lives in a finder's memory, ``pairs``."""
+
+    def __init__(self, pairs, *factors):
+        super().__init__(*factors)
+        self.pairs = pairs
+
+
+class Pairs:
+    r"""c I + Lᵀ K⁻¹ R from the newest m pairs, by sample.
+
+    L and R hold one row per pair, K one entry for two of them, and no entry
+    of K depends on a third pair.  So a new pair may take the place of the
+    oldest: what remains is the matrix of the pairs that remain, exactly.  (In
+    product form, as published, each rank-one term was built on the ones
+    before and none can be taken away.)
+
+    Rows are contiguous, so are the active samples, and slots fill up in order:
+    each product is one pass over the memory in use.
+
+    Parameters
+    ----------
+    memory : int
+        m, the number of pairs kept.
+    like : Tensor, shape (B, D)
+        Gives shape, dtype and device.
+    scale : float
+        c.
+    """
+
+    def __init__(self, memory, like, scale=1.0):
+        B, D = like.shape
+        self.memory, self.scale = memory, scale
+        self.left = like.new_empty(B, memory, D)
+        self.right = like.new_empty(B, memory, D)
+        self.middle = like.new_empty(B, memory, memory)
+        self.clear()
+
+    @classmethod
+    def take_over(cls, previous, memory, like, scale=1.0):
+        """The memory of a previous root where it fits, else a new one.
+
+        Parameters
+        ----------
+        previous : Root or None
+            Its inverse is not usable any more.
+        """
+        old = getattr(previous and previous.inverse, "pairs", None)
+        shape = (len(like), memory, like.shape[1])
+        if (
+            old is None or old.left.shape != shape
+            or old.left.dtype != like.dtype or old.left.device != like.device
+        ):
+            return cls(memory, like, scale)
+        inverse = previous.inverse
+        inverse.pairs = inverse.left = inverse.right = None
+        old.clear()
+        old.scale = scale
+        return old
+
+    def clear(self):
+        """Forget all pairs, keep the memory allocated."""
+        self.count, self.n = 0, len(self.left)
+
+    @property
+    def held(self):
+        """Pairs in memory: slots 0 to held - 1."""
+        return min(self.count, self.memory)
+
+    @property
+    def slot(self):
+        """Where the next pair goes."""
+        return self.count % self.memory
+
+    def L(self):
+        """Left rows of the active samples, (n, held, D)."""
+        return self.left[:self.n, :self.held]
+
+    def R(self):
+        """Right rows of the active samples, (n, held, D)."""
+        return self.right[:self.n, :self.held]
+
+    def K(self):
+        """Middle matrices of the active samples, (n, held, held)."""
+        return self.middle[:self.n, :self.held, :self.held]
+
+    def write(self, left, right, column, row, corner):
+        """Add a pair to the active samples.
+
+        A sample whose corner is zero or not finite gets an empty pair, which
+        is as good as none.
+
+        Parameters
+        ----------
+        left, right : Tensor, shape (n, D)
+        column, row : Tensor, shape (n, held)
+            K[:, new] and K[new, :] for the pairs held, the one to be dropped
+            included.
+        corner : Tensor, shape (n,)
+            K[new, new].
+        """
+        sound = (corner.isfinite() & (corner != 0)).unsqueeze(1)
+        slot, held, n = self.slot, self.held, self.n
+        zero = corner.new_zeros(())
+        for rows, new in ((self.left, left), (self.right, right)):
+            torch.where(sound, new, zero, out=rows[:n, slot])
+        self.middle[:n, :held, slot] = torch.where(sound, column, 0.0)
+        self.middle[:n, slot, :held] = torch.where(sound, row, 0.0)
+        self.middle[:n, slot, slot] = torch.where(sound[:, 0], corner, 1.0)
+        self.count += 1
+
+    def push_secant(self, s, y, Ry=None):
+        r"""Good Broyden's update: afterwards B y = s.
+
+        B+ = B + (s - B y) sᵀB / (sᵀB y) from B = I on is (Byrd, Nocedal and
+        Schnabel 1994, theorem 6.1 for its inverse, by the formula of Woodbury)
+
+            B = I + Wᵀ M⁻¹ S,   Mᵢⱼ = sᵢᵀyⱼ - (sᵢᵀsⱼ where i is the newer),
+
+        with rows s in S and w = s - y in W: L = W, R = S, K = M.  Each pair is
+        divided by ‖s‖, which changes nothing but the rounding.
+
+        Parameters
+        ----------
+        s, y : Tensor, shape (n, D)
+        Ry : Tensor, shape (n, held), or None
+            R y, where it is known already.
+        """
+        norm = s.norm(dim=1, keepdim=True)
+        if Ry is None:
+            Ry = rows_times(self.R(), y)
+        column = Ry / norm
+        w, s, y = (s - y) / norm, s / norm, y / norm
+        row = -rows_times(self.L(), s)
+        self.write(w, s, column, row, (s * y).sum(dim=1))
+        return s
+
+    def push_multisecant(self, s, y, ridge):
+        r"""Anderson's update, type II: afterwards B y = s for all pairs.
+
+        B = c I + (S - c Y)ᵀ (Y Yᵀ + ridge I)⁻¹ Y with rows s in S, y in Y.
+        Each pair is divided by ‖y‖, so that the ridge is relative.
+
+        Parameters
+        ----------
+        s, y : Tensor, shape (n, D)
+        ridge : float
+        """
+        norm = y.norm(dim=1, keepdim=True)
+        left, y = (s - self.scale * y) / norm, y / norm
+        border = rows_times(self.R(), y)
+        corner = (y * y).sum(dim=1) + ridge
+        self.write(left, y, border, border, corner)
+
+    def operator(self):
+        """The matrices of the active samples, as an operator on (n, D)."""
+        return LowRank(self.L(), self.R(), self.K(), self.scale)
+
+    def product(self, v, Rv):
+        """Its product with v, (n, D), where R v is known already."""
+        return combine(self.L(), solve_small(self.K(), Rv), v, self.scale)
+
+    def leave(self, take, holes, movers):
+        """Follow `Samples.leave`: whoever is done keeps its pairs."""
+        for memory in (self.left, self.right, self.middle):
+            swap(memory[:, :self.held], holes, movers)
+        self.n = len(take)
+
+    def inverse(self, known, total, order):
+        """The matrix of the pairs known at the iterates that are returned.
+
+        Pairs learnt later are taken out.  Where the memory was full, they
+        have taken the place of older ones: a matrix of fewer pairs remains,
+        that of the newest of those known.
+
+        Parameters
+        ----------
+        known, total, order : Tensor of int64, shape (B,)
+            As for `Picard.inverse`.
+
+        Returns
+        -------
+        PairsInverse
+        """
+        held, m = self.held, self.memory
+        slots = torch.arange(held, device=total.device)
+        # the newest pair that a sample has in a slot; negative: none
+        pair = slots + m * ((total.unsqueeze(1) - 1 - slots) // m)
+        dead = (pair < 0) | (pair >= known.unsqueeze(1))
+        left, right, middle = (
+            memory[:, :held] for memory in (self.left, self.right, self.middle)
+        )
+        # by index: a mask over whole rows would touch all of the memory
+        which = dead.nonzero(as_tuple=True)
+        left[which] = right[which] = 0.0
+        middle = middle[:, :, :held].masked_fill(
+            dead.unsqueeze(1) | dead.unsqueeze(2), 0.0
+        )
+        middle.diagonal(dim1=1, dim2=2).masked_fill_(dead, 1.0)
+        return PairsInverse(self, left, right, middle, self.scale, order)

@@ -1,21 +1,27 @@
 """Ways to get q ~ J⁻ᵀ dl/dz: the one place where the methods differ.
 
 Each is a callable that takes an `AdjointSystem` and returns q.  They compose:
-``Refine(Shine(), ConjugateGradient(max_iter=5))``.
+``Refine(Shine(), ConjugateGradient(max_iter=5))``.  In a batch, where rhs has
+shape (B, d), all but ConjugateGradient (which needs a symmetric J) and the
+power iterations of Neumann act on each sample by itself.
 """
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
-from .operators import LinearOperator
+from .operators import LinearOperator, combine, rows_times
 
 
 @dataclass(frozen=True)
 class AdjointSystem:
     """Jᵀ q = rhs, and what may help to solve it.
+
+    Shapes are those of one vector; in a batch they are (B, d), and J is one
+    matrix per sample.
 
     Parameters
     ----------
@@ -169,6 +175,234 @@ class Neumann:
             p = p - system.jt(p) / norm
             q = q + p
         return q
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """Phantom gradient, q = tau Σ_{i < k} (I - tau Jᵀ)ⁱ rhs.
+
+    Geng, Zhang, Bai, Wang and Lin, *On training implicit models*, NeurIPS
+    2021, equation 13 (Neumann-series form); k terms take k - 1 products.
+    Phantom(1, 1.0) is the Jacobian-free method.
+
+    Parameters
+    ----------
+    k : int
+        Terms, at least 1.
+    tau : float
+        Damping, in (0, 1].
+    """
+
+    k: int = 5
+    tau: float = 1.0
+
+    def __post_init__(self):
+        _check_count("k", self.k)
+        if not (self.k and 0 < self.tau <= 1):
+            raise ValueError(
+                "k, tau: need k of at least 1 and tau in (0, 1], got "
+                f"{self.k}, {self.tau}"
+            )
+
+    def __call__(self, system):
+        q = p = self.tau * system.rhs
+        for _ in range(self.k - 1):
+            p = p - self.tau * system.jt(p)
+            q = q + p
+        return q
+
+
+@dataclass(frozen=True)
+class Gmres:
+    """GMRES on Jᵀ q = rhs without restarts, for any J, by sample.
+
+    Saad and Schultz, SIAM J. Sci. Stat. Comput. 1986, algorithm 3; Arnoldi
+    by classical Gram-Schmidt, done twice.  The precision is that of rhs: a
+    reference solution wants a float64 problem.  A sample that is solved gets
+    zero products from then on.
+
+    The residual norm comes without a solve: with t the left null vector of
+    the (n + 1, n) Hessenberg matrix, t₀ = 1, it is the first one over ‖t‖.
+
+    Parameters
+    ----------
+    max_iter : int
+        Most iterations, one product each (and one for the first residual
+        unless there is no start).  Keeps as many vectors.
+    tol : float or None
+        Relative residual; None: the system's.
+    """
+
+    max_iter: int = 200
+    tol: float | None = None
+
+    def __post_init__(self):
+        _check_count("max_iter", self.max_iter)
+
+    def __call__(self, system):
+        shape = system.rhs.shape
+        rhs = system.rhs.reshape(-1, shape[-1])
+
+        def jt(v):
+            return system.jt(v.reshape(shape)).reshape(rhs.shape)
+
+        q, r = 0 * rhs, rhs  # not zeros: NaN stays NaN
+        if system.start is not None:
+            q = system.start.reshape(rhs.shape)
+            r = rhs - jt(q)
+        tol = system.tol if self.tol is None else self.tol
+        goal, norm = tol * rhs.norm(dim=1), r.norm(dim=1)
+        working = norm > goal
+        noise = 10 * torch.finfo(r.dtype).eps
+        basis = r.new_empty(len(r), self.max_iter + 1, shape[-1])
+        hessenberg = r.new_zeros(len(r), self.max_iter + 1, self.max_iter)
+        t = r.new_ones(len(r), 1)
+        basis[:, 0] = _divide(r, norm, working)
+        n = 0
+        while n < self.max_iter and bool(working.any()):
+            V = basis[:, :n + 1]
+            w = jt(V[:, n])
+            h = torch.zeros_like(t)
+            for _ in range(2):
+                overlap = rows_times(V, w)
+                w = combine(V, -overlap, w)
+                h = h + overlap
+            # a sample that is done gets a column that no solution uses
+            length = torch.where(working, w.norm(dim=1), 1.0)
+            hessenberg[:, :n + 1, n] = h
+            hessenberg[:, n + 1, n] = length
+            # where only rounding is left, the space is exhausted
+            working = working & (length > noise * h.norm(dim=1))
+            following = -(t * h).sum(dim=1, keepdim=True) / length[:, None]
+            t = torch.cat([t, following], dim=1)
+            working = working & (norm / t.norm(dim=1) > goal)
+            basis[:, n + 1] = _divide(w, length, working)
+            n += 1
+        if not n:
+            return q.reshape(shape)
+        Q, R = torch.linalg.qr(hessenberg[:, :n + 1, :n])
+        y = torch.linalg.solve_triangular(
+            R, norm[:, None, None] * Q[:, :1].mT, upper=True
+        ).squeeze(2)
+        return combine(basis[:, :n], y, q).reshape(shape)
+
+
+def _divide(rows, by, where):
+    return torch.where(where.unsqueeze(1), rows / by.unsqueeze(1), 0.0)
+
+
+def cold(inverse):
+    """No first estimate: a solver starts from B = I."""
+    return None
+
+
+@dataclass(frozen=True)
+class BroydenAdjoint:
+    """A quasi-Newton solver on Jᵀ q - rhs = 0, as a root finder has it.
+
+    The original backward pass of equilibrium networks (Bai, Kolter and
+    Koltun 2019); stopped after a few steps it is limited backward, and after
+    `Refine` the refinement of Ramzi et al. 2022:
+
+    - ``BroydenAdjoint(Broyden(max_iter=20))``: original;
+    - ``Refine(Shine(), BroydenAdjoint(Broyden(max_iter=5), transposed))``:
+      from SHINE's q and, rightly transposed, its estimate; as published with
+      `untransposed`, the estimate's transpose being forgotten; or `cold`.
+
+    Returned is the iterate of lowest residual, sample by sample.
+
+    Parameters
+    ----------
+    finder : Broyden
+        Or another of :mod:`benchmark_shine.root` with a field ``first``; with
+        `cold` any finder of a batch that asks for nothing but ``g``.  As many
+        products as steps, and one for the first residual unless the system
+        has no start.
+    estimate : callable, LinearOperator -> LinearOperator or None
+        First estimate of J⁻ᵀ, from the forward pass's of J⁻¹: `cold`,
+        `transposed` or `untransposed`.
+    tol : float or None
+        Relative residual; None: the system's.  0 for a number of steps.
+    """
+
+    finder: Callable
+    estimate: Callable = cold
+    tol: float | None = None
+
+    def __call__(self, system):
+        rhs, start, known = system.rhs, system.start, []
+        if start is None:  # the residual at 0 is known without a product
+            start, known = torch.zeros_like(rhs), [-rhs]
+
+        def g(q):
+            return known.pop() if known else system.jt(q) - rhs
+
+        finder, first = self.finder, self.estimate(system.inverse)
+        if first is not None:
+            finder = replace(finder, first=first)
+        tol = system.tol if self.tol is None else self.tol
+        equation = SimpleNamespace(g=g, start=start)
+        return finder(equation, atol=tol * rhs.norm(dim=-1)).z
+
+
+@dataclass(frozen=True)
+class NormRule:
+    """Keep q where ‖q‖ ≤ ratio ‖rhs‖ (Ramzi et al. 2022, section 3).
+
+    J⁻ᵀ rhs itself is often longer than that: a good q may be turned down.
+
+    Parameters
+    ----------
+    ratio : float
+        1.3 in the paper, 1.8 in the authors' code.
+    """
+
+    ratio: float = 1.3
+
+    def __post_init__(self):
+        if not self.ratio > 0:
+            raise ValueError(f"ratio: must be positive, got {self.ratio}")
+
+    def __call__(self, system, q):
+        return q.norm(dim=-1) <= self.ratio * system.rhs.norm(dim=-1)
+
+
+@dataclass(frozen=True)
+class ResidualRule:
+    """Keep q where ‖Jᵀ q - rhs‖ ≤ ‖Jᵀ rhs - rhs‖: the better of the two.
+
+    Two products: neither residual says anything about the other.
+    """
+
+    def __call__(self, system, q):
+        ours, theirs = (
+            (system.jt(v) - system.rhs).norm(dim=-1)
+            for v in (q, system.rhs)
+        )
+        return ours <= theirs
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """Another method's q, or the Jacobian-free one, sample by sample.
+
+    Ramzi et al. 2022, section 3 ("fallback").  A q that is not finite is
+    never kept.
+
+    Parameters
+    ----------
+    base : callable, AdjointSystem -> Tensor (B, d)
+    rule : callable, (AdjointSystem, Tensor (B, d)) -> Tensor (B,) of bool
+        Where to keep the base's q: `NormRule` or `ResidualRule`.
+    """
+
+    base: Callable[[AdjointSystem], Tensor]
+    rule: Callable[[AdjointSystem, Tensor], Tensor]
+
+    def __call__(self, system):
+        q = self.base(system)
+        keep = self.rule(system, q)
+        return torch.where(keep.unsqueeze(-1), q, system.rhs)
 
 
 def at_root(z):

@@ -223,7 +223,7 @@ def iterate(equation, rule, max_iter, atol, rtol):
         ``start`` of shape (B, D), float32 or float64.
     rule : Picard or like it
     max_iter : int
-    atol, rtol : float
+    atol, rtol : float, or Tensor of shape (B,)
         Sample i is done where ‖gᵢ‖₂ ≤ max(atol, rtol ‖gᵢ(start)‖₂).  The
         authors' rule on the whole batch, ‖g‖_F < 1e-5 √(B D), is met where
         atol = 1e-5 √D.
@@ -236,7 +236,10 @@ def iterate(equation, rule, max_iter, atol, rtol):
     samples = Samples(equation)
     z = equation.start.detach()
     residual = first = rule.start(samples, z).norm(dim=1)
-    tol = (rtol * first).clamp(min=atol)
+    tol = torch.maximum(
+        rtol * first,
+        torch.as_tensor(atol, dtype=first.dtype, device=first.device),
+    )
     limit = EXPLODED * first
     # z, residual and pairs known of the best iterate, and of all at the end
     known = torch.zeros_like(samples.order)

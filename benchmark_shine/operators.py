@@ -123,6 +123,11 @@ def rows_times(rows, v):
     return torch.bmm(rows, v.unsqueeze(2)).squeeze(2)
 
 
+def dot(u, v):
+    """Inner products of the rows of two (B, D): shape (B,)."""
+    return rows_times(u.unsqueeze(1), v).squeeze(1)
+
+
 def combine(rows, coefficients, v, scale=1.0):
     """scale v + Σᵢ coefficientsᵢ rowsᵢ, by sample: shape (B, D)."""
     return torch.baddbmm(

@@ -18,7 +18,7 @@ class _Rule(Picard):
 
     def step(self):
         Rg = rows_times(self.pairs.R(), self.g)
-        return -self.pairs.product(self.g, Rg)
+        return self.pairs.step(self.g, Rg)
 
     def visit(self, samples, z, s):
         before, self.g = self.g, samples.g(z)

@@ -243,7 +243,7 @@ def iterate(equation, rule, max_iter, atol, rtol):
     limit = EXPLODED * first
     # z, residual and pairs known of the best iterate, and of all at the end
     known = torch.zeros_like(samples.order)
-    best = [z, residual, known]
+    best = [z.clone(), residual, known]
     ends = [torch.empty_like(t) for t in best]
     # by sample: whether converged, whether exploded; steps, pairs in all
     flags = torch.zeros(2, len(z), dtype=torch.bool, device=z.device)
@@ -273,11 +273,9 @@ def iterate(equation, rule, max_iter, atol, rtol):
         z = z + s
         residual = rule.visit(samples, z, s).norm(dim=1)
         better = residual < best[1]
-        best = [
-            torch.where(better.unsqueeze(1), z, best[0]),
-            torch.where(better, residual, best[1]),
-            torch.where(better, rule.known, best[2]),
-        ]
+        torch.where(better.unsqueeze(1), z, best[0], out=best[0])
+        best[1] = torch.where(better, residual, best[1])
+        best[2] = torch.where(better, rule.known, best[2])
     z, residuals, known = ends
     order = samples.order
     inverse = rule.inverse(known[order], counts[1, order], order)

@@ -35,14 +35,14 @@ class _Rule(Picard):
         return g
 
     def step(self):
-        return -self.pairs.product(self.b, self.Rb)
+        return self.pairs.step(self.b, self.Rb)
 
     def visit(self, samples, z, s):
         g, b = self._residual(samples, z)
         Rb = rows_times(self.pairs.R(), b)
         slot = self.pairs.slot
-        s = self.pairs.push_secant(s, b - self.b, Rb - self.Rb)
-        newest = (s * b).sum(dim=1, keepdim=True)
+        self.pairs.push_secant(s, b - self.b, Rb - self.Rb)
+        newest = rows_times(self.pairs.R()[:, slot:slot + 1], b)
         self.Rb = torch.cat([Rb[:, :slot], newest, Rb[:, slot + 1:]], dim=1)
         self.b = b
         return g

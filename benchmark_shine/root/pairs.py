@@ -1,7 +1,7 @@
 """A batch's memory of secant pairs, and the matrices they make."""
 import torch
 
-from ..operators import LowRank, combine, rows_times, solve_small
+from ..operators import LowRank, combine, dot, rows_times, solve_small
 from .batched import swap
 
 
@@ -11,6 +11,12 @@ class PairsInverse(LowRank):
     def __init__(self, pairs, *factors):
         super().__init__(*factors)
         self.pairs = pairs
+
+
+def _length(v):
+    """Row norms, (n, 1), to divide by: 1 where a row is zero."""
+    norm = v.norm(dim=1, keepdim=True)
+    return torch.where(norm > 0, norm, torch.ones_like(norm))
 
 
 class Pairs:
@@ -91,31 +97,6 @@ class Pairs:
         """Middle matrices of the active samples, (n, held, held)."""
         return self.middle[:self.n, :self.held, :self.held]
 
-    def write(self, left, right, column, row, corner):
-        """Add a pair to the active samples.
-
-        A sample whose corner is zero or not finite gets an empty pair, which
-        is as good as none.
-
-        Parameters
-        ----------
-        left, right : Tensor, shape (n, D)
-        column, row : Tensor, shape (n, held)
-            K[:, new] and K[new, :] for the pairs held, the one to be dropped
-            included.
-        corner : Tensor, shape (n,)
-            K[new, new].
-        """
-        sound = (corner.isfinite() & (corner != 0)).unsqueeze(1)
-        slot, held, n = self.slot, self.held, self.n
-        zero = corner.new_zeros(())
-        for rows, new in ((self.left, left), (self.right, right)):
-            torch.where(sound, new, zero, out=rows[:n, slot])
-        self.middle[:n, :held, slot] = torch.where(sound, column, 0.0)
-        self.middle[:n, slot, :held] = torch.where(sound, row, 0.0)
-        self.middle[:n, slot, slot] = torch.where(sound[:, 0], corner, 1.0)
-        self.count += 1
-
     def push_secant(self, s, y, Ry=None):
         r"""Good Broyden's update: afterwards B y = s.
 
@@ -133,14 +114,15 @@ class Pairs:
         Ry : Tensor, shape (n, held), or None
             R y, where it is known already.
         """
-        norm = s.norm(dim=1, keepdim=True)
         if Ry is None:
             Ry = rows_times(self.R(), y)
-        column = Ry / norm
-        w, s, y = (s - y) / norm, s / norm, y / norm
-        row = -rows_times(self.L(), s)
-        self.write(w, s, column, row, (s * y).sum(dim=1))
-        return s
+        norm = _length(s)
+        left, right = self._next_rows()
+        row = rows_times(self.L(), s) / -norm
+        corner = dot(s, y).unsqueeze(1) / norm ** 2
+        torch.div(s, norm, out=right)
+        torch.sub(s, y, out=left).div_(norm)
+        self._border(Ry / norm, row, corner)
 
     def push_multisecant(self, s, y, ridge):
         r"""Anderson's update, type II: afterwards B y = s for all pairs.
@@ -153,19 +135,35 @@ class Pairs:
         s, y : Tensor, shape (n, D)
         ridge : float
         """
-        norm = y.norm(dim=1, keepdim=True)
-        left, y = (s - self.scale * y) / norm, y / norm
-        border = rows_times(self.R(), y)
-        corner = (y * y).sum(dim=1) + ridge
-        self.write(left, y, border, border, corner)
+        norm = _length(y)
+        left, right = self._next_rows()
+        border = rows_times(self.R(), y) / norm
+        torch.div(y, norm, out=right)
+        torch.sub(s, y, alpha=self.scale, out=left).div_(norm)
+        self._border(border, border, torch.full_like(norm, 1 + ridge))
+
+    def _next_rows(self):
+        return self.left[:self.n, self.slot], self.right[:self.n, self.slot]
+
+    def _border(self, column, row, corner):
+        """Row and column of K for the new pair; both (n, held)."""
+        slot, held, K = self.slot, self.held, self.middle[:self.n]
+        K[:, :held, slot], K[:, slot, :held] = column, row
+        # an empty pair says nothing, and does not make K singular
+        corner = torch.where(
+            corner == 0, torch.ones_like(corner), corner
+        )
+        K[:, slot, slot] = corner.squeeze(1)
+        self.count += 1
 
     def operator(self):
         """The matrices of the active samples, as an operator on (n, D)."""
         return LowRank(self.L(), self.R(), self.K(), self.scale)
 
-    def product(self, v, Rv):
-        """Its product with v, (n, D), where R v is known already."""
-        return combine(self.L(), solve_small(self.K(), Rv), v, self.scale)
+    def step(self, v, Rv):
+        """Minus its product with v, (n, D), where R v is known already."""
+        c = solve_small(self.K(), Rv)
+        return combine(self.L(), -c, v, -self.scale)
 
     def leave(self, take, holes, movers):
         """Follow `Samples.leave`: whoever is done keeps its pairs."""
@@ -193,14 +191,16 @@ class Pairs:
         slots = torch.arange(held, device=total.device)
         # the newest pair that a sample has in a slot; negative: none
         pair = slots + m * ((total.unsqueeze(1) - 1 - slots) // m)
-        dead = (pair < 0) | (pair >= known.unsqueeze(1))
         left, right, middle = (
             memory[:, :held] for memory in (self.left, self.right, self.middle)
         )
+        middle = middle[:, :, :held]
+        unsound = ~middle.diagonal(dim1=1, dim2=2).isfinite()
+        dead = (pair < 0) | (pair >= known.unsqueeze(1)) | unsound
         # by index: a mask over whole rows would touch all of the memory
         which = dead.nonzero(as_tuple=True)
         left[which] = right[which] = 0.0
-        middle = middle[:, :, :held].masked_fill(
+        middle = middle.masked_fill(
             dead.unsqueeze(1) | dead.unsqueeze(2), 0.0
         )
         middle.diagonal(dim1=1, dim2=2).masked_fill_(dead, 1.0)

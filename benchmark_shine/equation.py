@@ -28,6 +28,10 @@ class Equation:
         where there is nothing cheaper.
     step : int
         The outer step k this equation belongs to, from 1.
+    rows : callable, Tensor (n,) of indices -> g of those samples, or None
+        Where z has shape (B, d), one row per sample: the equation of some
+        samples alone, a function of (n, d), for root finders that are done
+        with the others.  Need not be differentiable in theta.
     """
 
     g: Callable[[Tensor], Tensor]
@@ -36,3 +40,4 @@ class Equation:
     energy: Callable[[Tensor], tuple[float, Tensor]] | None = None
     theta_part: Callable[[Tensor], Tensor] | None = None
     step: int = 1
+    rows: Callable[[Tensor], Callable[[Tensor], Tensor]] | None = None

@@ -1,0 +1,46 @@
+from benchopt import BaseDataset
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from benchmark_shine.data import loaded
+from benchmark_shine.images import pictures
+from benchmark_shine.problems.classifier import Recipe
+from benchmark_shine.problems.deq import SmallDEQ
+
+
+class Dataset(BaseDataset):
+    """Handwritten digits, 1,797 × 8 × 8, bundled with scikit-learn: a DEQ.
+
+    The default deep equilibrium task, seconds on a CPU.  A fifth of each
+    class is kept for the test.  All eigenvalues of df/dz have a modulus
+    between half of ``contraction`` and ``contraction``, see
+    `benchmark_shine.problems.deq.SmallDEQ`.
+    """
+
+    name = "digits"
+    parameters = {
+        "contraction": [0.95],
+        "width": [64],
+        "batch_size, epochs": [(64, 10)],
+        "seed": [0],
+    }
+    test_parameters = {"width": [8], "batch_size, epochs": [(32, 1)]}
+
+    def get_data(self):
+        return loaded(self._build)
+
+    def _build(self):
+        digits = load_digits()
+        x, x_test, y, y_test = train_test_split(
+            digits.images[:, None].astype("uint8"), digits.target,
+            test_size=0.2, random_state=self.seed, stratify=digits.target,
+        )
+        train, test = pictures((x, y), (x_test, y_test))
+        recipe = Recipe(
+            self.batch_size, self.epochs, rate=1e-2, forward_steps=50,
+            backward_steps=50,
+        )
+        return SmallDEQ(
+            train, test, recipe, self.width, self.contraction,
+            seed=self.seed,
+        )

@@ -181,27 +181,27 @@ class _Bound:
         """z - f(z)."""
         return z - self.f(z)
 
+    def unrolled(self, start, n_layers):
+        """The equation z - f(f(… f(start))) = 0, a function g.
+
+        J = I: the root is the unrolled network's output and takes one step,
+        whatever the method q = dl/dz, and the hypergradient is plain
+        back-propagation through the layers.
+        """
+        def compute(*values):
+            z, prepared = start, self._prepare(*values)
+            for _ in range(n_layers):
+                z = self._f(z, self._mask, *prepared)
+            return z,
+
+        theta = tuple(self._theta.values())
+        with torch.no_grad():
+            known = compute(*theta)
+        return lambda z: z - _Deferred.apply(compute, known, *theta)[0]
+
     def logits(self, z):
         """Class scores of shape (B, n_classes)."""
         return self._call("head", self._head, z)
-
-
-def _unrolled(f, start, n_layers):
-    """g(z) = z - f(f(… f(0))): J = I, so that every method is exact.
-
-    Its root is the unrolled network's output and is found in one step;
-    whatever the adjoint method, q = dl/dz, and the hypergradient is plain
-    back-propagation through the layers.
-    """
-    def unroll():
-        z = start
-        for _ in range(n_layers):
-            z = f(z)
-        return z
-
-    with torch.no_grad():
-        known = unroll()
-    return lambda z: z - (unroll() if torch.is_grad_enabled() else known)
 
 
 def jacobian_penalty(f, z, generator):
@@ -356,6 +356,16 @@ class EquilibriumClassifier(ABC):
         """Outer steps of the whole recipe."""
         return self.recipe.epochs * self.steps_per_epoch
 
+    def parameter_counts(self):
+        """Entries of theta in each part, a dict: stem, cell, head."""
+        return {
+            part: sum(
+                t.numel() for name, t in zip(self.names, self._theta)
+                if name.startswith(f"{part}.")
+            )
+            for part in ("stem", "cell", "head")
+        }
+
     def start(self):
         """First theta, and z = 0 of shape (batch_size, d)."""
         z = self._theta[0].new_zeros(self.recipe.batch_size, self.d)
@@ -394,7 +404,7 @@ class EquilibriumClassifier(ABC):
         -------
         Equation
         """
-        theta = tuple(t.detach().to(dtype=dtype) for t in theta)
+        theta = tuple(t.to(dtype=dtype) for t in theta)
         x, y = self._fixed_batch(PROBE, index)
         x = x.to(theta[0])
         return self._equation(self._bind(theta, x), x, y, 0)
@@ -411,13 +421,13 @@ class EquilibriumClassifier(ABC):
         named = dict(zip(self.names, theta))
         return _Bound(
             shell or self._training, self.effective, named,
-            buffers or self._blank(), x, mask,
+            buffers or self._blank(x), x, mask,
         )
 
-    def _blank(self):
-        """Where a pass leaves its batch statistics, once per call."""
+    def _blank(self, like):
+        """Where a pass over pictures leaves its batch statistics."""
         return {
-            name: torch.zeros(b.shape, dtype=b.dtype, device=self.device)
+            name: like.new_zeros(b.shape)
             for name, b in self._training.named_buffers()
         }
 
@@ -426,7 +436,7 @@ class EquilibriumClassifier(ABC):
         start = x.new_zeros(len(x), self.d)
         g, rows = network.g, network.rows
         if 1 <= k <= recipe.unrolled_steps:
-            g = _unrolled(network.f, start, recipe.unrolled_layers)
+            g = network.unrolled(start, recipe.unrolled_layers)
             rows = None
 
         def loss(z):
@@ -464,12 +474,10 @@ class EquilibriumClassifier(ABC):
         dict of name and Tensor
             Empty for a network without such buffers.
         """
-        total = self._blank()
-        if not total:
-            return total
-        for index in range(self.n_calibration):
+        total = self._blank(theta[0])
+        for index in range(self.n_calibration if total else 0):
             x, y = self._fixed_batch(CALIBRATION, index)
-            x, buffers = x.to(theta[0]), self._blank()
+            x, buffers = x.to(theta[0]), self._blank(theta[0])
             network = self._bind(theta, x, buffers=buffers)
             equation = self._equation(network, x, y, 0)
             network.logits(find_root(equation, self.atol, 0.0, None).z)

@@ -120,7 +120,8 @@ class LowRank(LinearOperator):
 
 def rows_times(rows, v):
     """Each row of (B, m, D) times the sample's v (B, D): shape (B, m)."""
-    return torch.bmm(rows, v.unsqueeze(2)).squeeze(2)
+    # v as a row: as a column it takes 3 to 5 times as long on CPU
+    return torch.bmm(v.unsqueeze(1), rows.mT).squeeze(1)
 
 
 def dot(u, v):

@@ -2,15 +2,37 @@
 import torch
 
 from ..operators import LowRank, combine, dot, rows_times, solve_small
-from .batched import swap
+from .batched import check_start, swap
 
 
 class PairsInverse(LowRank):
-    """An inverse estimate that lives in a finder's memory, ``pairs``."""
+    """An inverse estimate that lives in a finder's memory, ``pairs``.
+
+    Raises
+    ------
+    RuntimeError
+        On use after the memory has been taken over by another solve.
+    """
 
     def __init__(self, pairs, *factors):
         super().__init__(*factors)
-        self.pairs = pairs
+        self.pairs, self._solve = pairs, pairs.n_solves
+
+    @property
+    def T(self):
+        transposed = super().T
+        return PairsInverse(
+            self.pairs, transposed.left, transposed.right, transposed.middle,
+            transposed.scale, transposed.order,
+        )
+
+    def __matmul__(self, v):
+        if self._solve != self.pairs.n_solves:
+            raise RuntimeError(
+                "this estimate's memory was handed to another solve, as its "
+                "argument `previous`"
+            )
+        return super().__matmul__(v)
 
 
 def _length(v):
@@ -47,6 +69,7 @@ class Pairs:
         self.left = like.new_empty(B, memory, D)
         self.right = like.new_empty(B, memory, D)
         self.middle = like.new_empty(B, memory, memory)
+        self.n_solves = 0
         self.clear()
 
     @classmethod
@@ -57,7 +80,13 @@ class Pairs:
         ----------
         previous : Root or None
             Its inverse is not usable any more.
+
+        Raises
+        ------
+        ValueError
+            Where ``like`` is no start for a batched finder.
         """
+        check_start(like)
         old = getattr(previous and previous.inverse, "pairs", None)
         shape = (len(like), memory, like.shape[1])
         if (
@@ -65,8 +94,6 @@ class Pairs:
             or old.left.dtype != like.dtype or old.left.device != like.device
         ):
             return cls(memory, like, scale)
-        inverse = previous.inverse
-        inverse.pairs = inverse.left = inverse.right = None
         old.clear()
         old.scale = scale
         return old
@@ -74,6 +101,7 @@ class Pairs:
     def clear(self):
         """Forget all pairs, keep the memory allocated."""
         self.count, self.n = 0, len(self.left)
+        self.n_solves += 1
 
     @property
     def held(self):

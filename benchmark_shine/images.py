@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pooch
 import torch
 from PIL import Image
 from torch import Tensor
@@ -21,6 +22,9 @@ from torch.nn.functional import avg_pool2d, pad
 # Channel means and standard deviations of ImageNet, for pixels in 0 .. 255.
 IMAGENET_MEAN = 123.675, 116.28, 103.53
 IMAGENET_STD = 58.395, 57.12, 57.375
+
+# Where downloads are kept.
+CACHE = Path(pooch.os_cache("benchmark_shine"))
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 
@@ -334,6 +338,37 @@ def list_folder(root):
     return tuple(paths), np.array(labels), tuple(p.name for p in folders)
 
 
+def some(items, labels, n):
+    """A fixed random choice of n pictures, whatever the seed of the run.
+
+    Parameters
+    ----------
+    items : ndarray or tuple, one entry per picture
+    labels : ndarray, shape (n_all,)
+    n : int or None
+        None, or more than there are: all of them.
+
+    Returns
+    -------
+    items, labels
+
+    Raises
+    ------
+    ValueError
+        Where n is no positive integer.
+    """
+    if n is None:
+        return items, labels
+    if not (isinstance(n, int) and n >= 1):
+        raise ValueError(
+            f"n_train, n_test: must be integers of at least 1, got {n!r}"
+        )
+    chosen = np.random.default_rng(0).permutation(len(labels))[:n]
+    if isinstance(items, tuple):
+        return tuple(items[i] for i in chosen), labels[chosen]
+    return items[chosen], labels[chosen]
+
+
 def two_folders(root, train="train", test="test"):
     """`list_folder` of both parts, with the same classes.
 
@@ -360,7 +395,7 @@ def two_folders(root, train="train", test="test"):
 
 
 def read_pictures(paths):
-    """Small pictures of one size, all into memory.
+    """Small colour pictures of one size, all into memory.
 
     Returns
     -------
@@ -470,7 +505,13 @@ def read_cifar10(path):
                         f"{path}: {name} has {len(content)} bytes, not a "
                         f"multiple of {record}"
                     )
-                parts.append(np.frombuffer(content, np.uint8))
+                rows = np.frombuffer(content, np.uint8).reshape(-1, record)
+                if rows[:, 0].max() > 9:
+                    raise ValueError(
+                        f"{path}: {name} has a label {rows[:, 0].max()}, "
+                        "there are ten classes"
+                    )
+                parts.append(rows)
     except (OSError, EOFError, KeyError, zlib.error,
             tarfile.TarError) as error:
         raise ValueError(
@@ -479,7 +520,6 @@ def read_cifar10(path):
     return tuple(
         (rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].astype(np.int64))
         for rows in (
-            np.concatenate(some).reshape(-1, record)
-            for some in (parts[:5], parts[5:])
+            np.concatenate(part) for part in (parts[:5], parts[5:])
         )
     )

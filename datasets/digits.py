@@ -4,8 +4,7 @@ from sklearn.model_selection import train_test_split
 
 from benchmark_shine.data import loaded
 from benchmark_shine.images import pictures
-from benchmark_shine.problems.classifier import Recipe
-from benchmark_shine.problems.deq import SmallDEQ
+from benchmark_shine.networks import build
 
 
 class Dataset(BaseDataset):
@@ -36,11 +35,8 @@ class Dataset(BaseDataset):
             test_size=0.2, random_state=self.seed, stratify=digits.target,
         )
         train, test = pictures((x, y), (x_test, y_test))
-        recipe = Recipe(
-            self.batch_size, self.epochs, rate=1e-2, forward_steps=50,
-            backward_steps=50,
-        )
-        return SmallDEQ(
-            train, test, recipe, self.width, self.contraction,
-            seed=self.seed,
+        return build(
+            "dense", train, test, self.seed, width=self.width,
+            contraction=self.contraction, batch_size=self.batch_size,
+            epochs=self.epochs,
         )

@@ -1,0 +1,79 @@
+"""From a network's name to a problem: what the picture data sets share."""
+from dataclasses import replace
+
+import torch
+
+from .problems import MDEQ, SmallDEQ
+from .problems.classifier import Recipe
+from .problems.mdeq import CONFIGURATIONS
+
+# Of the dense network, see `SmallDEQ`.  Fifty steps reach the tolerance.
+DENSE = Recipe(
+    batch_size=64, epochs=10, rate=1e-2, forward_steps=50, backward_steps=50
+)
+
+
+def check_network(network):
+    """Say which networks there are.
+
+    Raises
+    ------
+    ValueError
+        Where the name is none of them.
+    """
+    names = "dense", *CONFIGURATIONS
+    if network not in names:
+        raise ValueError(
+            f"network: {network!r} is not one of {', '.join(names)}"
+        )
+
+
+def augmentation(network):
+    """``padding`` and ``flips`` of the network's recipe, a dict."""
+    check_network(network)
+    if network == "dense":
+        return {}
+    config = CONFIGURATIONS[network]
+    return {"padding": config.padding, "flips": config.flips}
+
+
+def build(network, train, test, seed=0, device="cpu", width=64,
+          contraction=0.95, **changes):
+    """A problem by the name of its network.
+
+    Parameters
+    ----------
+    network : {"dense", "tiny", "large", "small"}
+    train, test : Pictures or PictureFiles
+    seed : int
+    device : str
+    width, contraction
+        Of the dense network.
+    changes
+        Fields of the network's recipe; None leaves one as it is.
+
+    Returns
+    -------
+    EquilibriumClassifier
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range, or there is no such device.
+    """
+    check_network(network)
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device: torch sees no {device} here")
+    changes = {
+        name: value for name, value in changes.items() if value is not None
+    }
+    if network == "dense":
+        return SmallDEQ(
+            train, test, replace(DENSE, **changes), width, contraction,
+            seed=seed, device=device,
+        )
+    config = CONFIGURATIONS[network]
+    return MDEQ(
+        train, test, config, replace(config.recipe, **changes), seed=seed,
+        device=device,
+    )

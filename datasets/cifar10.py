@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import pooch
+from benchopt import BaseDataset
+from sklearn.datasets import get_data_home
+
+from benchmark_shine.data import loaded
+from benchmark_shine.images import (
+    CACHE, pictures, read_cifar10, read_pictures, some, two_folders,
+)
+from benchmark_shine.networks import augmentation, build
+
+# The binary version, without pickles, and the MD5 sum of the official page.
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+ARCHIVE = CACHE / "cifar-10-binary.tar.gz"
+
+
+def find(path):
+    """The archive or the picture folder: as given, else where they belong."""
+    if path is not None:
+        return Path(path).expanduser()
+    for place in ARCHIVE, Path(get_data_home()) / "cifar10_jpeg":
+        if place.exists():
+            return place
+    raise OSError(
+        "CIFAR-10 is not on this machine; get it with: benchopt prepare . "
+        "-d cifar10 --force, or name an archive (binary version) or a folder "
+        "<split>/<class>/*.jpg|png, -d \"cifar10[path='…']\""
+    )
+
+
+class Dataset(BaseDataset):
+    """CIFAR-10, 50,000 + 10,000 colour pictures of 32 × 32, ten classes.
+
+    The paper's data set (figures 3, E.2).  ``network`` is tiny or large, as
+    published, or dense; ``size`` averages pictures down, ``n_train`` and
+    ``n_test`` keep a fixed random part.  None in ``batch_size`` and what
+    follows it is what the network's recipe says.
+
+    ``path`` names the official archive (binary version) or a folder with
+    train/ and test/ of one folder for each class; None looks for the
+    archive in the cache, then for ``cifar10_jpeg`` in scikit-learn's data
+    home.  JPEG pictures are not the official pixels.
+    """
+
+    name = "cifar10"
+    parameters = {
+        "network": ["tiny"],
+        "size": [None],
+        "n_train, n_test": [(None, None)],
+        "batch_size, epochs, unrolled_steps": [(None, None, None)],
+        "width": [64],
+        "contraction": [0.95],
+        "path": [None],
+        "device": ["cpu"],
+        "seed": [0],
+    }
+    prepare_cache_ignore = "all"
+
+    def prepare(self):
+        try:
+            find(self.path)
+        except OSError:
+            pooch.retrieve(URL, f"md5:{MD5}", ARCHIVE.name, ARCHIVE.parent)
+
+    def get_data(self):
+        return loaded(self._build)
+
+    def _read(self):
+        place = find(self.path)
+        numbers = self.n_train, self.n_test
+        if not place.is_dir():
+            parts = read_cifar10(place)
+            return [some(*part, n) for part, n in zip(parts, numbers)]
+        *parts, _ = two_folders(place)
+        # choose first: reading the pictures is what takes the time
+        chosen = [some(*part, n) for part, n in zip(parts, numbers)]
+        return [(read_pictures(paths), labels) for paths, labels in chosen]
+
+    def _build(self):
+        settings = augmentation(self.network)
+        return build(
+            self.network, *pictures(*self._read(), self.size, **settings),
+            self.seed, self.device, self.width, self.contraction,
+            batch_size=self.batch_size, epochs=self.epochs,
+            unrolled_steps=self.unrolled_steps,
+        )

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pooch
+from benchopt import BaseDataset
+
+from benchmark_shine.data import loaded
+from benchmark_shine.images import (
+    CACHE, pictures, read_idx_pictures, some,
+)
+from benchmark_shine.networks import augmentation, build
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+
+# With the MD5 sums of the data set's own page.
+FILES = {
+    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+}
+
+
+def folder():
+    """Where the four files are: Debian's package, else the cache."""
+    places = DEBIAN, CACHE / "fashion-mnist"
+    for place in places:
+        if all((place / name).is_file() for name in FILES):
+            return place
+    raise OSError(
+        "Fashion-MNIST is not on this machine; get it with: apt-get install "
+        "dataset-fashion-mnist, or benchopt prepare . -d fashion_mnist "
+        "--force"
+    )
+
+
+class Dataset(BaseDataset):
+    """Fashion-MNIST, 60,000 + 10,000 pictures of 28 × 28, ten classes.
+
+    Xiao, Rasul and Vollgraf, arXiv 1708.07747.  ``size`` averages pictures
+    down (14, say), ``n_train`` and ``n_test`` keep a fixed random part;
+    ``network`` is dense, tiny, or at 8, 16 … pixels large; None in
+    ``batch_size`` and ``epochs`` is what the network's recipe says.
+    """
+
+    name = "fashion_mnist"
+    parameters = {
+        "network": ["dense"],
+        "size": [14],
+        "n_train, n_test": [(None, None)],
+        "batch_size, epochs, unrolled_steps": [(64, 2, 0)],
+        "width": [64],
+        "contraction": [0.95],
+        "device": ["cpu"],
+        "seed": [0],
+    }
+    prepare_cache_ignore = "all"
+
+    def prepare(self):
+        try:
+            folder()
+        except OSError:
+            for name, md5 in FILES.items():
+                pooch.retrieve(
+                    URL + name, f"md5:{md5}", name, CACHE / "fashion-mnist"
+                )
+
+    def get_data(self):
+        return loaded(self._build)
+
+    def _build(self):
+        settings, place = augmentation(self.network), folder()
+        parts = [
+            some(*read_idx_pictures(
+                place / f"{part}-images-idx3-ubyte.gz",
+                place / f"{part}-labels-idx1-ubyte.gz",
+            ), n)
+            for part, n in (("train", self.n_train), ("t10k", self.n_test))
+        ]
+        return build(
+            self.network, *pictures(*parts, self.size, **settings),
+            self.seed, self.device, self.width, self.contraction,
+            batch_size=self.batch_size, epochs=self.epochs,
+            unrolled_steps=self.unrolled_steps,
+        )

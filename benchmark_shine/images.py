@@ -286,6 +286,11 @@ def random_part(width, height, random):
 
 # ---------------------------------------------------------------- readers
 
+def _because(error):
+    """An exception's message on one line."""
+    return " ".join(str(error).split())
+
+
 def open_picture(path):
     """A picture file as RGB.
 
@@ -301,7 +306,9 @@ def open_picture(path):
                 return picture.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError,
             Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{path}: not a readable picture ({error})") from None
+        raise ValueError(
+            f"{path}: not a readable picture ({_because(error)})"
+        ) from None
 
 
 def list_folder(root):
@@ -440,7 +447,9 @@ def read_idx(path):
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: cannot be read ({error})") from None
+        raise ValueError(
+            f"{path}: cannot be read ({_because(error)})"
+        ) from None
     head = 4 + 4 * content[3] if len(content) > 3 else 4
     if content[:3] != b"\0\0\x08" or len(content) < head:
         raise ValueError(f"{path}: not an IDX file of unsigned bytes")
@@ -515,7 +524,7 @@ def read_cifar10(path):
     except (OSError, EOFError, KeyError, zlib.error,
             tarfile.TarError) as error:
         raise ValueError(
-            f"{path}: not the CIFAR-10 archive ({error})"
+            f"{path}: not the CIFAR-10 archive ({_because(error)})"
         ) from None
     return tuple(
         (rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].astype(np.int64))

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
@@ -50,8 +51,9 @@ class Recipe:
         applications of f from z = 0 instead.
     jacobian_weight, jacobian_share : float
         Weight of the penalty ‖df/dz‖² / d, and in which share of the outer
-        steps it is asked for (Bai, Koltun and Kolter, ICML 2021, equation
-        8).
+        steps it is asked for (Bai, Koltun and Kolter, *Stabilizing
+        equilibrium models by Jacobian regularization*, ICML 2021).  It is part of the loss, whose evaluations of f and products
+        with Jᵀ no solver counts.
     """
 
     batch_size: int
@@ -102,6 +104,7 @@ class _Deferred(torch.autograd.Function):
         return tuple(value.detach() for value in values)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, *grads):
         theta = tuple(t.detach().requires_grad_() for t in ctx.saved_tensors)
         with torch.enable_grad():
@@ -141,7 +144,7 @@ class _Bound:
             name: t for name, t in theta.items()
             if not name.startswith("head.")
         }
-        self._cell_names = tuple(effective(_part("cell", self._theta)))
+        self._cell_names = [name for name, _ in shell.cell.named_parameters()]
         with torch.no_grad():
             self._prepared = self._prepare(*self._theta.values())
 
@@ -154,7 +157,8 @@ class _Bound:
     def _prepare(self, *values):
         theta = dict(zip(self._theta, values))
         injection = self._call("stem", _part("stem", theta), self._x)
-        return injection, *self._effective(_part("cell", theta)).values()
+        weights = self._effective(_part("cell", theta))
+        return injection, *(weights[name] for name in self._cell_names)
 
     def _f(self, z, mask, injection, *weights):
         weights = dict(zip(self._cell_names, weights))
@@ -208,7 +212,7 @@ def jacobian_penalty(f, z, generator):
     """Estimate ‖df/dz‖² / d at z, mean over samples, from one product.
 
     Hutchinson's estimator with a normal vector (Bai, Koltun and Kolter,
-    ICML 2021, section 3.2).  Differentiable in theta; z is held fixed, as
+    ICML 2021).  Differentiable in theta; z is held fixed, as
     published.
 
     Parameters

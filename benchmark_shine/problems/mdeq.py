@@ -1,9 +1,9 @@
 """The multiscale deep equilibrium network of the paper.
 
 Bai, Koltun and Kolter, *Multiscale deep equilibrium models*, NeurIPS 2020,
-sections 3-4 and appendix A, in the variants that Ramzi et al. trained
-(ICLR 2022, section 3.2).  The hidden state has n branches, z = (z_1 .. z_n),
-branch i of shape (B, C_i, H / 2ⁱ⁻¹, W / 2ⁱ⁻¹), flattened and joined to (B, d).
+section 3, in the variants that Ramzi et al. trained for their figures 3 and
+E.2 (ICLR 2022).  The hidden state has n branches, z = (z_1 .. z_n), branch i
+of shape (B, C_i, H / 2ⁱ⁻¹, W / 2ⁱ⁻¹), flattened and joined to (B, d).
 """
 import math
 from dataclasses import dataclass

@@ -52,8 +52,9 @@ class Recipe:
     jacobian_weight, jacobian_share : float
         Weight of the penalty ‖df/dz‖² / d, and in which share of the outer
         steps it is asked for (Bai, Koltun and Kolter, *Stabilizing
-        equilibrium models by Jacobian regularization*, ICML 2021).  It is part of the loss, whose evaluations of f and products
-        with Jᵀ no solver counts.
+        equilibrium models by Jacobian regularization*, ICML 2021).  It is
+        part of the loss, whose evaluations of f and products with Jᵀ no
+        solver counts.
     """
 
     batch_size: int

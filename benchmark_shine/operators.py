@@ -144,7 +144,10 @@ def solve_small(matrix, x):
     """
     if not x.shape[1]:
         return x
-    solution, info = torch.linalg.solve_ex(matrix, x.unsqueeze(2))
+    # the layout decides which factorisation is used: one for all
+    solution, info = torch.linalg.solve_ex(
+        matrix.contiguous(), x.unsqueeze(2)
+    )
     solution = solution.squeeze(2)
     solved = (info == 0) & solution.isfinite().all(dim=1)
     return torch.where(solved.unsqueeze(1), solution, 0.0)

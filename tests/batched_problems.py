@@ -16,7 +16,8 @@ def normal(seed, *shape, dtype=torch.float64):
 
 def times(A, v):
     """A (B, D, D) times v (B, D), by sample, the same for any B."""
-    return torch.bmm(A, v.unsqueeze(2)).squeeze(2)
+    # with v as a column MKL's result depends on B
+    return torch.bmm(v.unsqueeze(1), A.mT).squeeze(1)
 
 
 def matrices(seed, norms, D, dtype=torch.float64):

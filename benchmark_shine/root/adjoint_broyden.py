@@ -2,10 +2,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from ..operators import transposed
 from .batched import Picard, check_count, iterate
 from .lbfgs import Opa
 from .pairs import Pairs
+
+
+def _sound(v):
+    return v.isfinite().all(dim=1, keepdim=True)
 
 
 class _Rule(Picard):
@@ -25,12 +31,19 @@ class _Rule(Picard):
     def visit(self, samples, z, s):
         self.n_visits += 1
         self.g, jt = samples.linearise(z)
-        self.pairs.push_secant(self.g, jt(self.g))
+        self._learn(self.g, jt)
         if self._opa_due(samples.equation):
             rhs = self.opa.direction(samples.equation, samples.full(z))
-            v = self.side(self.pairs.operator().T) @ samples.gather(rhs)
-            self.pairs.push_secant(v, jt(v))
+            B = self.side(self.pairs.operator().T)
+            self._learn(B @ samples.gather(rhs), jt)
         return self.g
+
+    def _learn(self, sigma, jt):
+        # where numbers are not finite, nothing: a derivative may fail, or a
+        # loss, though the root itself is well
+        sigma = torch.where(_sound(sigma), sigma, 0.0)
+        w = jt(sigma)
+        self.pairs.push_secant(sigma, torch.where(_sound(w), w, sigma))
 
     def _opa_due(self, equation):
         return self.opa and self.n_visits % self.opa.every(equation.step) == 0

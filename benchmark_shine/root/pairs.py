@@ -223,8 +223,7 @@ class Pairs:
             memory[:, :held] for memory in (self.left, self.right, self.middle)
         )
         middle = middle[:, :, :held]
-        unsound = ~middle.diagonal(dim1=1, dim2=2).isfinite()
-        dead = (pair < 0) | (pair >= known.unsqueeze(1)) | unsound
+        dead = (pair < 0) | (pair >= known.unsqueeze(1))
         # by index: a mask over whole rows would touch all of the memory
         which = dead.nonzero(as_tuple=True)
         left[which] = right[which] = 0.0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .checks import check_integer, check_number
 from .operators import LinearOperator
 
 
@@ -57,13 +58,6 @@ class Shine:
         return system.inverse.T @ system.rhs
 
 
-def _check_count(name, value):
-    if not (isinstance(value, int) and value >= 0):
-        raise ValueError(
-            f"{name}: must be a non-negative integer, got {value!r}"
-        )
-
-
 @dataclass(frozen=True)
 class ConjugateGradient:
     """Conjugate gradients on Jᵀ q = rhs, for symmetric J.
@@ -89,11 +83,8 @@ class ConjugateGradient:
     first: Callable[[Tensor], Tensor] = torch.zeros_like
 
     def __post_init__(self):
-        _check_count("max_iter", self.max_iter)
-        if not self.growth >= 0:
-            raise ValueError(
-                f"growth: must not be negative, got {self.growth}"
-            )
+        check_integer("max_iter", self.max_iter, least=0)
+        check_number("growth", self.growth, above=-1)
 
     def __call__(self, system):
         q, rhs = system.start, system.rhs
@@ -156,8 +147,8 @@ class Neumann:
     n_power: int = 5
 
     def __post_init__(self):
-        _check_count("n_steps", self.n_steps)
-        _check_count("n_power", self.n_power)
+        check_integer("n_steps", self.n_steps, least=0)
+        check_integer("n_power", self.n_power, least=0)
 
     def __call__(self, system):
         v, norm = system.rhs, 1.0

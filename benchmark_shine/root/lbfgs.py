@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_integer, check_number
 from ..equation import Equation
 from ..operators import LBFGSInverse
 from .base import Root
@@ -45,7 +46,7 @@ class EveryFewSteps:
     Raises
     ------
     ValueError
-        Where an end is a negative number.
+        Where an end is not a number above -1.
     """
 
     first: float
@@ -53,12 +54,9 @@ class EveryFewSteps:
     n_outer: int
 
     def __post_init__(self):
-        for value in (self.first, self.last):
-            if not value >= 0:
-                raise ValueError(
-                    "opa_every: both ends must be non-negative numbers, got "
-                    f"({self.first}, {self.last})"
-                )
+        # every zeroth iteration is every iteration: see the floor of 1 below
+        check_number("opa_every, first", self.first, above=-1)
+        check_number("opa_every, last", self.last, above=-1)
 
     def __call__(self, k):
         share = (k - 1) / max(1, self.n_outer - 1)
@@ -133,17 +131,11 @@ class LBFGS:
 
     def __post_init__(self):
         for name in ("memory", "max_iter", "max_trials"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= 1):
-                raise ValueError(
-                    f"{name}: must be an integer of at least 1, got {value!r}"
-                )
-        if not 0 < self.c1 < self.c2 < 1:
-            raise ValueError(
-                f"c2: needs c1 < c2 < 1 with c1 = {self.c1}, got {self.c2}"
-            )
-        if self.scale is not None and not self.scale > 0:
-            raise ValueError(f"scale: must be positive, got {self.scale}")
+            check_integer(name, getattr(self, name), least=1)
+        check_number("c1", self.c1, above=0, at_most=1)
+        check_number("c2", self.c2, above=self.c1, at_most=1)
+        if self.scale is not None:
+            check_number("scale", self.scale, above=0)
 
     @torch.no_grad()
     def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):

@@ -84,7 +84,7 @@ class ConjugateGradient:
 
     def __post_init__(self):
         check_integer("max_iter", self.max_iter, least=0)
-        check_number("growth", self.growth, above=-1)
+        check_number("growth", self.growth, least=0)
 
     def __call__(self, system):
         q, rhs = system.start, system.rhs
@@ -102,7 +102,10 @@ class ConjugateGradient:
             if not rr > goal:
                 break
             jp = system.jt(p)
-            alpha = rr / float(p @ jp)
+            curvature = float(p @ jp)
+            if curvature == 0:  # J is indefinite: no step along p
+                break
+            alpha = rr / curvature
             q, r = q + alpha * p, r - alpha * jp
             rr, previous = float(r @ r), rr
             p = r + (rr / previous) * p
@@ -151,6 +154,8 @@ class Neumann:
         check_integer("n_power", self.n_power, least=0)
 
     def __call__(self, system):
+        if not system.rhs.any():
+            return system.rhs
         v, norm = system.rhs, 1.0
         for _ in range(self.n_power):
             v = system.jt(v / v.norm())

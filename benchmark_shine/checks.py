@@ -18,19 +18,34 @@ def check_integer(name, value, least):
         )
 
 
-def check_number(name, value, above, at_most=math.inf):
-    """Insist on a finite number with above < value <= at_most.
+def check_number(
+    name, value, above=-math.inf, least=None, most=None, below=math.inf
+):
+    """Insist on a number within bounds, both infinities and NaN excluded.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    above, below : float
+        Bounds that the value must not reach.
+    least, most : float or None
+        Bounds that it may.
 
     Raises
     ------
     ValueError
         ``name: must be …, got …``.
     """
-    number = isinstance(value, Real) and math.isfinite(value)
-    if not (number and above < value <= at_most):
-        limit = "" if at_most == math.inf else f" and at most {at_most:g}"
+    low = f"({above:g}" if least is None else f"[{least:g}"
+    high = f"{below:g})" if most is None else f"{most:g}]"
+    fits = isinstance(value, Real) and (
+        (above < value if least is None else least <= value)
+        and (value < below if most is None else value <= most)
+    )
+    if not fits:
         raise ValueError(
-            f"{name}: must be a number above {above:g}{limit}, got {value!r}"
+            f"{name}: must be a number in {low}, {high}, got {value!r}"
         )
 
 
@@ -49,7 +64,7 @@ def check_choice(name, value, choices):
     """
     if value not in choices:
         raise ValueError(
-            f"{name}: {value!r} is not one of {', '.join(choices)}"
+            f"{name}: {value!r} is not one of {', '.join(map(str, choices))}"
         )
     return choices[value]
 

@@ -33,9 +33,10 @@ def split(X, y, seed, train_size=0.9):
     Raises
     ------
     ValueError
-        Where the share is not in (0, 0.99].
+        Where the share is not between 0 and 1, or the seed is no seed.
     """
-    check_number("train_size", train_size, above=0, at_most=0.99)
+    check_number("train_size", train_size, above=0, below=1)
+    check_integer("seed", seed, least=0)
     X_train, X_rest, y_train, y_rest = train_test_split(
         X, y, train_size=train_size, random_state=seed
     )
@@ -97,7 +98,7 @@ def read_svmlight(path):
         Where there is no such file, or with the first line that cannot be
         read.
     """
-    path = Path(path).expanduser()
+    path = Path(str(path)).expanduser()
     if not path.is_file():
         raise ValueError(f"path: there is no file {path}")
     content = path.read_bytes()
@@ -140,5 +141,5 @@ def loaded(build):
     """
     try:
         return {"problem": build()}
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         return {"problem": None, "reason": " ".join(str(error).split())}

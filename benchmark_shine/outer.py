@@ -95,7 +95,7 @@ class Hoag:
 
     def __post_init__(self):
         check_number("tol", self.tol, above=0)
-        check_number("decay", self.decay, above=0, at_most=1)
+        check_number("decay", self.decay, above=0, most=1)
         check_integer("moves", self.moves, least=1)
 
     def start(self, theta):
@@ -164,7 +164,7 @@ class Torch:
 
     def __post_init__(self):
         check_number("tol", self.tol, above=0)
-        check_number("decay", self.decay, above=0, at_most=1)
+        check_number("decay", self.decay, above=0, most=1)
 
     def start(self, theta):
         leaves = [t.detach().clone() for t in theta]

@@ -1,5 +1,5 @@
 from benchmark_shine.adjoint import ConjugateGradient
-from benchmark_shine.checks import check_choice
+from benchmark_shine.checks import check_choice, check_integer
 from benchmark_shine.solver import FIRST_Q, ImplicitSolver
 
 
@@ -23,6 +23,7 @@ class Solver(ImplicitSolver):
     }
 
     def make_adjoint(self):
+        check_integer("n_cg", self.n_cg, least=0)
         return ConjugateGradient(
             self.n_cg, first=check_choice("first_q", self.first_q, FIRST_Q)
         )

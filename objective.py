@@ -11,6 +11,7 @@ import torch  # noqa: E402
 from benchopt import BaseObjective  # noqa: E402
 
 from benchmark_shine import fingerprint  # noqa: E402
+from benchmark_shine.checks import check_integer  # noqa: E402
 from benchmark_shine.engine import run  # noqa: E402
 from benchmark_shine.reference import measure  # noqa: E402
 from benchmark_shine.outer import Search  # noqa: E402
@@ -57,13 +58,12 @@ class Objective(BaseObjective):
         return f"{self.name}[{shown}]"
 
     def skip(self, problem, reason=None):
-        for name, least in ("n_outer", 1), ("threads", 1), ("reference", 0):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= least):
-                return True, (
-                    f"{name}: must be an integer of at least {least}, "
-                    f"got {value!r}"
-                )
+        try:
+            check_integer("n_outer", self.n_outer, least=1)
+            check_integer("threads", self.threads, least=1)
+            check_integer("reference", self.reference, least=0)
+        except ValueError as error:
+            return True, str(error)
         return problem is None, reason
 
     def set_data(self, problem, reason=None):

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from .checks import check_integer, check_number
 from .operators import LinearOperator, combine, rows_times
 
 
@@ -63,13 +64,6 @@ class Shine:
         return system.inverse.T @ system.rhs
 
 
-def _check_count(name, value):
-    if not (isinstance(value, int) and value >= 0):
-        raise ValueError(
-            f"{name}: must be a non-negative integer, got {value!r}"
-        )
-
-
 @dataclass(frozen=True)
 class ConjugateGradient:
     """Conjugate gradients on Jᵀ q = rhs, for symmetric J.
@@ -95,11 +89,8 @@ class ConjugateGradient:
     first: Callable[[Tensor], Tensor] = torch.zeros_like
 
     def __post_init__(self):
-        _check_count("max_iter", self.max_iter)
-        if not self.growth >= 0:
-            raise ValueError(
-                f"growth: must not be negative, got {self.growth}"
-            )
+        check_integer("max_iter", self.max_iter, least=0)
+        check_number("growth", self.growth, least=0)
 
     def __call__(self, system):
         q, rhs = system.start, system.rhs
@@ -117,7 +108,10 @@ class ConjugateGradient:
             if not rr > goal:
                 break
             jp = system.jt(p)
-            alpha = rr / float(p @ jp)
+            curvature = float(p @ jp)
+            if curvature == 0:  # J is indefinite: no step along p
+                break
+            alpha = rr / curvature
             q, r = q + alpha * p, r - alpha * jp
             rr, previous = float(r @ r), rr
             p = r + (rr / previous) * p
@@ -162,10 +156,12 @@ class Neumann:
     n_power: int = 5
 
     def __post_init__(self):
-        _check_count("n_steps", self.n_steps)
-        _check_count("n_power", self.n_power)
+        check_integer("n_steps", self.n_steps, least=0)
+        check_integer("n_power", self.n_power, least=0)
 
     def __call__(self, system):
+        if not system.rhs.any():
+            return system.rhs
         v, norm = system.rhs, 1.0
         for _ in range(self.n_power):
             v = system.jt(v / v.norm())
@@ -197,7 +193,7 @@ class Phantom:
     tau: float = 1.0
 
     def __post_init__(self):
-        _check_count("k", self.k)
+        check_integer("k", self.k, least=0)
         if not (self.k and 0 < self.tau <= 1):
             raise ValueError(
                 "k, tau: need k of at least 1 and tau in (0, 1], got "
@@ -237,7 +233,7 @@ class Gmres:
     tol: float | None = None
 
     def __post_init__(self):
-        _check_count("max_iter", self.max_iter)
+        check_integer("max_iter", self.max_iter, least=0)
 
     def __call__(self, system):
         shape = system.rhs.shape

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.datasets import load_svmlight_file
 from sklearn.model_selection import train_test_split
 
+from .checks import check_integer, check_number
 from .problems import Logistic, NonlinearLeastSquares
 
 BINARY = {"logistic": Logistic, "nls": NonlinearLeastSquares}
@@ -32,12 +33,10 @@ def split(X, y, seed, train_size=0.9):
     Raises
     ------
     ValueError
-        Where the share is not strictly between 0 and 1.
+        Where the share is not between 0 and 1, or the seed is no seed.
     """
-    if not 0 < train_size < 1:
-        raise ValueError(
-            f"train_size: must be between 0 and 1, got {train_size}"
-        )
+    check_number("train_size", train_size, above=0, below=1)
+    check_integer("seed", seed, least=0)
     X_train, X_rest, y_train, y_rest = train_test_split(
         X, y, train_size=train_size, random_state=seed
     )
@@ -73,10 +72,10 @@ def feature_groups(n_features, n_groups):
     ValueError
         Where there are more groups than features, or none.
     """
-    if not (isinstance(n_groups, int) and 1 <= n_groups <= n_features):
+    check_integer("n_groups", n_groups, least=1)
+    if n_groups > n_features:
         raise ValueError(
-            f"n_groups: must be between 1 and the {n_features} features, "
-            f"got {n_groups!r}"
+            f"n_groups: there are {n_features} features for {n_groups} groups"
         )
     return np.arange(n_features) * n_groups // n_features
 
@@ -99,7 +98,7 @@ def read_svmlight(path):
         Where there is no such file, or with the first line that cannot be
         read.
     """
-    path = Path(path).expanduser()
+    path = Path(str(path)).expanduser()
     if not path.is_file():
         raise ValueError(f"path: there is no file {path}")
     content = path.read_bytes()
@@ -142,5 +141,5 @@ def loaded(build):
     """
     try:
         return {"problem": build()}
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         return {"problem": None, "reason": " ".join(str(error).split())}

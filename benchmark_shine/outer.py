@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .checks import check_integer, check_number
+
 
 def _flat(tensors):
     return torch.cat([t.reshape(-1) for t in tensors])
@@ -19,13 +21,6 @@ def _flat(tensors):
 
 def _norm(tensors):
     return float(_flat(tensors).norm())
-
-
-def _check_tolerances(tol, decay):
-    if not tol > 0:
-        raise ValueError(f"tol: must be positive, got {tol}")
-    if not 0 < decay <= 1:
-        raise ValueError(f"decay: must be in (0, 1], got {decay}")
 
 
 @dataclass(frozen=True)
@@ -99,11 +94,9 @@ class Hoag:
     box: float = 12.0
 
     def __post_init__(self):
-        _check_tolerances(self.tol, self.decay)
-        if not (isinstance(self.moves, int) and self.moves >= 1):
-            raise ValueError(
-                f"moves: must be an integer of at least 1, got {self.moves!r}"
-            )
+        check_number("tol", self.tol, above=0)
+        check_number("decay", self.decay, above=0, most=1)
+        check_integer("moves", self.moves, least=1)
 
     def start(self, theta):
         return HoagState(theta, theta, self.tol, self.tol, self.tol)
@@ -170,7 +163,8 @@ class Torch:
     decay: float = 0.9
 
     def __post_init__(self):
-        _check_tolerances(self.tol, self.decay)
+        check_number("tol", self.tol, above=0)
+        check_number("decay", self.decay, above=0, most=1)
 
     def start(self, theta):
         leaves = [t.detach().clone() for t in theta]
@@ -218,9 +212,8 @@ class Search:
     tol: float = 1e-3
 
     def __post_init__(self):
-        _check_tolerances(self.tol, 1.0)
-        if not self.values:
-            raise ValueError("n_points: a search needs at least one value")
+        check_number("tol", self.tol, above=0)
+        check_integer("n_points", len(self.values), least=1)
 
     def start(self, theta):
         return self._at(theta, self.values)

@@ -3,13 +3,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.preprocessing import normalize
 
-
-def _check_sizes(**sizes):
-    for name, value in sizes.items():
-        if not (isinstance(value, int) and value >= 8):
-            raise ValueError(
-                f"{name}: must be an integer of at least 8, got {value!r}"
-            )
+from .checks import check_integer
 
 
 def regression(n_samples, n_features, seed):
@@ -30,7 +24,8 @@ def regression(n_samples, n_features, seed):
     ValueError
         Where a size is under 8.
     """
-    _check_sizes(n_samples=n_samples, n_features=n_features)
+    check_integer("n_samples", n_samples, least=8)
+    check_integer("n_features", n_features, least=8)
     rng = np.random.RandomState(seed)
     # singular values fall by a factor of 30: J is neither I nor hopeless
     scales = np.geomspace(1, 1 / 30, n_features)
@@ -61,7 +56,8 @@ def text(n_samples, n_features, seed):
     ValueError
         Where a size is under 8.
     """
-    _check_sizes(n_samples=n_samples, n_features=n_features)
+    check_integer("n_samples", n_samples, least=8)
+    check_integer("n_features", n_features, least=8)
     rng = np.random.RandomState(seed)
     frequency = 1 / np.arange(1, n_features + 1)
     frequency /= frequency.sum()

@@ -7,6 +7,7 @@ from benchopt import BaseSolver
 from benchopt.stopping_criterion import NoCriterion
 
 from .adjoint import at_root
+from .checks import check_choice, check_integer
 from .engine import run
 from .outer import Hoag, Search, from_now, from_start
 from .root import LBFGS
@@ -14,21 +15,6 @@ from .root import LBFGS
 
 # First guess of a first linear solve, before there is a last q.
 FIRST_Q = {"zero": torch.zeros_like, "z": at_root}
-
-
-def choose(name, value, choices):
-    """Look a parameter's value up, or say what it may be.
-
-    Raises
-    ------
-    ValueError
-        Where the value is not among the choices.
-    """
-    if value not in choices:
-        raise ValueError(
-            f"{name}: {value!r} is not one of {', '.join(choices)}"
-        )
-    return choices[value]
 
 
 class ImplicitSolver(BaseSolver):
@@ -59,7 +45,7 @@ class ImplicitSolver(BaseSolver):
     keep_pairs : bool
         Whether the pairs survive the outer step, though they are of another
         theta.  Published: only in figure 2.
-    max_inner : int
+    max_iter : int
         Most inner iterations per outer step; the paper's 1,000.
 
     The defaults are the fair protocol, one setting for all.  Where the
@@ -82,7 +68,7 @@ class ImplicitSolver(BaseSolver):
         "c2": [0.9],
         "scale": [None],
         "keep_pairs": [True],
-        "max_inner": [1000],
+        "max_iter": [1000],
     }
 
     @abstractmethod
@@ -91,7 +77,7 @@ class ImplicitSolver(BaseSolver):
 
     def make_outer(self, problem):
         """How theta moves."""
-        anchor = choose(
+        anchor = check_choice(
             "anchor", self.anchor, {"start": from_start, "now": from_now}
         )
         return Hoag(self.tol, self.decay, anchor, self.moves)
@@ -103,10 +89,10 @@ class ImplicitSolver(BaseSolver):
     def make_finder(self, problem, n_outer):
         """The forward solver."""
         scale = problem.scale if self.scale is None else self.scale
-        if isinstance(scale, str):
-            scale = choose("scale", scale, {"secant": None})
+        if scale == "secant":
+            scale = None
         return LBFGS(
-            self.memory, self.max_inner, self.c2, scale=scale,
+            self.memory, self.max_iter, self.c2, scale=scale,
             keep_pairs=self.keep_pairs, opa=self.make_opa(n_outer),
         )
 
@@ -174,7 +160,7 @@ class SearchSolver(ImplicitSolver):
     parameters = {
         name: ImplicitSolver.parameters[name]
         for name in (
-            "memory", "tol", "c2", "scale", "keep_pairs", "max_inner",
+            "memory", "tol", "c2", "scale", "keep_pairs", "max_iter",
         )
     } | {"n_points": [10]}
 
@@ -186,11 +172,7 @@ class SearchSolver(ImplicitSolver):
         return None
 
     def make_outer(self, problem):
-        if not (isinstance(self.n_points, int) and self.n_points >= 1):
-            raise ValueError(
-                "n_points: must be an integer of at least 1, got "
-                f"{self.n_points!r}"
-            )
+        check_integer("n_points", self.n_points, least=1)
         return Search(tuple(self.values(problem).tolist()), self.tol)
 
     def count_outer(self, n_outer):

@@ -2,8 +2,8 @@ import numpy as np
 from benchopt import BaseDataset
 from sklearn.datasets import fetch_20newsgroups_vectorized
 
+from benchmark_shine.checks import check_choice
 from benchmark_shine.data import BINARY, loaded, split
-from benchmark_shine.solver import choose
 
 
 class Dataset(BaseDataset):
@@ -24,7 +24,7 @@ class Dataset(BaseDataset):
         return loaded(self._build)
 
     def _build(self):
-        model = choose("formulation", self.formulation, BINARY)
+        model = check_choice("formulation", self.formulation, BINARY)
         try:
             X, y = fetch_20newsgroups_vectorized(
                 subset="all", return_X_y=True, download_if_missing=False

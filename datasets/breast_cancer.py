@@ -2,10 +2,10 @@ from benchopt import BaseDataset
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import StandardScaler
 
+from benchmark_shine.checks import check_choice
 from benchmark_shine.data import (
     BINARY, feature_groups, loaded, split, two_classes,
 )
-from benchmark_shine.solver import choose
 
 
 class Dataset(BaseDataset):
@@ -27,7 +27,7 @@ class Dataset(BaseDataset):
         return loaded(self._build)
 
     def _build(self):
-        model = choose("formulation", self.formulation, BINARY)
+        model = check_choice("formulation", self.formulation, BINARY)
         X, y = load_breast_cancer(return_X_y=True)
         parts = split(X, two_classes(y), self.seed, self.train_size)
         scaler = StandardScaler(with_mean=False).fit(parts[0][0])

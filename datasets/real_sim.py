@@ -4,8 +4,8 @@ from benchopt import BaseDataset
 from libsvmdata import fetch_dataset
 from libsvmdata.libsvm import LIBSVM_DATA_HOME
 
+from benchmark_shine.checks import check_choice
 from benchmark_shine.data import BINARY, loaded, split, two_classes
-from benchmark_shine.solver import choose
 
 
 class Dataset(BaseDataset):
@@ -27,7 +27,7 @@ class Dataset(BaseDataset):
         return loaded(self._build)
 
     def _build(self):
-        model = choose("formulation", self.formulation, BINARY)
+        model = check_choice("formulation", self.formulation, BINARY)
         if not any(LIBSVM_DATA_HOME.rglob("real-sim*_X.npz")):
             raise OSError(
                 "real-sim has not been downloaded; get it with: "

@@ -1,8 +1,8 @@
 from benchopt import BaseDataset
+from benchmark_shine.checks import check_choice
 from benchmark_shine.data import feature_groups, loaded, split
 from benchmark_shine.problems import Logistic, Ridge
 from benchmark_shine.simulate import regression, text
-from benchmark_shine.solver import choose
 
 KINDS = {"ridge": (Ridge, regression), "logistic": (Logistic, text)}
 
@@ -33,7 +33,7 @@ class Dataset(BaseDataset):
         return loaded(self._build)
 
     def _build(self):
-        model, draw = choose("formulation", self.formulation, KINDS)
+        model, draw = check_choice("formulation", self.formulation, KINDS)
         X, y = draw(self.n_samples, self.n_features, self.seed)
         return model(
             *split(X, y, self.seed, 0.5), seed=self.seed,

@@ -1,9 +1,9 @@
 from benchopt import BaseDataset
 
+from benchmark_shine.checks import check_choice
 from benchmark_shine.data import (
     BINARY, feature_groups, loaded, read_svmlight, split, two_classes,
 )
-from benchmark_shine.solver import choose
 
 
 class Dataset(BaseDataset):
@@ -22,7 +22,7 @@ class Dataset(BaseDataset):
         return loaded(self._build)
 
     def _build(self):
-        model = choose("formulation", self.formulation, BINARY)
+        model = check_choice("formulation", self.formulation, BINARY)
         if self.path is None:
             raise ValueError(
                 "svmlight: name a file, -d \"svmlight[path='my.svm']\""

@@ -1,5 +1,6 @@
 from benchmark_shine.adjoint import ConjugateGradient
-from benchmark_shine.solver import FIRST_Q, ImplicitSolver, choose
+from benchmark_shine.checks import check_choice
+from benchmark_shine.solver import FIRST_Q, ImplicitSolver
 
 
 class Solver(ImplicitSolver):
@@ -20,5 +21,5 @@ class Solver(ImplicitSolver):
 
     def make_adjoint(self):
         return ConjugateGradient(
-            first=choose("first_q", self.first_q, FIRST_Q)
+            first=check_choice("first_q", self.first_q, FIRST_Q)
         )

@@ -1,5 +1,6 @@
 from benchmark_shine.adjoint import ConjugateGradient
-from benchmark_shine.solver import FIRST_Q, ImplicitSolver, choose
+from benchmark_shine.checks import check_choice, check_integer
+from benchmark_shine.solver import FIRST_Q, ImplicitSolver
 
 
 class Solver(ImplicitSolver):
@@ -22,6 +23,7 @@ class Solver(ImplicitSolver):
     }
 
     def make_adjoint(self):
+        check_integer("n_cg", self.n_cg, least=0)
         return ConjugateGradient(
-            self.n_cg, first=choose("first_q", self.first_q, FIRST_Q)
+            self.n_cg, first=check_choice("first_q", self.first_q, FIRST_Q)
         )

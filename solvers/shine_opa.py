@@ -1,4 +1,5 @@
 from benchmark_shine.adjoint import Shine
+from benchmark_shine.checks import check_pair
 from benchmark_shine.root import EveryFewSteps, Opa
 from benchmark_shine.solver import ImplicitSolver
 
@@ -24,4 +25,5 @@ class Solver(ImplicitSolver):
         return Shine()
 
     def make_opa(self, n_outer):
+        check_pair("opa_every", self.opa_every)
         return Opa(EveryFewSteps(*self.opa_every, n_outer))

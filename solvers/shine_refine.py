@@ -1,4 +1,5 @@
 from benchmark_shine.adjoint import ConjugateGradient, Refine, Shine
+from benchmark_shine.checks import check_integer
 from benchmark_shine.solver import ImplicitSolver
 
 
@@ -21,6 +22,7 @@ class Solver(ImplicitSolver):
     }
 
     def make_adjoint(self):
+        check_integer("n_refine", self.n_refine, least=0)
         return Refine(
             Shine(), ConjugateGradient(self.n_refine, growth=self.growth)
         )

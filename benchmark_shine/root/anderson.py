@@ -1,8 +1,9 @@
 """Anderson acceleration, whose multisecant matrix is an inverse estimate."""
 from dataclasses import dataclass
 
+from ..checks import check_integer
 from ..operators import rows_times
-from .batched import Picard, check_count, iterate
+from .batched import Picard, iterate
 from .pairs import Pairs
 
 
@@ -78,8 +79,8 @@ class Anderson:
     ridge: float = 1e-8
 
     def __post_init__(self):
-        check_count("memory", self.memory, 1)
-        check_count("max_iter", self.max_iter, 0)
+        check_integer("memory", self.memory, least=1)
+        check_integer("max_iter", self.max_iter, least=0)
         if not 0 < self.beta <= 1:
             raise ValueError(f"beta: must be in (0, 1], got {self.beta}")
         if not self.ridge >= 0:

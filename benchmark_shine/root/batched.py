@@ -29,14 +29,6 @@ def check_start(start):
         )
 
 
-def check_count(name, value, least):
-    """Raise a ValueError unless value is an integer of at least ``least``."""
-    if not (isinstance(value, int) and value >= least):
-        raise ValueError(
-            f"{name}: must be an integer of at least {least}, got {value!r}"
-        )
-
-
 class Samples:
     """The equation on the samples that are not done yet.
 

@@ -3,8 +3,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ..checks import check_integer
 from ..operators import LinearOperator, Product, rows_times
-from .batched import Picard, check_count, iterate
+from .batched import Picard, iterate
 from .pairs import Pairs
 
 
@@ -92,8 +93,8 @@ class Broyden:
     first: LinearOperator | None = None
 
     def __post_init__(self):
-        check_count("memory", self.memory, 1)
-        check_count("max_iter", self.max_iter, 0)
+        check_integer("memory", self.memory, least=1)
+        check_integer("max_iter", self.max_iter, least=0)
 
     def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
         """Solve g(z) = 0, see `benchmark_shine.root.batched.iterate`.

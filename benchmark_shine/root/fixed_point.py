@@ -1,7 +1,8 @@
 """Damped fixed-point iteration."""
 from dataclasses import dataclass
 
-from .batched import Picard, check_count, iterate
+from ..checks import check_integer
+from .batched import Picard, iterate
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class FixedPoint:
     tau: float = 1.0
 
     def __post_init__(self):
-        check_count("max_iter", self.max_iter, 0)
+        check_integer("max_iter", self.max_iter, least=0)
         if not 0 < self.tau <= 1:
             raise ValueError(f"tau: must be in (0, 1], got {self.tau}")
 

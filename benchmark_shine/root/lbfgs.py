@@ -6,14 +6,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, check_integer, check_number
 from ..equation import Equation
 from ..operators import LBFGSInverse
 from .base import Root
-from .line_search import Point, strong_wolfe
+from .line_search import NOISE, Point, strong_wolfe
 
 # A pair enters the memory where sᵀy > CURVATURE ‖s‖ ‖y‖: below, B would not
 # safely stay positive definite.
 CURVATURE = 1e-10
+
+# A solve ends after so many iterations in a row without a smaller residual
+# and without a decrease of the energy beyond its rounding.
+STALLED = 10
 
 
 def loss_gradient(equation, z):
@@ -45,7 +50,7 @@ class EveryFewSteps:
     Raises
     ------
     ValueError
-        Where an end is a negative number.
+        Where an end is not a number, or negative.
     """
 
     first: float
@@ -53,12 +58,9 @@ class EveryFewSteps:
     n_outer: int
 
     def __post_init__(self):
-        for value in (self.first, self.last):
-            if not value >= 0:
-                raise ValueError(
-                    "opa_every: both ends must be non-negative numbers, got "
-                    f"({self.first}, {self.last})"
-                )
+        # 0 means every iteration: see the floor below
+        check_number("opa_every, first", self.first, least=0)
+        check_number("opa_every, last", self.last, least=0)
 
     def __call__(self, k):
         share = (k - 1) / max(1, self.n_outer - 1)
@@ -133,17 +135,12 @@ class LBFGS:
 
     def __post_init__(self):
         for name in ("memory", "max_iter", "max_trials"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= 1):
-                raise ValueError(
-                    f"{name}: must be an integer of at least 1, got {value!r}"
-                )
-        if not 0 < self.c1 < self.c2 < 1:
-            raise ValueError(
-                f"c2: needs c1 < c2 < 1 with c1 = {self.c1}, got {self.c2}"
-            )
-        if self.scale is not None and not self.scale > 0:
-            raise ValueError(f"scale: must be positive, got {self.scale}")
+            check_integer(name, getattr(self, name), least=1)
+        check_number("c1", self.c1, above=0, below=1)
+        check_number("c2", self.c2, above=self.c1, below=1)
+        check_choice("keep_pairs", self.keep_pairs, {True: 1, False: 0})
+        if self.scale is not None:
+            check_number("scale", self.scale, above=0)
 
     @torch.no_grad()
     def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
@@ -168,7 +165,10 @@ class LBFGS:
         first_residual = residual = float(gradient.norm())
         tol = max(atol, rtol * first_residual)
         B = self._memory(previous, z)
-        while residual > tol and n_iter < self.max_iter:
+        lowest, stalled = residual, 0
+        while (
+            residual > tol and n_iter < self.max_iter and stalled < STALLED
+        ):
             direction = -(B @ gradient)
             slope = float(gradient @ direction)
             if not slope < 0:  # rounding, or pairs of another theta
@@ -189,8 +189,13 @@ class LBFGS:
             n_iter += 1
             step = point.z - z
             self._push(B, step, point.gradient - gradient)
+            decrease = value - point.value
             z, value, gradient = point.z, point.value, point.gradient
             residual = float(gradient.norm())
+            better = decrease > NOISE * abs(value) or residual < lowest
+            lowest, stalled = (
+                min(lowest, residual), 0 if better else stalled + 1
+            )
             if self._opa_due(equation, n_iter):
                 n_calls += self._push_opa(
                     B, equation, z, gradient, float(step.norm())

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 
+# Relative rounding of an energy summed over many samples.
+NOISE = 1e-14
+
+
 @dataclass(frozen=True)
 class Point:
     """One trial on the line: step length, place, value, gradient, slope."""
@@ -61,7 +65,7 @@ def strong_wolfe(energy, origin, direction, t, c1, c2, max_trials):
         Evaluations of the energy.
     """
     low, high = origin, None
-    noise = 1e-14 * abs(origin.value)
+    noise = NOISE * abs(origin.value)
     for n_trials in range(1, max_trials + 1):
         z = origin.z + t * direction
         value, gradient = energy(z)

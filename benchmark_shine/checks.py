@@ -1,0 +1,81 @@
+"""Settings that are out of range, said in one line that names them."""
+import math
+from numbers import Integral, Real
+
+
+def check_integer(name, value, least):
+    """Insist on an integer of at least ``least``.
+
+    Raises
+    ------
+    ValueError
+        ``name: must be …, got …``.
+    """
+    integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (integer and value >= least):
+        raise ValueError(
+            f"{name}: must be an integer of at least {least}, got {value!r}"
+        )
+
+
+def check_number(
+    name, value, above=-math.inf, least=None, most=None, below=math.inf
+):
+    """Insist on a number within bounds, both infinities and NaN excluded.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    above, below : float
+        Bounds that the value must not reach.
+    least, most : float or None
+        Bounds that it may.
+
+    Raises
+    ------
+    ValueError
+        ``name: must be …, got …``.
+    """
+    low = f"({above:g}" if least is None else f"[{least:g}"
+    high = f"{below:g})" if most is None else f"{most:g}]"
+    fits = isinstance(value, Real) and (
+        (above < value if least is None else least <= value)
+        and (value < below if most is None else value <= most)
+    )
+    if not fits:
+        raise ValueError(
+            f"{name}: must be a number in {low}, {high}, got {value!r}"
+        )
+
+
+def check_choice(name, value, choices):
+    """Look a value up, or say what it may be.
+
+    Returns
+    -------
+    object
+        ``choices[value]``.
+
+    Raises
+    ------
+    ValueError
+        ``name: … is not one of …``.
+    """
+    if value not in choices:
+        raise ValueError(
+            f"{name}: {value!r} is not one of {', '.join(map(str, choices))}"
+        )
+    return choices[value]
+
+
+def check_pair(name, value):
+    """Insist on two values.
+
+    Raises
+    ------
+    ValueError
+        ``name: must be a pair, got …``.
+    """
+    if not (isinstance(value, (list, tuple)) and len(value) == 2):
+        raise ValueError(f"{name}: must be a pair, got {value!r}")

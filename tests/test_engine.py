@@ -1,0 +1,266 @@
+"""The one loop: what it yields, counts and survives."""
+import math
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark_shine.adjoint import (
+    ConjugateGradient, JacobianFree, Neumann, Refine, Shine,
+)
+from benchmark_shine.engine import run
+from benchmark_shine.outer import Hoag, Search, Torch
+from benchmark_shine.root import LBFGS, EveryFewSteps, Opa
+from problems import counted, model, ridge_solution, theta_of
+
+ADJOINTS = [
+    Shine(), JacobianFree(), ConjugateGradient(), Neumann(3, 2),
+    Refine(Shine(), ConjugateGradient(2)), None,
+]
+OPA = Opa(EveryFewSteps(3, 1, 6))
+
+
+class Watched:
+    """A problem whose equations pass through ``change(equation)``."""
+
+    def __init__(self, problem, change):
+        self.problem, self.change = problem, change
+        self.start = problem.start
+
+    def draw(self, theta, z, k):
+        return self.change(self.problem.draw(theta, z, k))
+
+
+def outer_of(adjoint):
+    return Hoag() if adjoint else Search((-3.0, -1.0, 2.0))
+
+
+def steps_of(problem, adjoint=Shine(), finder=LBFGS(), n_outer=6, outer=None):
+    return list(
+        run(problem, finder, adjoint, outer or outer_of(adjoint), n_outer)
+    )
+
+
+def test_the_start_comes_first():
+    problem = model("logistic", 2, theta=0.5)
+    step = steps_of(problem)[0]
+    (theta,), z = problem.start()
+    assert torch.equal(step.theta[0], theta)
+    assert torch.equal(step.z, z)
+    assert torch.equal(theta, torch.full((3,), 0.5, dtype=theta.dtype))
+    assert step.value == float(problem.loss(z))
+    assert (step.grads, step.q, step.root) == (None, None, None)
+    assert (step.n_outer, step.n_g, step.n_jvp) == (0, 0, 0)
+    assert (step.forward_time, step.backward_time) == (0, 0)
+    assert not step.diverged
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS, ids=str)
+def test_one_point_per_outer_step(adjoint):
+    problem = model("logistic")
+    steps = steps_of(problem, adjoint)
+    assert [step.n_outer for step in steps] == list(range(7))
+    for name in "forward_time", "backward_time", "n_g", "n_jvp":
+        totals = [getattr(step, name) for step in steps]
+        assert totals == sorted(totals)
+    assert steps[-1].forward_time > 0
+    for step in steps[1:]:
+        assert step.equation.step == step.n_outer
+
+
+@pytest.mark.parametrize("kind", ["logistic", "multinomial", "ridge"])
+def test_z_value_and_gradient_belong_to_theta(kind):
+    problem = model(kind, 3)
+    steps = steps_of(problem, ConjugateGradient(), outer=Hoag(tol=1e-8))
+    thetas = [tuple(step.theta[0].tolist()) for step in steps[1:]]
+    assert len(set(thetas)) == 6
+    for step in steps[1:]:
+        theta = theta_of(problem, step.theta[0].detach())
+        equation = problem.draw(theta, step.z, 1)
+        assert float(equation.energy(step.z)[1].norm()) < 1e-4
+        assert step.value == float(problem.loss(step.z))
+        assert torch.equal(step.root.z, step.z)
+        part, = torch.autograd.grad(
+            equation.theta_part(step.z), theta, -step.q
+        )
+        torch.testing.assert_close(step.grads[0], part)
+
+
+def test_solves_are_warm():
+    problem = model("logistic")
+    before = None
+    for step in steps_of(problem):
+        if before:
+            assert torch.equal(step.equation.start, before.z)
+        before = step
+
+
+def test_linear_solves_start_from_the_last_q():
+    adjoint, asked = counted(ConjugateGradient())
+    steps = steps_of(model("logistic"), adjoint)
+    starts = [system.start for system, in asked]
+    assert starts[0] is None
+    for start, step in zip(starts[1:], steps[1:]):
+        assert start is step.q
+    tols = [system.tol for system, in asked]
+    assert tols == pytest.approx([1e-3 * 0.9 ** k for k in range(6)])
+
+
+@pytest.mark.parametrize("outer", [
+    Hoag(), Search((0.0, -3.0, 2.0, 1.0, -5.0, -4.0)),
+    Torch(partial(torch.optim.Adam, lr=0.1)),
+], ids=["hoag", "search", "torch"])
+def test_the_outer_optimiser_sets_the_tolerances(outer):
+    problem = model("logistic")
+    finder, asked = counted(LBFGS())
+    steps = steps_of(problem, Shine(), finder, outer=outer)
+    assert [previous for *_, previous in asked] == [
+        step.root for step in steps[:-1]
+    ]
+    state = outer.start(problem.start()[0])
+    for step, (equation, atol, rtol, _) in zip(steps[1:], asked, strict=True):
+        assert (state.atol, state.rtol) == (atol, rtol)
+        assert torch.equal(state.theta[0], step.theta[0].detach())
+        assert equation is step.equation
+        assert step.root.residual <= max(
+            atol, rtol * step.root.first_residual
+        )
+        state = outer.step(
+            state, step.value, step.grads, step.root.first_residual
+        )
+
+
+@pytest.mark.parametrize("opa", [None, OPA], ids=["plain", "opa"])
+@pytest.mark.parametrize("adjoint", ADJOINTS, ids=str)
+def test_counts_are_the_true_ones(adjoint, opa):
+    evaluations, products = [], []
+
+    def watch(equation):
+        energy, g = equation.energy, equation.g
+
+        def watched_energy(z):
+            evaluations.append("energy")
+            return energy(z)
+
+        def watched_g(z):
+            evaluations.append("g")
+            out = g(z)
+            if z.requires_grad:
+                out.register_hook(lambda grad: products.append(1))
+            return out
+
+        return replace(equation, energy=watched_energy, g=watched_g)
+
+    problem = Watched(model("logistic", 3), watch)
+    finder = LBFGS(opa=opa)
+    for step in run(problem, finder, adjoint, outer_of(adjoint), 6):
+        assert step.n_g == len(evaluations)
+        assert step.n_jvp == len(products)
+    assert step.n_outer == 6
+    assert ("g" in evaluations) == bool(products)
+
+
+@pytest.mark.parametrize("adjoint", [Shine(), ConjugateGradient()], ids=str)
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_nan_flags_divergence_and_ends(adjoint, where):
+    def spoil(equation):
+        if equation.step < 3:
+            return equation
+        loss = equation.loss
+        if where == "loss":
+            return replace(equation, loss=lambda z: loss(z) * math.nan)
+        part, g = equation.theta_part, equation.g
+        return replace(
+            equation, theta_part=lambda z: part(z) * math.nan,
+            g=lambda z: g(z) * math.nan,
+        )
+
+    steps = steps_of(Watched(model("logistic"), spoil), adjoint)
+    assert [step.n_outer for step in steps] == [0, 1, 2, 3]
+    assert [step.diverged for step in steps] == [False] * 3 + [True]
+    assert math.isnan(steps[3].value) == (where == "loss")
+
+
+def test_infinite_gradients_count_as_divergence():
+    step = steps_of(model("logistic"), n_outer=1)[1]
+    assert not step.diverged
+    for value in math.inf, math.nan:
+        grads = torch.tensor([0.0, value]),
+        assert replace(step, grads=grads).diverged
+    assert replace(step, value=math.inf).diverged
+
+
+def test_no_energy_ends_in_divergence_not_in_an_exception():
+    def spoil(equation):
+        return replace(
+            equation, energy=lambda z: (math.nan, z * math.nan),
+            loss=lambda z: z.sum() * math.nan,
+        )
+
+    steps = steps_of(Watched(model("logistic"), spoil))
+    assert [step.diverged for step in steps[1:]] == [True]
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS, ids=str)
+def test_same_seed_same_bits(adjoint):
+    first, second = (
+        steps_of(model("logistic", 2, sparse=True, seed=3), adjoint)
+        for _ in range(2)
+    )
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a.theta[0], b.theta[0])
+        assert torch.equal(a.z, b.z)
+        assert (a.value, a.n_g, a.n_jvp) == (b.value, b.n_g, b.n_jvp)
+    other = steps_of(model("logistic", 2, sparse=True, seed=4), adjoint)
+    assert other[-1].value != first[-1].value
+
+
+def test_runs_share_nothing():
+    # one problem object serves every solver of a run
+    problem = model("logistic")
+    first = steps_of(problem)
+    steps_of(problem, ConjugateGradient(), LBFGS(opa=OPA))
+    again = steps_of(problem)
+    assert [s.value for s in first] == [s.value for s in again]
+
+
+def test_exact_hoag_finds_the_optimum_of_ridge():
+    problem = model("ridge")
+    steps = steps_of(problem, ConjugateGradient(), n_outer=60)
+    grid = torch.linspace(-12, 12, 2401, dtype=torch.float64)
+    best = min(
+        float(ridge_solution(problem, theta.view(1)).value) for theta in grid
+    )
+    assert steps[-1].value == pytest.approx(best, rel=1e-3)
+    # a start far from it
+    assert steps[1].value > 1.1 * best
+
+
+def test_torch_descends_the_closed_form():
+    problem = model("ridge", 3)
+    outer = Torch(partial(torch.optim.SGD, lr=0.05), tol=1e-10)
+    steps = steps_of(problem, ConjugateGradient(), outer=outer)
+    theta = problem.start()[0][0]
+    for step in steps[1:]:
+        torch.testing.assert_close(
+            step.theta[0].detach(), theta, rtol=0, atol=1e-7
+        )
+        theta = theta - 0.05 * ridge_solution(problem, theta).grad
+    values = [step.value for step in steps[1:]]
+    assert values == sorted(values, reverse=True)
+
+
+def test_search_solves_at_each_value():
+    problem = model("ridge")
+    values = np.linspace(-4, 4, 5)
+    steps = steps_of(
+        problem, None, n_outer=5, outer=Search(tuple(values), 1e-9)
+    )
+    for step, value in zip(steps[1:], values, strict=True):
+        theta = torch.tensor([value])
+        assert torch.equal(step.theta[0].detach(), theta)
+        solution = ridge_solution(problem, theta)
+        assert step.value == pytest.approx(float(solution.value), rel=1e-6)
+        assert (step.grads, step.q, step.n_jvp) == (None, None, 0)

@@ -133,6 +133,8 @@ def test_a_nan_sample_stays_one_and_leaves_the_others_alone():
     q = Gmres()(system(rhs=rhs)[0])
     assert q[1].isnan().any()
     assert relative(q[others], EXACT[others]) < 1e-8
+    rhs = torch.full_like(RHS, torch.nan)
+    assert Gmres()(system(rhs=rhs)[0]).isnan().all()
     matrix = J.clone()
     matrix[1, 0, 0] = torch.nan
     q = Gmres()(system(matrix)[0])

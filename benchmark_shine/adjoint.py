@@ -337,7 +337,7 @@ class BroydenAdjoint:
         if first is not None:
             finder = replace(finder, first=first)
         tol = system.tol if self.tol is None else self.tol
-        equation = SimpleNamespace(g=g, start=start)
+        equation = SimpleNamespace(g=g, start=start, rows=None)
         return finder(equation, atol=tol * rhs.norm(dim=-1)).z
 
 

@@ -114,7 +114,7 @@ def _normalised(pixels, mean, std):
     return (pixels - mean[:, None, None]) / std[:, None, None]
 
 
-def pictures(train, test, size=None, **augmentation):
+def pictures(train, test, size=None, padding=0, flips=False):
     """Training and test pictures, normalised by the training channels.
 
     Parameters
@@ -123,8 +123,8 @@ def pictures(train, test, size=None, **augmentation):
         Arrays of uint8, shape (n, C, H, W), and of class numbers (n,).
     size : int or None
         Height and width to average the pictures down to.
-    augmentation
-        ``padding`` and ``flips`` of the training part.
+    padding, flips
+        Augmentation of the training part, see `Pictures`.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def pictures(train, test, size=None, **augmentation):
     )
     std, mean = _channels(x)
     return (
-        Pictures(x, y, n_classes, mean, std, **augmentation),
+        Pictures(x, y, n_classes, mean, std, padding, flips),
         Pictures(x_test, y_test, n_classes, mean, std),
     )
 

@@ -38,7 +38,8 @@ def augmentation(network):
 
 
 def build(network, train, test, seed=0, device="cpu", width=64,
-          contraction=0.95, **changes):
+          contraction=0.95, batch_size=None, epochs=None,
+          unrolled_steps=None):
     """A problem by the name of its network.
 
     Parameters
@@ -49,8 +50,8 @@ def build(network, train, test, seed=0, device="cpu", width=64,
     device : str
     width, contraction
         Of the dense network.
-    changes
-        Fields of the network's recipe; None leaves one as it is.
+    batch_size, epochs, unrolled_steps : int or None
+        Of the training; None: what the network's recipe says.
 
     Returns
     -------
@@ -64,8 +65,12 @@ def build(network, train, test, seed=0, device="cpu", width=64,
     check_network(network)
     if str(device).startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device: torch sees no {device} here")
+    asked = {
+        "batch_size": batch_size, "epochs": epochs,
+        "unrolled_steps": unrolled_steps,
+    }
     changes = {
-        name: value for name, value in changes.items() if value is not None
+        name: value for name, value in asked.items() if value is not None
     }
     if network == "dense":
         return SmallDEQ(

@@ -5,10 +5,12 @@
 
 The same function, start, number of steps and stopping rule (each sample's
 2-norm below ``--tol``; 0: all steps), one thread.  With a tolerance torchdeq
-goes on until all samples meet it at once; ours drops each that does.  Times alternate in one
-process, after a warm-up; torchdeq allocates its memory in each solve and ours
-takes over the last one's, as in a training loop.  Peak memory is the growth
-of the resident set in a fresh process, which has evaluated f before.
+goes on until all samples meet it at once; ours drops each that does.
+
+Times alternate in one process, after a warm-up; torchdeq allocates its memory
+in each solve and ours takes over the last one's, as in a training loop.  Peak
+memory is the growth of the resident set in a fresh process, which has
+evaluated f before.
 """
 import argparse
 import statistics

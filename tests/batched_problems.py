@@ -1,7 +1,4 @@
 """Batches of small equations with known Jacobians, for the tests."""
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
@@ -26,13 +23,6 @@ def matrices(seed, norms, D, dtype=torch.float64):
     norms = torch.as_tensor(norms, dtype=A.dtype)
     A = A * (norms / torch.linalg.matrix_norm(A, 2))[:, None, None]
     return A.to(dtype)
-
-
-@dataclass(frozen=True)
-class RowsEquation(Equation):
-    """An equation that can be evaluated on some of its samples."""
-
-    rows: Callable | None = None
 
 
 class Tanh:
@@ -78,7 +68,7 @@ class Tanh:
         def part(index):
             return lambda z: self.g(z, index)
 
-        return RowsEquation(
+        return Equation(
             self.g, self.loss, self.first, rows=part if rows else None
         )
 

@@ -17,6 +17,8 @@ PACKAGE = {
     "outer": "torch .checks",
     "engine": "torch .equation .implicit .root",
     "problems": "torch numpy scipy .equation .problems",
+    "networks": "torch .problems",
+    "images": "torch numpy PIL pooch",
     "reference": "torch .adjoint .implicit .root",
     "simulate": "numpy scipy sklearn .checks",
     "data": "numpy sklearn .checks .problems",
@@ -26,8 +28,8 @@ PACKAGE = {
 }
 FOLDERS = {
     "solvers": "numpy .adjoint .checks .root .solver",
-    "datasets": "numpy scipy sklearn benchopt libsvmdata "
-                ".checks .data .problems .simulate",
+    "datasets": "numpy scipy sklearn torch pooch benchopt libsvmdata "
+                ".checks .data .images .networks .problems .simulate",
 }
 OBJECTIVE = "torch benchopt . .checks .engine .outer .reference .root"
 
@@ -107,12 +109,13 @@ def test_imports_are_seen(tmp_path):
 
 
 def test_autograd_is_bent_in_one_place_only(root_dir):
-    # beside the product with a design matrix, which only needs Xᵀ
+    # beside the product with a design matrix, which only needs Xᵀ, and the
+    # parts of a network that are derived in theta only if someone asks
     bending = {
         path.name for path, _ in modules(root_dir)
         if "autograd.Function" in path.read_text()
     }
-    assert bending == {"implicit.py", "design.py"}
+    assert bending == {"implicit.py", "design.py", "classifier.py"}
 
 
 def test_nothing_swallows_keywords(root_dir):
@@ -120,6 +123,5 @@ def test_nothing_swallows_keywords(root_dir):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.args.kwarg:
                 # a subclass hands on what its base checks
-                assert (path.stem, node.args.kwarg.arg) == (
-                    "linear", "settings"
-                )
+                assert path.stem in ("linear", "deq", "mdeq")
+                assert node.args.kwarg.arg == "settings"

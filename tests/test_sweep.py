@@ -26,7 +26,7 @@ SOLVERS = {
 }
 DATASETS = {
     "simulated", "breast_cancer", "digits_multinomial", "20news", "real-sim",
-    "svmlight",
+    "svmlight", "digits", "fashion_mnist", "cifar10", "imagenet",
 }
 SIZES = "'formulation, n_samples, n_features'"
 RIDGE = f"simulated[{SIZES}=[('ridge', 60, 10)]]"

@@ -48,7 +48,7 @@ class Samples:
 
     def __init__(self, equation):
         self.equation = equation
-        self._rows = getattr(equation, "rows", None)
+        self._rows = equation.rows
         self._z = equation.start.detach()
         self.order = torch.arange(len(self._z), device=self._z.device)
         self.active = self.order

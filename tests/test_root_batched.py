@@ -257,6 +257,29 @@ def test_broyden_secant_of_every_sample():
     assert relative(root.inverse @ y, z - before) < 1e-10
 
 
+@pytest.mark.parametrize("dtype, tol", [
+    (torch.float64, 1e-10), (torch.float32, 1e-2),
+])
+def test_steps_alone_say_as_much_as_pairs(dtype, tol):
+    problem = Tanh(NORMS, 50, dtype=dtype)
+    chain = Broyden(20, 20)(problem.equation(), atol=1e-5)
+    pairs = Broyden(20, 21)(problem.equation(), atol=1e-5)
+    assert chain.converged and torch.equal(chain.steps, pairs.steps)
+    assert relative(chain.z, pairs.z) < tol
+    v = normal(1, 4, 50, dtype=dtype)
+    assert relative(chain.inverse @ v, pairs.inverse @ v) < tol
+    assert relative(chain.inverse.T @ v, pairs.inverse.T @ v) < tol
+    # and take half the memory
+    numbers = [
+        root.inverse.left.untyped_storage().nbytes() // v.nbytes
+        for root in (chain, pairs)
+    ]
+    assert numbers == [21, 20]
+    assert chain.inverse.right.untyped_storage().data_ptr() == (
+        chain.inverse.left.untyped_storage().data_ptr()
+    )
+
+
 @pytest.mark.parametrize("d", [3, 30])
 @pytest.mark.parametrize("m", [1, 5])
 def test_sixty_pairs_in_little_memory(m, d):
@@ -605,6 +628,11 @@ def test_a_singular_update_is_the_identity():
     assert product.isfinite().all()
     # the finder gets over it
     assert Broyden(4, 20)(problem.equation(), atol=1e-9).converged
+    # from the steps alone it learns nothing, and says so
+    root = Broyden(20, 20)(problem.equation(), atol=1e-9)
+    assert root.steps[0] == 20 and not root.solved[0]
+    assert all(z.isfinite().all() for z in problem.places)
+    assert torch.equal(root.inverse @ v, v)
 
 
 @all_finders

@@ -6,7 +6,7 @@ import torch
 from ..checks import check_integer
 from ..operators import LinearOperator, Product, rows_times
 from .batched import Picard, iterate
-from .pairs import Pairs
+from .pairs import Chain, Pairs
 
 
 class _Rule(Picard):
@@ -57,6 +57,26 @@ class _Rule(Picard):
         return B if self.first is None else Product(B, self.first)
 
 
+class _ChainRule(_Rule):
+    """The same steps where no pair is dropped, from the steps alone."""
+
+    def start(self, samples, z):
+        g, b = self._residual(samples, z)
+        self.pairs.begin(b)
+        return g
+
+    def step(self):
+        return self.pairs.newest()
+
+    def visit(self, samples, z, s):
+        g, b = self._residual(samples, z)
+        self.pairs.advance(b)
+        return g
+
+    def leave(self, take, holes, movers):
+        self.pairs.leave(take, holes, movers)
+
+
 @dataclass(frozen=True)
 class Broyden:
     r"""Good Broyden with pure steps, by sample, in limited memory.
@@ -71,11 +91,14 @@ class Broyden:
     makes of the newest m pairs.  The authors' code, torchdeq and jaxopt
     overwrite the oldest rank-one term instead, on which the others were
     built; the newest secant condition breaks, and the iteration may diverge.
+    Where no pair is ever dropped, m ≥ max_iter, half the memory serves, see
+    :class:`benchmark_shine.root.pairs.Chain`.
 
     Parameters
     ----------
     memory : int
-        m, pairs kept; 2 m B D numbers.
+        m, pairs kept; 2 m B D numbers, or max_iter B D if that many are
+        enough for all steps.
     max_iter : int
         Most steps.  Paper: 18 (CIFAR-10), 26 (ImageNet), memory no less.
     first : LinearOperator or None
@@ -112,8 +135,11 @@ class Broyden:
         -------
         Root
         """
-        memory = max(1, min(self.memory, self.max_iter))
-        pairs = Pairs.take_over(previous, memory, equation.start)
+        if self.max_iter <= self.memory:
+            rule, pairs, memory = _ChainRule, Chain, max(1, self.max_iter)
+        else:
+            rule, pairs, memory = _Rule, Pairs, self.memory
+        pairs = pairs.take_over(previous, memory, equation.start)
         return iterate(
-            equation, _Rule(pairs, self.first), self.max_iter, atol, rtol
+            equation, rule(pairs, self.first), self.max_iter, atol, rtol
         )

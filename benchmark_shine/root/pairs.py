@@ -66,11 +66,13 @@ class Pairs:
     def __init__(self, memory, like, scale=1.0):
         B, D = like.shape
         self.memory, self.scale = memory, scale
-        self.left = like.new_empty(B, memory, D)
-        self.right = like.new_empty(B, memory, D)
+        self._allocate(like.new_empty, B, D)
         self.middle = like.new_empty(B, memory, memory)
         self.n_solves = 0
         self.clear()
+
+    def _allocate(self, new, B, D):
+        self.left, self.right = (new(B, self.memory, D) for _ in range(2))
 
     @classmethod
     def take_over(cls, previous, memory, like, scale=1.0):
@@ -90,7 +92,7 @@ class Pairs:
         old = getattr(previous and previous.inverse, "pairs", None)
         shape = (len(like), memory, like.shape[1])
         if (
-            old is None or old.left.shape != shape
+            type(old) is not cls or old.left.shape != shape
             or old.left.dtype != like.dtype or old.left.device != like.device
         ):
             return cls(memory, like, scale)
@@ -195,9 +197,13 @@ class Pairs:
 
     def leave(self, take, holes, movers):
         """Follow `Samples.leave`: whoever is done keeps its pairs."""
-        for memory in (self.left, self.right, self.middle):
-            swap(memory[:, :self.held], holes, movers)
+        for memory in self._in_use():
+            swap(memory, holes, movers)
         self.n = len(take)
+
+    def _in_use(self):
+        held = self.held
+        return self.left[:, :held], self.right[:, :held], self.middle[:, :held]
 
     def inverse(self, known, total, order):
         """The matrix of the pairs known at the iterates that are returned.
@@ -226,9 +232,62 @@ class Pairs:
         dead = (pair < 0) | (pair >= known.unsqueeze(1))
         # by index: a mask over whole rows would touch all of the memory
         which = dead.nonzero(as_tuple=True)
-        left[which] = right[which] = 0.0
+        self._erase(left, right, which)
         middle = middle.masked_fill(
             dead.unsqueeze(1) | dead.unsqueeze(2), 0.0
         )
         middle.diagonal(dim1=1, dim2=2).masked_fill_(dead, 1.0)
         return PairsInverse(self, left, right, middle, self.scale, order)
+
+    def _erase(self, left, right, which):
+        left[which] = right[which] = 0.0
+
+
+class Chain(Pairs):
+    r"""Broyden's matrix from its own steps: half the memory of `Pairs`.
+
+    As long as every step is s = -B g and no pair is dropped, g at the end of
+    a step is all that the update needs, and B+ g follows from B g (Kelley,
+    *Iterative Methods for Linear and Nonlinear Equations*, 1995, section 7.3):
+
+        B+ = (I + s+ sᵀ / ‖s‖²) B,   s+ = -B+ g = -B g / (1 + sᵀB g / ‖s‖²).
+
+    The product of these factors is L, R and a lower triangular K again,
+
+        L = (s₁, …, sₖ₊₁),  R = (s₀, …, sₖ),  Kⱼⱼ = ‖sⱼ‖²,  Kⱼᵢ = -sⱼᵀsᵢ₊₁,
+
+    where L and R are one array of steps, read from its second or first row.
+    """
+
+    def _allocate(self, new, B, D):
+        self.steps = new(B, self.memory + 1, D)
+        self.left, self.right = self.steps[:, 1:], self.steps[:, :-1]
+
+    def begin(self, b):
+        """Take the first step, -b, from g = b, (B, D)."""
+        torch.neg(b, out=self.steps[:, 0])
+
+    def newest(self):
+        """The step to be made, (n, D)."""
+        return self.steps[:self.n, self.count]
+
+    def advance(self, b):
+        """Learn from the newest step, which has led to g = b: the next one."""
+        s = self.newest()
+        Bb, squared = self.operator() @ b, dot(s, s).unsqueeze(1)
+        factor = -1 / (1 + dot(s, Bb).unsqueeze(1) / squared)
+        # no update where B+ would be singular: an infinite K leaves B alone
+        sound = factor.isfinite()
+        row = -rows_times(self.L(), s)
+        self._border(
+            torch.zeros_like(row), row, torch.where(sound, squared, torch.inf)
+        )
+        torch.mul(Bb, torch.where(sound, factor, -1.0), out=self.newest())
+
+    def _in_use(self):
+        held = self.held
+        return self.steps[:, :held + 1], self.middle[:, :held]
+
+    def _erase(self, left, right, which):
+        # of right only rows that are left's too; what L erases, R may keep
+        left[which] = 0.0

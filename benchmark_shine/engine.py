@@ -80,7 +80,7 @@ def run(problem, find_root, adjoint, outer, n_outer):
     find_root : callable, (Equation, atol, rtol, previous) -> Root
     adjoint : callable, AdjointSystem -> Tensor, or None
         None for methods that need no hypergradient.  Linear solves start
-        from the last outer step's q.
+        from the last outer step's q, unless the equation is a new one.
     outer
         An outer optimiser, see :mod:`benchmark_shine.outer`.
     n_outer : int
@@ -111,14 +111,15 @@ def run(problem, find_root, adjoint, outer, n_outer):
                 value = float(equation.loss(z))
             grads, n_g, n_jvp = None, 0, 0
         else:
-            h = hypergradient(equation, theta, root, adjoint, q, state.eps)
+            near = q if equation.continues else None
+            h = hypergradient(equation, theta, root, adjoint, near, state.eps)
             value, grads, q, n_g, n_jvp = (
                 h.value, h.grads, h.q, h.n_g, h.n_jvp
             )
         done = clock(z)
         step = Step(
             theta, z, value, equation, grads, q, root, k,
-            step.n_g + root.n_calls + n_g, step.n_jvp + n_jvp,
+            step.n_g + root.n_calls + n_g, step.n_jvp + root.n_jvp + n_jvp,
             step.forward_time + solved - began,
             step.backward_time + done - solved,
         )

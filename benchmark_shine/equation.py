@@ -32,6 +32,9 @@ class Equation:
         Where z has shape (B, d), one row per sample: the equation of some
         samples alone, a function of (n, d), for root finders that are done
         with the others.  Need not be differentiable in theta.
+    continues : bool
+        Whether this is the equation of the outer step before at another
+        theta, so that its q is near this one's: not so for mini-batches.
     """
 
     g: Callable[[Tensor], Tensor]
@@ -41,3 +44,4 @@ class Equation:
     theta_part: Callable[[Tensor], Tensor] | None = None
     step: int = 1
     rows: Callable[[Tensor], Callable[[Tensor], Tensor]] | None = None
+    continues: bool = True

@@ -144,6 +144,7 @@ class TorchState:
     rtol: float
     optimizer: torch.optim.Optimizer
     atol: float = 0.0
+    k: int = 1
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,19 @@ class Torch:
     optimizer : callable, list of Tensor -> torch.optim.Optimizer
         ``functools.partial(torch.optim.Adam, lr=0.1)``, say.
     tol, decay : float
-        Inner solves stop at decayᵏ⁻¹ tol × ‖g‖ of the first inner start.
+        Inner solves stop at decayᵏ⁻¹ tol × ‖g‖ of the first inner start;
+        linear solves at decayᵏ⁻¹ tol.
+    atol : float or None
+        Where all inner solves stop instead, as is usual in networks.
+    rate : callable, int -> float, or None
+        Learning rate of outer step k, from 1; None: the optimiser's own.
     """
 
     optimizer: Callable
     tol: float = 1e-3
     decay: float = 0.9
+    atol: float | None = None
+    rate: Callable[[int], float] | None = None
 
     def __post_init__(self):
         check_number("tol", self.tol, above=0)
@@ -168,21 +176,26 @@ class Torch:
 
     def start(self, theta):
         leaves = [t.detach().clone() for t in theta]
+        rtol, atol = (self.tol, 0.0) if self.atol is None else (0.0, self.atol)
         return TorchState(
-            tuple(leaves), self.tol, self.tol, self.optimizer(leaves)
+            tuple(leaves), self.tol, rtol, self.optimizer(leaves), atol
         )
 
     def step(self, state, value, grads, first_residual):
         leaves = state.optimizer.param_groups[0]["params"]
         for leaf, grad in zip(leaves, grads):
             leaf.grad = grad
+        if self.rate is not None:
+            for group in state.optimizer.param_groups:
+                group["lr"] = self.rate(state.k)
         state.optimizer.step()
-        eps = state.eps * self.decay
-        # the first solve was relative to its own start; so are all others
-        atol = (state.atol or self.tol * first_residual) * self.decay
+        eps, atol = state.eps * self.decay, self.atol
+        if atol is None:
+            # the first solve was relative to its own start; so are all others
+            atol = (state.atol or self.tol * first_residual) * self.decay
         return TorchState(
             tuple(leaf.detach().clone() for leaf in leaves), eps, 0.0,
-            state.optimizer, atol,
+            state.optimizer, atol, state.k + 1,
         )
 
 

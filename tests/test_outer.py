@@ -181,6 +181,19 @@ def test_torch_tolerances_decay():
         assert state.eps == pytest.approx(1e-2 * 0.5 ** k)
 
 
+def test_torch_with_a_fixed_tolerance_and_a_schedule():
+    outer = Torch(
+        partial(torch.optim.SGD, lr=7.0), tol=1e-5, decay=1.0, atol=0.25,
+        rate=lambda k: 0.1 ** k,
+    )
+    state, at = outer.start(theta(0.0)), 0.0
+    for k in range(1, 4):
+        assert (state.atol, state.rtol, state.eps) == (0.25, 0, 1e-5)
+        state = outer.step(state, 1.0, theta(1.0), 30.0)
+        at -= 0.1 ** k
+        assert state.theta[0].tolist() == pytest.approx([at])
+
+
 def test_search_visits_its_values():
     outer = Search((-12.0, 0.5, 3.0), tol=1e-2)
     state = outer.start(theta(7.0, 7.0))

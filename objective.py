@@ -13,9 +13,15 @@ from benchopt import BaseObjective  # noqa: E402
 from benchmark_shine import fingerprint  # noqa: E402
 from benchmark_shine.checks import check_integer  # noqa: E402
 from benchmark_shine.engine import run  # noqa: E402
-from benchmark_shine.reference import measure  # noqa: E402
 from benchmark_shine.outer import Search  # noqa: E402
 from benchmark_shine.root import LBFGS  # noqa: E402
+
+# What a problem reports of itself; some have only some of them.
+PROBLEMS_OWN = (
+    "test_loss", "test_accuracy", "test_residual", "theta", "inner_residual",
+    "value_function", "q_cosine", "q_cosine_median", "q_rel_error",
+    "hypergrad_rel_error", "spectral_radius",
+)
 
 
 class Objective(BaseObjective):
@@ -23,8 +29,10 @@ class Objective(BaseObjective):
 
     Parameters
     ----------
-    n_outer : int
-        Outer steps of every gradient method; each is a point of the curve.
+    n_outer : int or None
+        Outer steps of every gradient method.  None: 30 for bi-level problems,
+        each a point of the curve; the whole recipe of a network, with a
+        point an epoch.
     threads : int
         Of torch, the same for every solver.
     reference : int
@@ -41,7 +49,7 @@ class Objective(BaseObjective):
     requirements = ["pip::torch==2.13.0", "scikit-learn", "scipy"]
 
     parameters = {
-        "n_outer": [30],
+        "n_outer": [None],
         "threads": [1],
         "reference": [5],
         "fingerprint": [fingerprint()],
@@ -59,7 +67,8 @@ class Objective(BaseObjective):
 
     def skip(self, problem, reason=None):
         try:
-            check_integer("n_outer", self.n_outer, least=1)
+            if self.n_outer is not None:
+                check_integer("n_outer", self.n_outer, least=1)
             check_integer("threads", self.threads, least=1)
             check_integer("reference", self.reference, least=0)
         except ValueError as error:
@@ -72,44 +81,44 @@ class Objective(BaseObjective):
     def get_objective(self):
         return {
             "problem": self.problem,
-            "n_outer": self.n_outer,
+            "n_outer": self._n_outer,
             "threads": self.threads,
         }
 
+    @property
+    def _n_outer(self):
+        return self.problem.n_steps if self.n_outer is None else self.n_outer
+
     def get_one_result(self):
         steps = run(self.problem, LBFGS(), None, Search((0.0,)), 1)
-        return {"step": list(steps)[-1]}
+        return {
+            "step": list(steps)[-1], "find_root": LBFGS(), "adjoint": None,
+        }
 
-    def evaluate_result(self, step):
+    def evaluate_result(self, step, find_root, adjoint):
         """Score one step; floats only.
 
         ``value`` is the outer (validation) loss at the solver's (theta, z).
         ``n_g`` and ``n_jvp`` count evaluations of g and products with Jᵀ,
         ``forward_time`` and ``backward_time`` are their seconds, all since
-        the start.  See `benchmark_shine.reference.measure` for the rest.
+        the start.  Networks: ``value`` is that of a mini-batch.  See the
+        problem's ``metrics`` and ``compare`` for the rest; NaN where it has
+        no such thing, or none is due.
         """
-        if step.root is None:
-            residual = float(step.equation.energy(step.z)[1].norm())
-        else:
-            residual = step.root.residual
-        metrics = {
+        metrics = dict.fromkeys(PROBLEMS_OWN, math.nan) | {
             "value": step.value,
-            **self.problem.scores(step.z),
-            "theta": float(step.theta[0].reshape(-1)[0].detach()),
-            "inner_residual": residual,
+            **self.problem.metrics(step),
             "n_outer": float(step.n_outer),
             "n_g": float(step.n_g),
             "n_jvp": float(step.n_jvp),
             "forward_time": step.forward_time,
             "backward_time": step.backward_time,
             "diverged": float(step.diverged),
-            "value_function": math.nan,
-            "q_cosine": math.nan,
-            "q_rel_error": math.nan,
-            "hypergrad_rel_error": math.nan,
         }
         due = self.reference and (
             step.n_outer % self.reference == 0
-            or step.n_outer == self.n_outer
+            or step.n_outer == self._n_outer
         )
-        return metrics | (measure(step) if due else {})
+        if not due:
+            return metrics
+        return metrics | self.problem.compare(step, find_root, adjoint)

@@ -1,20 +1,45 @@
 """The bridge to benchopt: all a solver file has to inherit."""
+import math
 from abc import abstractmethod
 from dataclasses import replace
+from functools import partial
 
 import torch
 from benchopt import BaseSolver
 from benchopt.stopping_criterion import NoCriterion
 
-from .adjoint import at_root
+from .adjoint import BroydenAdjoint, at_root, cold
 from .checks import check_choice, check_integer
 from .engine import run
-from .outer import Hoag, Search, from_now, from_start
-from .root import LBFGS
+from .operators import transposed, untransposed
+from .outer import Hoag, Search, Torch, from_now, from_start
+from .root import LBFGS, AdjointBroyden, Anderson, Broyden
 
+# Forward solvers of equilibrium networks, of at most n steps: they forget
+# none, except for Anderson with its usual window.
+FORWARD = {
+    "broyden": lambda n: Broyden(n, n),
+    "adjoint_broyden": lambda n: AdjointBroyden(n, n),
+    "anderson": lambda n: Anderson(max_iter=n),
+}
+
+# Which estimate of J⁻ᵀ to take from one of J⁻¹; published: untransposed.
+SIDES = {"transposed": transposed, "untransposed": untransposed}
+
+# Parameters that one family of problems alone has a use for.
+BILEVEL_ONLY = {
+    "memory", "tol", "decay", "anchor", "moves", "c2", "scale", "keep_pairs",
+    "max_iter", "first_q", "growth", "n_power",
+}
+EQUILIBRIUM_ONLY = {"forward", "backward", "estimate", "side"}
 
 # First guess of a first linear solve, before there is a last q.
 FIRST_Q = {"zero": torch.zeros_like, "z": at_root}
+
+
+def broyden_steps(n, estimate=cold):
+    """So many steps of the adjoint solve of equilibrium networks."""
+    return BroydenAdjoint(Broyden(max(n, 1), n), estimate, tol=0.0)
 
 
 class ImplicitSolver(BaseSolver):
@@ -47,6 +72,14 @@ class ImplicitSolver(BaseSolver):
         theta.  Published: only in figure 2.
     max_iter : int
         Most inner iterations per outer step; the paper's 1,000.
+    forward : {"broyden", "adjoint_broyden", "anderson"}
+        Forward solver of equilibrium networks; published: broyden.
+
+    A problem picks the parts that suit it: bi-level problems L-BFGS, `Hoag`
+    and ``make_adjoint``; equilibrium networks, one row of z per sample, a
+    batched finder, the optimiser of their recipe and
+    ``make_batched_adjoint``.  A parameter that has no meaning for a problem
+    must be left alone there.
 
     The defaults are the fair protocol, one setting for all.  Where the
     forward solver leaves a choice it is the one under which HOAG, the exact
@@ -69,11 +102,24 @@ class ImplicitSolver(BaseSolver):
         "scale": [None],
         "keep_pairs": [True],
         "max_iter": [1000],
+        "forward": ["broyden"],
     }
+    _every, _last = 1, math.inf
 
     @abstractmethod
     def make_adjoint(self):
         """How q is found: a callable of `benchmark_shine.adjoint`, or None."""
+
+    def make_batched_adjoint(self, n_steps):
+        """The same where J is not symmetric and there is one per sample.
+
+        ``n_steps`` are what the problem's recipe grants an exact solve.
+        """
+        return self.make_adjoint()
+
+    def make_batched_finder(self, n_steps, n_outer):
+        """The forward solver of equilibrium networks."""
+        return check_choice("forward", self.forward, FORWARD)(n_steps)
 
     def make_outer(self, problem):
         """How theta moves."""
@@ -113,15 +159,36 @@ class ImplicitSolver(BaseSolver):
         )
         return f"{self.name}[{changed}]" if changed else self.name
 
-    def _assemble(self, problem, n_outer):
+    def _leave_alone(self, names, where):
+        for name in sorted(names & self._parameters.keys()):
+            if self._parameters[name] != self.parameters[name][0]:
+                raise ValueError(f"{name}: has no meaning for {where}")
+
+    def for_bilevel(self, problem, n_outer):
+        """Finder, adjoint, outer optimiser and number of outer steps."""
+        self._leave_alone(EQUILIBRIUM_ONLY, "bi-level problems")
         return (
             self.make_finder(problem, n_outer), self.make_adjoint(),
             self.make_outer(problem), self.count_outer(n_outer),
         )
 
+    def for_equilibrium(self, problem, n_outer):
+        """The same for an equilibrium network, by its recipe."""
+        self._leave_alone(BILEVEL_ONLY, "equilibrium networks")
+        recipe = problem.recipe
+        outer = Torch(
+            partial(recipe.optimizer, lr=recipe.rate),
+            tol=recipe.backward_tol, decay=1.0, atol=problem.atol,
+            rate=partial(recipe.rate_at, n_steps=n_outer),
+        )
+        return (
+            self.make_batched_finder(recipe.forward_steps, n_outer),
+            self.make_batched_adjoint(recipe.backward_steps), outer, n_outer,
+        )
+
     def skip(self, problem, n_outer, threads):
         try:
-            self._assemble(problem, n_outer)
+            problem.assemble(self, n_outer)
         except (TypeError, ValueError) as error:
             return True, str(error)
         return False, None
@@ -129,10 +196,13 @@ class ImplicitSolver(BaseSolver):
     def set_objective(self, problem, n_outer, threads):
         torch.set_num_threads(threads)
         self._problem = problem
-        self._parts = self._assemble(problem, n_outer)
+        self._parts = problem.assemble(self, n_outer)
+        self._every, self._last = problem.every(n_outer), self._parts[-1]
 
     def get_next(self, stop_val):
-        return stop_val + 1
+        following = stop_val + self._every
+        # the last step is a point of the curve, whatever the stride
+        return min(following, max(stop_val + 1, self._last))
 
     def run(self, callback):
         self._best = None
@@ -142,7 +212,10 @@ class ImplicitSolver(BaseSolver):
                 break
 
     def get_result(self):
-        return {"step": self._best}
+        find_root, adjoint, *_ = self._parts
+        return {
+            "step": self._best, "find_root": find_root, "adjoint": adjoint,
+        }
 
 
 class SearchSolver(ImplicitSolver):
@@ -170,6 +243,12 @@ class SearchSolver(ImplicitSolver):
 
     def make_adjoint(self):
         return None
+
+    def for_equilibrium(self, problem, n_outer):
+        raise ValueError(
+            f"{self.name}: tries values of a penalty, not of the weights of "
+            "equilibrium networks"
+        )
 
     def make_outer(self, problem):
         check_integer("n_points", self.n_points, least=1)

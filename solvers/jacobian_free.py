@@ -1,5 +1,6 @@
-from benchmark_shine.adjoint import JacobianFree
-from benchmark_shine.solver import ImplicitSolver
+from benchmark_shine.adjoint import ConjugateGradient, JacobianFree, Refine
+from benchmark_shine.checks import check_integer
+from benchmark_shine.solver import ImplicitSolver, broyden_steps
 
 
 class Solver(ImplicitSolver):
@@ -7,9 +8,25 @@ class Solver(ImplicitSolver):
 
     Fung et al., *JFB: Jacobian-free backpropagation for implicit networks*,
     AAAI 2022.  Published: decay 0.78, memory 30.
+
+    Parameters
+    ----------
+    n_refine : int
+        Steps of an iterative solver from there on (Ramzi et al., ICLR 2022,
+        figure 3).
     """
 
     name = "Jacobian-Free"
+    parameters = {**ImplicitSolver.parameters, "n_refine": [0]}
+
+    def _refined(self, steps):
+        check_integer("n_refine", self.n_refine, least=0)
+        if not self.n_refine:
+            return JacobianFree()
+        return Refine(JacobianFree(), steps(self.n_refine))
 
     def make_adjoint(self):
-        return JacobianFree()
+        return self._refined(ConjugateGradient)
+
+    def make_batched_adjoint(self, n_steps):
+        return self._refined(broyden_steps)

@@ -13,7 +13,8 @@ class Solver(ImplicitSolver):
     n_steps : int
         Products of the series.
     n_power : int
-        Power iterations for ‖J‖, which scales it.
+        Power iterations for ‖J‖, which scales it; none where J is I minus a
+        contraction, in equilibrium networks.
     """
 
     name = "Neumann"
@@ -23,3 +24,6 @@ class Solver(ImplicitSolver):
 
     def make_adjoint(self):
         return Neumann(self.n_steps, self.n_power)
+
+    def make_batched_adjoint(self, n_steps):
+        return Neumann(self.n_steps, 0)

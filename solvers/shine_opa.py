@@ -1,11 +1,11 @@
 from benchmark_shine.adjoint import Shine
-from benchmark_shine.checks import check_pair
-from benchmark_shine.root import EveryFewSteps, Opa
-from benchmark_shine.solver import ImplicitSolver
+from benchmark_shine.checks import check_choice, check_pair
+from benchmark_shine.root import AdjointBroyden, EveryFewSteps, Opa
+from benchmark_shine.solver import SIDES, ImplicitSolver
 
 
 class Solver(ImplicitSolver):
-    """SHINE-OPA: extra secant pairs teach B the direction dl/dz.
+    """SHINE-OPA: extra pairs teach B the direction dl/dz.
 
     Ramzi et al., ICLR 2022, arXiv 2106.00553, section 2.3.
 
@@ -13,13 +13,17 @@ class Solver(ImplicitSolver):
     ----------
     opa_every : pair of numbers
         A pair every so many inner iterations at the first and at the last
-        outer step, linear between.  Published: (29, 0) over 30 outer steps,
-        memory 60, decay 0.78; in the non-linear least squares (12.25, 0)
-        over 50.
+        outer step.  Published: (29, 0) over 30 outer steps, memory 60, decay
+        0.78; non-linear least squares (12.25, 0) over 50; networks (5, 5).
+    side : {"transposed", "untransposed"}
+        In equilibrium networks, Bᵀ dl/dz or, as published, B dl/dz.
     """
 
     name = "SHINE-OPA"
-    parameters = {**ImplicitSolver.parameters, "opa_every": [(5, 5)]}
+    parameters = {
+        **ImplicitSolver.parameters, "forward": ["adjoint_broyden"],
+        "opa_every": [(5, 5)], "side": ["transposed"],
+    }
 
     def make_adjoint(self):
         return Shine()
@@ -27,3 +31,10 @@ class Solver(ImplicitSolver):
     def make_opa(self, n_outer):
         check_pair("opa_every", self.opa_every)
         return Opa(EveryFewSteps(*self.opa_every, n_outer))
+
+    def make_batched_finder(self, n_steps, n_outer):
+        finder = check_choice(
+            "forward", self.forward, {"adjoint_broyden": AdjointBroyden}
+        )
+        side = check_choice("side", self.side, SIDES)
+        return finder(2 * n_steps, n_steps, self.make_opa(n_outer), side)

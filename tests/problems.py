@@ -9,9 +9,11 @@ from torch.autograd.functional import jacobian
 
 from benchmark_shine.adjoint import AdjointSystem
 from benchmark_shine.equation import Equation
+from benchmark_shine.images import pictures
 from benchmark_shine.problems import (
-    Logistic, Multinomial, NonlinearLeastSquares, Ridge,
+    Logistic, Multinomial, NonlinearLeastSquares, Ridge, SmallDEQ,
 )
+from benchmark_shine.problems.classifier import Recipe
 from benchmark_shine.root import LBFGS
 
 MODELS = {
@@ -163,3 +165,15 @@ def system(J, rhs, start=None, tol=1e-10, inverse=None, z=None):
 def relative(a, b):
     """‖a - b‖ / ‖b‖."""
     return float((a - b).norm() / b.norm())
+
+
+def network(d=10, contraction=0.8, dtype=torch.float64):
+    """A small equilibrium network with three batches of 8 an epoch."""
+    labels = np.arange(24) % 3
+    pixels = np.random.RandomState(0).randint(0, 128, (24, 1, 4, 4))
+    pixels = (pixels + 40 * labels[:, None, None, None]).astype(np.uint8)
+    return SmallDEQ(
+        *pictures((pixels, labels), (pixels, labels)),
+        Recipe(batch_size=8, epochs=2, tol=1e-12), d, contraction,
+        dtype=dtype,
+    )

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from benchmark_shine.adjoint import (
-    ConjugateGradient, JacobianFree, Neumann, Refine, Shine,
+    BroydenAdjoint, ConjugateGradient, Gmres, JacobianFree, Neumann, Refine,
+    Shine,
 )
 from benchmark_shine.engine import run
 from benchmark_shine.outer import Hoag, Search, Torch
-from benchmark_shine.root import LBFGS, EveryFewSteps, Opa
-from problems import counted, model, ridge_solution, theta_of
+from benchmark_shine.root import (
+    LBFGS, AdjointBroyden, Anderson, Broyden, EveryFewSteps, Opa,
+)
+from problems import counted, model, network, ridge_solution, theta_of
 
 ADJOINTS = [
     Shine(), JacobianFree(), ConjugateGradient(), Neumann(3, 2),
@@ -264,3 +267,89 @@ def test_search_solves_at_each_value():
         solution = ridge_solution(problem, theta)
         assert step.value == pytest.approx(float(solution.value), rel=1e-6)
         assert (step.grads, step.q, step.n_jvp) == (None, None, 0)
+
+
+# ------------------------------------------------- deep equilibrium networks
+
+FINDERS = {
+    "broyden": Broyden(60, 60), "adjoint": AdjointBroyden(60, 60),
+    "anderson": Anderson(max_iter=60), "opa": AdjointBroyden(90, 60, OPA),
+}
+DEQ_ADJOINTS = [
+    Shine(), JacobianFree(), Gmres(), BroydenAdjoint(Broyden(20, 20)),
+    Refine(Shine(), BroydenAdjoint(Broyden(2, 2), tol=0.0)), Neumann(3, 0),
+]
+
+
+def network_steps(problem, adjoint=Shine(), finder=Broyden(60, 60), n=4):
+    outer = Torch(
+        partial(torch.optim.Adam, lr=0.01), tol=1e-10, decay=1.0, atol=1e-11
+    )
+    return list(run(problem, finder, adjoint, outer, n))
+
+
+@pytest.mark.parametrize(
+    "adjoint", DEQ_ADJOINTS, ids=lambda adjoint: type(adjoint).__name__
+)
+@pytest.mark.parametrize("finder", FINDERS.values(), ids=FINDERS)
+def test_counts_in_networks_are_the_true_ones(adjoint, finder):
+    evaluations, products = [], []
+
+    def watched(g):
+        def watched_g(z):
+            evaluations.append(1)
+            out = g(z)
+            if out.requires_grad:
+                out.register_hook(lambda grad: products.append(1))
+            return out
+
+        return watched_g
+
+    def watch(equation):
+        return replace(
+            equation, g=watched(equation.g),
+            rows=lambda index: watched(equation.rows(index)),
+        )
+
+    steps = network_steps(Watched(network(), watch), adjoint, finder)
+    step = steps[-1]
+    assert step.n_g == len(evaluations)
+    # the product with dg/dtheta, one an outer step, is not one with Jᵀ
+    assert step.n_jvp + 4 == len(products)
+
+
+def test_no_q_is_handed_from_batch_to_batch():
+    adjoint, asked = counted(Gmres())
+    steps = network_steps(network(), adjoint)
+    assert [system.start for system, in asked] == [None] * 4
+    assert {system.tol for system, in asked} == {1e-10}
+    for step in steps:
+        assert not step.equation.start.any()
+        assert not step.diverged
+
+
+@pytest.mark.parametrize("finder", FINDERS.values(), ids=FINDERS)
+def test_gradients_of_a_run_are_those_of_many_unrolled_steps(finder):
+    problem = network()
+    for step in network_steps(problem, Gmres(tol=1e-12), finder)[1:]:
+        theta = tuple(t.detach().requires_grad_() for t in step.theta)
+        equation = problem.draw(theta, None, step.n_outer)
+        z = equation.start
+        for _ in range(200):
+            z = z - equation.g(z)
+        exact = torch.autograd.grad(equation.loss(z), theta)
+        for a, b in zip(step.grads, exact, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+def test_networks_are_trained_as_by_hand():
+    problem = network()
+    steps = network_steps(problem, Gmres(tol=1e-12))
+    theta = [t.clone().requires_grad_() for t in problem.start()[0]]
+    optimizer = torch.optim.Adam(theta, lr=0.01)
+    for step in steps[1:]:
+        for a, b in zip(step.theta, theta, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-7)
+        for leaf, grad in zip(theta, step.grads):
+            leaf.grad = grad
+        optimizer.step()

@@ -16,7 +16,7 @@ PACKAGE = {
     "implicit": "torch .adjoint",
     "outer": "torch .checks",
     "engine": "torch .equation .implicit .root",
-    "problems": "torch numpy scipy .equation .problems",
+    "problems": "torch numpy scipy .equation .problems .reference .root",
     "networks": "torch .problems",
     "images": "torch numpy PIL pooch",
     "reference": "torch .adjoint .implicit .root",
@@ -24,14 +24,15 @@ PACKAGE = {
     "data": "numpy sklearn .checks .problems",
     "inversion":
         "numpy pandas torch sklearn . .data .implicit .problems .root",
-    "solver": "torch benchopt .adjoint .checks .engine .outer .root",
+    "solver":
+        "torch benchopt .adjoint .checks .engine .operators .outer .root",
 }
 FOLDERS = {
     "solvers": "numpy .adjoint .checks .root .solver",
     "datasets": "numpy scipy sklearn torch pooch benchopt libsvmdata "
                 ".checks .data .images .networks .problems .simulate",
 }
-OBJECTIVE = "torch benchopt . .checks .engine .outer .reference .root"
+OBJECTIVE = "torch benchopt . .checks .engine .outer .root"
 
 
 def imports(path, package):

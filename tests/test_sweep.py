@@ -15,15 +15,22 @@ from benchopt.results import read_results
 
 from benchmark_shine import fingerprint
 from benchmark_shine.adjoint import (
-    ConjugateGradient, JacobianFree, Neumann, Refine, Shine, at_root,
+    BroydenAdjoint, ConjugateGradient, Fallback, Gmres, JacobianFree, Neumann,
+    NormRule, Refine, ResidualRule, Shine, at_root,
 )
+from benchmark_shine.operators import transposed, untransposed
 from benchmark_shine.outer import Hoag, Search, from_now, from_start
-from benchmark_shine.root import LBFGS, EveryFewSteps, Opa
+from benchmark_shine.root import (
+    LBFGS, AdjointBroyden, Anderson, Broyden, EveryFewSteps, Opa,
+)
+from benchmark_shine.solver import broyden_steps
 
-SOLVERS = {
+SEARCHES = {"Grid-search", "Random-search"}
+BILEVEL = SEARCHES | {
     "SHINE", "SHINE-OPA", "SHINE-refine", "Jacobian-Free", "HOAG",
-    "HOAG-limited", "Neumann", "Grid-search", "Random-search",
+    "HOAG-limited", "Neumann",
 }
+EQUILIBRIUM = BILEVEL - SEARCHES | {"SHINE-fallback"}
 DATASETS = {
     "simulated", "breast_cancer", "digits_multinomial", "20news", "real-sim",
     "svmlight", "digits", "fashion_mnist", "cifar10", "imagenet",
@@ -97,7 +104,7 @@ def benchmark(root_dir):
 def rows(root_dir, tmp_path_factory):
     output = tmp_path_factory.mktemp("sweep") / "all.parquet"
     return sweep(
-        root_dir, output, few_points(SOLVERS), list(BUNDLED.values())
+        root_dir, output, few_points(BILEVEL), list(BUNDLED.values())
     )
 
 
@@ -112,7 +119,7 @@ def test_benchopt_test_is_green(root_dir, tmp_path):
 
 def test_solvers_and_datasets_import(benchmark):
     solvers, datasets = benchmark.get_solvers(), benchmark.get_datasets()
-    assert {cls.name for cls in solvers} == SOLVERS
+    assert {cls.name for cls in solvers} == BILEVEL | EQUILIBRIUM
     assert {cls.name for cls in datasets} == DATASETS
     for cls in *solvers, *datasets, benchmark.get_benchmark_objective():
         assert cls.is_installed(raise_on_not_installed=True)
@@ -127,7 +134,7 @@ def test_a_competitor_fits_one_screen_and_names_its_source(root_dir):
 
 def test_every_pair_has_its_whole_curve(rows):
     pairs = rows.groupby(["dataset_name", "solver_name"])
-    assert pairs.ngroups == len(SOLVERS) * len(BUNDLED)
+    assert pairs.ngroups == len(BILEVEL) * len(BUNDLED)
     for pair, group in pairs:
         assert list(group["stop_val"]) == list(range(N + 1)), pair
         assert list(group["objective_n_outer"]) == list(range(N + 1)), pair
@@ -178,7 +185,7 @@ def test_costs_tell_the_methods_apart(rows):
     free = {
         "SHINE", "SHINE-OPA", "Jacobian-Free", "Grid-search", "Random-search"
     }
-    for name in SOLVERS:
+    for name in BILEVEL:
         match, = (key for key in products.index if key.split("[")[0] == name)
         assert (products[match] == 0) == (name in free), name
 
@@ -204,12 +211,12 @@ def test_reruns_and_workers_agree_to_the_bit(root_dir, tmp_path, rows):
     datasets = [RIDGE, TEXT]
     again, parallel = (
         curves(sweep(
-            root_dir, tmp_path / f"{n_jobs}.parquet", few_points(SOLVERS),
+            root_dir, tmp_path / f"{n_jobs}.parquet", few_points(BILEVEL),
             datasets, n_jobs=n_jobs,
         )) for n_jobs in (None, 2)
     )
     first = curves(rows[rows["dataset_name"].isin(again["dataset_name"])])
-    assert len(first) == len(SOLVERS) * 2 * (N + 1)
+    assert len(first) == len(BILEVEL) * 2 * (N + 1)
     pd.testing.assert_frame_equal(first, again, check_exact=True)
     pd.testing.assert_frame_equal(first, parallel, check_exact=True)
 
@@ -304,7 +311,54 @@ def test_a_solver_is_its_adjoint(name, settings, adjoint, solvers):
     assert solvers[name].get_instance(**settings).make_adjoint() == adjoint
 
 
-@pytest.mark.parametrize("name", sorted(SOLVERS - {"SHINE-OPA"}))
+OTHER_Q = {
+    "HOAG": BroydenAdjoint(Broyden(9, 9)),
+    "HOAG[gmres]": Gmres(9),
+    "HOAG-limited": broyden_steps(5),
+    "SHINE-refine": Refine(Shine(), broyden_steps(5, transposed)),
+    "SHINE-refine[untransposed]":
+        Refine(Shine(), broyden_steps(5, untransposed)),
+    "Jacobian-Free[3]": Refine(JacobianFree(), broyden_steps(3)),
+    "Neumann": Neumann(10, 0),
+    "SHINE": Shine(),
+    "SHINE-OPA": Shine(),
+    "Jacobian-Free": JacobianFree(),
+    "SHINE-fallback": Fallback(Shine(), NormRule(1.3)),
+    "SHINE-fallback[residual]": Fallback(Shine(), ResidualRule()),
+}
+SETTINGS = {
+    "gmres": {"backward": "gmres"}, "untransposed": {
+        "estimate": "untransposed"
+    }, "3": {"n_refine": 3}, "residual": {"rule": "residual"}, "": {},
+}
+
+
+@pytest.mark.parametrize("label", OTHER_Q)
+def test_a_solver_is_its_adjoint_in_a_batch(label, solvers):
+    name, _, setting = label.rstrip("]").partition("[")
+    solver = solvers[name].get_instance(**SETTINGS[setting])
+    assert solver.make_batched_adjoint(9) == OTHER_Q[label]
+
+
+@pytest.mark.parametrize("forward, finder", [
+    ("broyden", Broyden(9, 9)), ("adjoint_broyden", AdjointBroyden(9, 9)),
+    ("anderson", Anderson(max_iter=9)),
+])
+def test_forward_names_the_finder_of_networks(forward, finder, solvers):
+    for name in "SHINE", "HOAG", "Jacobian-Free":
+        solver = solvers[name].get_instance(forward=forward)
+        assert solver.make_batched_finder(9, 4) == finder
+
+
+def test_opa_in_networks(solvers):
+    for side in transposed, untransposed:
+        solver = solvers["SHINE-OPA"].get_instance(side=side.__name__)
+        assert solver.make_batched_finder(9, 4) == AdjointBroyden(
+            18, 9, Opa(EveryFewSteps(5, 5, 4)), side
+        )
+
+
+@pytest.mark.parametrize("name", sorted(BILEVEL - {"SHINE-OPA"}))
 def test_settings_reach_the_finder(name, solvers, problem):
     solver = solvers[name].get_instance(
         memory=7, max_iter=9, c2=0.5, scale=2.0, keep_pairs=False
@@ -483,3 +537,134 @@ def test_an_edit_changes_the_fingerprint(root_dir, tmp_path):
     with (package / "root" / "lbfgs.py").open("a") as file:
         file.write("# edited\n")
     assert of_copy() != fingerprint()
+
+
+# ------------------------------------------------- deep equilibrium networks
+
+DIGITS = "digits[width=12,'batch_size, epochs'=[(64, 1)]]"
+N_DEQ = 6
+DEQ_OBJECTIVE = f"SHINE[n_outer={N_DEQ},reference={N_DEQ}]"
+
+
+@pytest.fixture(scope="module")
+def deq_rows(root_dir, tmp_path_factory):
+    output = tmp_path_factory.mktemp("deq") / "all.parquet"
+    return sweep(
+        root_dir, output, few_points(EQUILIBRIUM), [DIGITS],
+        objective_filters=[DEQ_OBJECTIVE],
+    )
+
+
+def test_every_solver_trains_a_network(deq_rows):
+    curves = deq_rows.groupby("solver_name")
+    assert set(curves.groups) == EQUILIBRIUM
+    for name, curve in curves:
+        assert list(curve["objective_n_outer"]) == list(range(N_DEQ + 1))
+        losses = curve["objective_test_loss"].to_numpy()
+        assert losses[-1] < losses[0], name
+        assert not curve["objective_diverged"].any()
+    assert set(deq_rows["p_obj_fingerprint"]) == {fingerprint()}
+
+
+def test_metrics_of_networks(deq_rows):
+    last = deq_rows[deq_rows["stop_val"] == N_DEQ]
+    assert last["objective_test_accuracy"].between(0.1, 1).all()
+    # the Cayley map's eigenvalues times slopes in [½, 1]
+    assert last["objective_spectral_radius"].between(0.47, 0.951).all()
+    for name in "q_cosine", "q_cosine_median", "q_rel_error":
+        assert last[f"objective_{name}"].notna().all()
+    for name in "theta", "value_function":
+        assert deq_rows[f"objective_{name}"].isna().all()
+    for name in deq_rows:
+        if name.startswith("objective_") and name != "objective_name":
+            assert deq_rows[name].dtype == np.float64, name
+    hoag = last[last["solver_name"] == "HOAG"]
+    assert (hoag["objective_q_rel_error"] < 1e-3).all()
+    assert (hoag["objective_q_cosine_median"] > 0.9999).all()
+
+
+def test_costs_in_networks(deq_rows):
+    last = deq_rows[deq_rows["stop_val"] == N_DEQ]
+    products = last.set_index("solver_name")["objective_n_jvp"]
+    for name in "SHINE", "SHINE-fallback", "Jacobian-Free":
+        assert products[name] == 0
+    assert products["Neumann"] == 10 * N_DEQ
+    assert products["HOAG-limited"] == 5 * N_DEQ
+    assert products["HOAG"] > products["HOAG-limited"]
+    # adjoint Broyden pays in the forward pass
+    assert products["SHINE-OPA"] > 10 * N_DEQ
+
+
+def test_networks_rerun_to_the_bit(root_dir, tmp_path, deq_rows):
+    names = ["SHINE", "SHINE-OPA", "HOAG"]
+    again = sweep(
+        root_dir, tmp_path / "again.parquet", names, [DIGITS],
+        objective_filters=[DEQ_OBJECTIVE], n_jobs=2,
+    )
+    first = deq_rows[deq_rows["solver_name"].isin(names)]
+    pd.testing.assert_frame_equal(
+        curves(first), curves(again), check_exact=True
+    )
+
+
+@pytest.fixture(scope="module")
+def network(benchmark):
+    dataset, = (d for d in benchmark.get_datasets() if d.name == "digits")
+    return dataset.get_instance(width=8).get_data()["problem"]
+
+
+@pytest.mark.parametrize("name, settings, reason", [
+    ("Grid-search", {}, "Grid-search: .*penalty.*networks"),
+    ("Random-search", {}, "Random-search: .*penalty.*networks"),
+    ("SHINE", {"memory": 60}, "memory: .*equilibrium networks"),
+    ("SHINE", {"decay": 0.78}, "decay: .*equilibrium networks"),
+    ("HOAG", {"first_q": "z"}, "first_q: .*equilibrium networks"),
+    ("Neumann", {"n_power": 3}, "n_power: .*equilibrium networks"),
+    ("SHINE", {"forward": "newton"}, "forward: 'newton' is not one of"),
+    ("SHINE-OPA", {"forward": "broyden"}, "forward: 'broyden' is not one of"),
+    ("SHINE-OPA", {"side": "left"}, "side: 'left' is not one of"),
+    ("SHINE-refine", {"estimate": "hot"}, "estimate: 'hot' is not one of"),
+    ("HOAG", {"backward": "cg"}, "backward: 'cg' is not one of"),
+    ("SHINE-fallback", {"rule": "luck"}, "rule: 'luck' is not one of"),
+    ("SHINE-fallback", {"ratio": 0.0}, "ratio: .*0"),
+    ("Jacobian-Free", {"n_refine": -1}, "n_refine: .*-1"),
+])
+def test_networks_skip_what_has_no_meaning(
+    name, settings, reason, solvers, network
+):
+    skipped, told = solvers[name].get_instance(**settings).skip(network, 3, 1)
+    assert skipped
+    assert re.match(reason, told)
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("name, settings, reason", [
+    ("SHINE-fallback", {}, "SHINE-fallback: .*sample"),
+    ("SHINE", {"forward": "anderson"}, "forward: .*bi-level"),
+    ("HOAG", {"backward": "gmres"}, "backward: .*bi-level"),
+    ("SHINE-OPA", {"side": "untransposed"}, "side: .*bi-level"),
+])
+def test_bilevel_problems_skip_what_has_no_meaning(
+    name, settings, reason, solvers, problem
+):
+    skipped, told = solvers[name].get_instance(**settings).skip(problem, 3, 1)
+    assert skipped
+    assert re.match(reason, told)
+
+
+def test_a_network_is_scored_once_an_epoch(solvers, network):
+    solver = solvers["SHINE"].get_instance()
+    solver.set_objective(network, network.n_steps, 1)
+    points = [0]
+    while points[-1] < network.n_steps:
+        points.append(solver.get_next(points[-1]))
+    assert points == list(range(0, 221, 22))
+    solver.set_objective(network, 25, 1)
+    assert solver.get_next(24) == 25 and solver.get_next(22) == 24
+
+
+def test_each_family_has_its_own_length(benchmark, network, problem):
+    objective = benchmark.get_benchmark_objective().get_instance()
+    for each, n_outer in (network, 220), (problem, 30):
+        objective.set_data(each)
+        assert objective.get_objective()["n_outer"] == n_outer

@@ -26,6 +26,8 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from ..equation import Equation
+from ..reference import measure_batch
+from ..root import Broyden
 
 # What a stream of random numbers is for: the second word of its seed.
 INIT, ORDER, AUGMENT, DROPOUT, PENALTY, PROBE, CALIBRATION = range(7)
@@ -46,6 +48,10 @@ class Recipe:
     tol : float
         The root finder stops where ‖g‖ ≤ tol √d.  Published (code): 1e-5,
         over the whole batch.
+    backward_tol : float
+        The exact adjoint solve stops at this relative residual.  Published
+        (code): an absolute one that single precision does not reach, so that
+        all steps are made.
     unrolled_steps, unrolled_layers : int
         The first so many outer steps differentiate through so many
         applications of f from z = 0 instead.
@@ -65,6 +71,7 @@ class Recipe:
     forward_steps: int = 20
     backward_steps: int = 20
     tol: float = 1e-5
+    backward_tol: float = 1e-5
     unrolled_steps: int = 0
     unrolled_layers: int = 10
     jacobian_weight: float = 0.0
@@ -458,7 +465,22 @@ class EquilibriumClassifier(ABC):
             and float(drawn) < recipe.jacobian_share
         )
         chosen = penalised if asked else loss
-        return Equation(g, chosen, start, step=k, rows=rows)
+        return Equation(
+            g, chosen, start, step=k, rows=rows, continues=False
+        )
+
+    # ------------------------------------------------------------ running
+
+    def assemble(self, solver, n_outer):
+        """A solver's parts for this family of problems."""
+        return solver.for_equilibrium(self, n_outer)
+
+    def every(self, n_outer):
+        """Outer steps from one evaluation to the next.
+
+        An epoch, less where the run has fewer than ten.
+        """
+        return max(1, min(self.steps_per_epoch, n_outer // 10))
 
     # ------------------------------------------------------------- scores
 
@@ -528,3 +550,39 @@ class EquilibriumClassifier(ABC):
             "test_accuracy": hits / n,
             "test_residual": math.sqrt(squared / n),
         }
+
+    def metrics(self, step):
+        """What this family has to say of a `Step`, floats.
+
+        The finder of the scores is the same whatever the method under test.
+        """
+        n_steps = self.recipe.forward_steps
+        if step.root is None:
+            with torch.no_grad():
+                residual = float(step.equation.g(step.z).norm())
+        else:
+            residual = step.root.residual
+        return {
+            **self.scores(step.theta, Broyden(n_steps, n_steps)),
+            "inner_residual": residual,
+        }
+
+    def compare(self, step, find_root, adjoint):
+        """The method's q at the step's theta, on a probe it never chose.
+
+        ``spectral_radius`` of df/dz is the largest over the probe's samples.
+        See `benchmark_shine.reference.measure_batch` for the rest.
+        """
+        if step.diverged:
+            return {}
+        equation, double = (
+            self.probe(step.theta, dtype) for dtype in (None, torch.float64)
+        )
+        root = find_root(equation, self.atol, 0.0, None)
+        radius = spectral_radius(
+            double.g, root.z.double(), self._generator(PROBE, 0, 1)
+        )
+        return {"spectral_radius": float(radius.max())} | measure_batch(
+            equation, double, step.theta, root, adjoint,
+            self.recipe.backward_tol,
+        )

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
 from ..equation import Equation
+from ..reference import measure
 from .design import Design
 
 
@@ -52,6 +53,7 @@ class PenalisedModel(ABC):
 
     n_outputs = 1
     dtype = torch.float64
+    n_steps = 30  # outer steps, unless the objective says otherwise
 
     def __init__(self, train, validation, test, seed=0, groups=None,
                  theta=0.0, scale="secant"):
@@ -159,11 +161,35 @@ class PenalisedModel(ABC):
         """Outer loss: Σ phi on the validation part."""
         return self.phi(self.outputs(self.validation, z), self.validation.y)
 
+    def assemble(self, solver, n_outer):
+        """A solver's parts for this family of problems."""
+        return solver.for_bilevel(self, n_outer)
+
+    def every(self, n_outer):
+        """Outer steps from one evaluation to the next."""
+        return 1
+
     def scores(self, z):
         """Metrics of an inner solution that are not the outer loss."""
         with torch.no_grad():
             outputs = self.outputs(self.test, z)
             return {"test_loss": float(self.phi(outputs, self.test.y))}
+
+    def metrics(self, step):
+        """What this family has to say of a `Step`, floats."""
+        if step.root is None:
+            residual = float(step.equation.energy(step.z)[1].norm())
+        else:
+            residual = step.root.residual
+        return {
+            **self.scores(step.z),
+            "theta": float(step.theta[0].reshape(-1)[0].detach()),
+            "inner_residual": residual,
+        }
+
+    def compare(self, step, find_root, adjoint):
+        """The step beside tight solves, `benchmark_shine.reference`."""
+        return measure(step)
 
 
 class _TwoClasses(PenalisedModel):

@@ -1,0 +1,33 @@
+from benchmark_shine.adjoint import Fallback, NormRule, ResidualRule, Shine
+from benchmark_shine.checks import check_choice
+from benchmark_shine.solver import ImplicitSolver
+
+
+class Solver(ImplicitSolver):
+    """SHINE with a fallback to Jacobian-free, sample by sample.
+
+    Ramzi et al., ICLR 2022, arXiv 2106.00553, section 3.
+
+    Parameters
+    ----------
+    rule : {"norm", "residual"}
+        Keep SHINE's q where it is at most ``ratio`` times as long as dl/dz;
+        or where its residual is the lower one, for two products with Jᵀ.
+    ratio : float
+        1.3 in the paper, 1.8 in the authors' code.
+    """
+
+    name = "SHINE-fallback"
+    parameters = {
+        **ImplicitSolver.parameters, "rule": ["norm"], "ratio": [1.3],
+    }
+    test_config = {"dataset": {"name": "digits"}}
+
+    def make_adjoint(self):
+        raise ValueError(
+            f"{self.name}: chooses by sample; bi-level problems have none"
+        )
+
+    def make_batched_adjoint(self, n_steps):
+        rules = {"norm": NormRule(self.ratio), "residual": ResidualRule()}
+        return Fallback(Shine(), check_choice("rule", self.rule, rules))

@@ -18,7 +18,7 @@ CURVATURE = 1e-10
 
 # A solve ends after so many iterations in a row without a smaller residual
 # and without a decrease of the energy beyond its rounding.
-STALLED = 10
+STALLED = 100
 
 
 def loss_gradient(equation, z):

@@ -24,7 +24,8 @@ class Objective(BaseObjective):
     Parameters
     ----------
     n_outer : int
-        Outer steps of every gradient method; each is a point of the curve.
+        Outer steps of every gradient method; each is a point of the curve,
+        of which benchopt draws 100 unless told otherwise (``-n``).
     threads : int
         Of torch, the same for every solver.
     reference : int

@@ -13,7 +13,8 @@ class Solver(ImplicitSolver):
     ----------
     opa_every : pair of numbers
         A pair every so many inner iterations at the first and at the last
-        outer step, linear between.  Published: (29, 0) over 30 outer steps,
+        outer step, linear between; on the command line a pair is a list of
+        one, opa_every=[(10,1)].  Published: (29, 0) over 30 outer steps,
         memory 60, decay 0.78; in the non-linear least squares (12.25, 0)
         over 50.
     """

@@ -31,7 +31,7 @@ EXTRA_figE1 := $(AUTHORS)
 run: install
 	@$(call benchopt,quickstart)
 	$(BIN)/python figures/quickstart.py $(OUTPUTS)/quickstart.parquet \
-	    --output-dir $(OUTPUTS) --name quickstart
+	    --output-dir $(OUTPUTS) --name quickstart --x-scale log
 	echo "result file: $(OUTPUTS)/quickstart.parquet"
 
 test: install

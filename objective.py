@@ -32,7 +32,8 @@ class Objective(BaseObjective):
     n_outer : int or None
         Outer steps of every gradient method.  None: 30 for bi-level problems,
         each a point of the curve; the whole recipe of a network, with a
-        point an epoch.
+        point an epoch.  benchopt draws 100 points unless told otherwise
+        (``-n``).
     threads : int
         Of torch, the same for every solver.
     reference : int

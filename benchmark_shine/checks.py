@@ -1,5 +1,6 @@
 """Settings that are out of range, said in one line that names them."""
 import math
+from collections.abc import Hashable
 from numbers import Integral, Real
 
 
@@ -62,7 +63,7 @@ def check_choice(name, value, choices):
     ValueError
         ``name: … is not one of …``.
     """
-    if value not in choices:
+    if not isinstance(value, Hashable) or value not in choices:
         raise ValueError(
             f"{name}: {value!r} is not one of {', '.join(map(str, choices))}"
         )

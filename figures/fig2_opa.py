@@ -10,7 +10,7 @@ import pandas as pd
 
 from common import (
     X_LABELS, command_line, load, markdown, numeric, one_line_errors,
-    read_table,
+    read_table, summary,
 )
 from drawing import (
     STYLES, add_legend, draw_panels, grid_for, paper_style, remove_empty,
@@ -109,8 +109,8 @@ def main(arguments=None):
         for x in X_LABELS:
             figures.append(draw(frame, points, x, options))
             save(figures[-1], options.output_dir, f"{options.name}_{x}")
-        table = inversion_table(points)
-        print(save_text(table, options.output_dir, options.name), end="")
+        tables = f"{markdown(summary(frame))}\n{inversion_table(points)}"
+        print(save_text(tables, options.output_dir, options.name), end="")
     return figures
 
 

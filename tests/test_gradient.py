@@ -85,7 +85,7 @@ def test_finite_differences(kind, groups, sparse):
     assert relative(h.grads[0], slopes) < 1e-6
 
 
-@pytest.mark.parametrize("kind", ["logistic", "multinomial", "ridge"])
+@pytest.mark.parametrize("kind", MODELS)
 def test_energy_theta_part_and_g_agree(kind):
     # energy returns g; theta_part has the derivative of g in theta
     problem = model(kind, groups=3, sparse=True)

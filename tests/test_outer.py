@@ -139,6 +139,11 @@ def test_bad_tolerances_are_named(make, name, value):
         make(**{name: value})
 
 
+def test_a_tolerance_may_stay():
+    states = run(Hoag(decay=1), [0.0], STEPS[:3])
+    assert of(states, "eps") == [1e-3] * 4
+
+
 @pytest.mark.parametrize("moves", [0, -1, 1.5])
 def test_bad_moves_are_named(moves):
     with pytest.raises(ValueError, match=f"^moves: .*{moves}"):

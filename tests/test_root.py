@@ -11,6 +11,7 @@ from benchmark_shine.equation import Equation
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.operators import LBFGSInverse
 from benchmark_shine.root import LBFGS, EveryFewSteps, Opa, loss_gradient
+from benchmark_shine.root.lbfgs import STALLED
 from benchmark_shine.root.line_search import (
     Point, cubic_minimiser, strong_wolfe,
 )
@@ -213,7 +214,42 @@ def test_a_tolerance_below_rounding_ends_soon():
     root = LBFGS()(equation, atol=0.0)
     assert enough.converged and not root.converged
     assert root.residual < 1e-13
-    assert root.n_calls < 10 * enough.n_calls
+    assert root.n_iter < enough.n_iter + 2 * STALLED < LBFGS().max_iter
+
+
+def hills(z):
+    """Σ aᵢ cos(zᵢ), a from 1e-3 to 1: maxima at 0, minima at ±π."""
+    a = torch.logspace(-3, 0, len(z), dtype=z.dtype)
+    return float(a @ torch.cos(z)), -a * torch.sin(z)
+
+
+@pytest.mark.parametrize("energy, start", [
+    (quadratic(np.geomspace(1e-3, 1, 40)).equation.energy, normal(9, 40)),
+    # starts all but stationary: the residual has to grow for a long while
+    (hills, 1e-7 * normal(1, 40)),
+], ids=["slow", "uphill"])
+def test_a_long_solve_is_not_a_stalled_one(energy, start):
+    equation = Equation(lambda z: energy(z)[1], torch.sum, start, energy)
+    root = LBFGS(memory=1)(equation, atol=1e-9)
+    assert root.converged
+    assert root.n_iter > 2 * STALLED
+
+
+@pytest.mark.parametrize("size, wasted", [(1e40, 20), (-1.0, 0)])
+def test_useless_pairs_are_given_up(size, wasted):
+    # kept pairs may be of a quite different theta: far too long a step, or
+    # not even a descent
+    problem = quadratic(np.geomspace(0.1, 10, 12))
+    finder = LBFGS(keep_pairs=True)
+    first = finder(problem.equation, atol=1e-3)
+    first.inverse.clear()
+    y = problem.equation.g(problem.equation.start)
+    first.inverse.push(size * y, y)
+    root = finder(problem.equation, atol=1e-9, previous=first)
+    fresh = finder(problem.equation, atol=1e-9)
+    assert root.converged
+    assert torch.equal(root.z, fresh.z)
+    assert root.n_calls == fresh.n_calls + wasted
 
 
 def test_the_start_is_left_alone():

@@ -34,10 +34,10 @@ class Design:
 
     def __init__(self, X, dtype=torch.float64):
         if scipy.sparse.issparse(X):
-            X = X.tocsr()
+            X = X.tocsr(copy=True)
             self._A, self._At = _csr(X, dtype), _csr(X.T.tocsr(), dtype)
         else:
-            self._A = torch.as_tensor(np.asarray(X), dtype=dtype)
+            self._A = torch.tensor(np.asarray(X), dtype=dtype)
             self._At = self._A.T
         self.shape = tuple(X.shape)
 

@@ -18,7 +18,7 @@ CURVATURE = 1e-10
 
 # A solve ends after so many iterations in a row without a smaller residual
 # and without a decrease of the energy beyond its rounding.
-STALLED = 10
+STALLED = 100
 
 
 def loss_gradient(equation, z):
@@ -77,8 +77,9 @@ class Opa:
     Every M-th iteration adds the pair e = t B v, g(z + e) - g(z), with v the
     direction and t such that ‖e‖ is the length of the last step (Ramzi et
     al. 2022, section 2.3 and algorithm LBFGS; the length is the authors'
-    code's).  The paper writes v = dg/dtheta; the authors' code takes dl/dz,
-    the default here.  Both serve, B being symmetric.
+    code's), but not so short that the difference of g is mostly rounding.
+    The paper writes v = dg/dtheta; the authors' code takes dl/dz, the
+    default here.  Both serve, B being symmetric.
 
     Parameters
     ----------
@@ -224,7 +225,8 @@ class LBFGS:
         norm = float(e.norm())
         if not (norm > 0 and math.isfinite(norm)):
             return 0
-        e *= length / norm
+        shortest = torch.finfo(z.dtype).eps ** 0.5 * (1 + float(z.norm()))
+        e *= max(length, shortest) / norm
         change = equation.energy(z + e)[1] - gradient
         # the direction is one of low curvature: its pair as the scale would
         # make the next steps far too long

@@ -47,7 +47,7 @@ class Dataset(BaseDataset):
     parameters = {
         "network": ["dense"],
         "size": [14],
-        "n_train, n_test": [(None, None)],
+        "n_train, n_test": [(2_000, 500)],
         "batch_size, epochs, unrolled_steps": [(64, 2, 0)],
         "width": [64],
         "contraction": [0.95],

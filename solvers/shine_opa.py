@@ -13,11 +13,10 @@ class Solver(ImplicitSolver):
     ----------
     opa_every : pair of numbers
         A pair every so many inner iterations at the first and at the last
-        outer step.  Published: (29, 0) over 30 outer steps, memory 60, decay
-        0.78; non-linear least squares (12.25, 0) over 50; networks (5, 5).
-        On the command line a pair is a list of one, [(10,1)].
+        outer step, on the command line [(10,1)].  Published: (29, 0), memory
+        60, decay 0.78; nls (12.25, 0), 50 outer steps; networks (5, 5).
     side : {"transposed", "untransposed"}
-        In equilibrium networks, Bᵀ dl/dz or, as published, B dl/dz.
+        In networks, Bᵀ dl/dz or, as published, B dl/dz.
     """
 
     name = "SHINE-OPA"

@@ -855,13 +855,13 @@ def test_cifar10_from_a_folder_and_from_the_archive(
     for path, size, shape in (
             (folder, None, (3, 16, 16)), (archive, 8, (3, 8, 8))):
         problem = instance(
-            datasets["cifar10"], path=str(path), size=size, batch_size=4,
-            epochs=1, unrolled_steps=0,
+            datasets["cifar10"], path=str(path), network="tiny", size=size,
+            batch_size=4, epochs=1, unrolled_steps=0,
         ).get_data()["problem"]
         assert isinstance(problem, MDEQ) and problem.train.shape == shape
     large = instance(
         datasets["cifar10"], path=str(folder), network="large",
-        batch_size=4, epochs=1, unrolled_steps=0,
+        size=None, batch_size=4, epochs=1, unrolled_steps=0,
     ).get_data()["problem"]
     assert large.train.padding == 4 and large.train.flips
     assert not large.test.padding and not large.test.flips

@@ -45,7 +45,7 @@ class Objective(BaseObjective):
     """
 
     name = "SHINE"
-    url = "https://github.com/benchmark-shine/benchmark_shine"
+    url = "https://arxiv.org/abs/2106.00553"
     min_benchopt_version = "1.10"
     requirements = ["pip::torch==2.13.0", "scikit-learn", "scipy"]
 

@@ -398,7 +398,7 @@ def test_divergence_between_two_points(root_dir, folder):
     cut_off(root_dir, folder, "interrupt", call=6, **every_other)
     (folder / "flag").write_text("spoil 1")
     curve = curve_of(root_dir, folder, **every_other)
-    assert curve["stop_val"].tolist() == [0, 2, 4, 5]
+    assert curve["objective_n_outer"].tolist() == [0, 2, 4, 5]
     assert curve["objective_diverged"].tolist() == [0, 0, 0, 1]
 
 

@@ -1,4 +1,5 @@
 """The bridge to benchopt: all a solver file has to inherit."""
+import hashlib
 import math
 from abc import abstractmethod
 from dataclasses import replace
@@ -6,9 +7,11 @@ from functools import partial
 
 import torch
 from benchopt import BaseSolver
+from benchopt.benchmark import get_running_benchmark
 from benchopt.stopping_criterion import NoCriterion
 
 from .adjoint import BroydenAdjoint, at_root, cold
+from .checkpoint import Checkpoint, keep, resume
 from .checks import check_choice, check_integer
 from .engine import run
 from .operators import transposed, untransposed
@@ -204,12 +207,52 @@ class ImplicitSolver(BaseSolver):
         # the last step is a point of the curve, whatever the stride
         return min(following, max(stop_val + 1, self._last))
 
+    def pre_run_hook(self, callback):
+        meta, outer = callback.meta, self._parts[2]
+        self._checkpoint = Checkpoint(*self._identify(meta))
+        found = resume(self._checkpoint, callback, outer, self.get_next)
+        self._resumed = found
+        if found:
+            print(
+                f"{self} on {meta['dataset_name']}: resumed after outer step "
+                f"{found.n_outer} of {self._last}", flush=True,
+            )
+
+    def _identify(self, meta):
+        """A checkpoint's place, and what decides how its run goes.
+
+        Like benchopt's own cache: parameters, and the files of solver,
+        objective (whose parameters have the package's fingerprint) and data
+        set.  The place depends on names alone: a run after an edit takes
+        that of the run before.
+        """
+        cache = get_running_benchmark().get_cache_location()
+        if cache is None:
+            return None, ""
+        names = [meta[f"{part}_name"] for part in (
+            "dataset", "objective", "solver",
+        )]
+        parts = self, self._objective, self._objective._dataset
+        place, identity = (
+            hashlib.sha256(repr(known).encode()).hexdigest() for known in (
+                [*names, meta["idx_rep"]],
+                [meta, [part._file_hash for part in parts]],
+            )
+        )
+        return cache / "checkpoints" / f"{place}.pt", identity
+
+    def steps(self):
+        """The run, step by step."""
+        yield from run(self._problem, *self._parts, self._resumed)
+
     def run(self, callback):
         self._best = None
-        for step in run(self._problem, *self._parts):
+        for step in self.steps():
             self._best = self.report(self._best, step)
             if not callback():
                 break
+            keep(self._checkpoint, callback, self._parts[2], step)
+        self._checkpoint.remove()
 
     def get_result(self):
         find_root, adjoint, *_ = self._parts

@@ -9,6 +9,7 @@ import pytest
 PACKAGE = {
     "__init__": "",
     "checks": "",
+    "checkpoint": "torch .engine",
     "operators": "torch",
     "equation": "torch",
     "root": "torch .checks .operators .equation .root",
@@ -25,7 +26,8 @@ PACKAGE = {
     "inversion":
         "numpy pandas torch sklearn . .data .implicit .problems .root",
     "solver":
-        "torch benchopt .adjoint .checks .engine .operators .outer .root",
+        "torch benchopt .adjoint .checkpoint .checks .engine .operators "
+        ".outer .root",
 }
 FOLDERS = {
     "solvers": "numpy .adjoint .checks .root .solver",

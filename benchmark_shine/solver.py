@@ -204,9 +204,16 @@ class ImplicitSolver(BaseSolver):
         # the last step is a point of the curve, whatever the stride
         return min(following, max(stop_val + 1, self._last))
 
+    def steps(self):
+        """The points of the curve, a generator of `benchmark_shine.engine.Step`.
+
+        A method with a loop of its own, or of another library, puts it here.
+        """
+        yield from run(self._problem, *self._parts)
+
     def run(self, callback):
         self._best = None
-        for step in run(self._problem, *self._parts):
+        for step in self.steps():
             self._best = self.report(self._best, step)
             if not callback():
                 break

@@ -4,6 +4,7 @@ import math
 from abc import abstractmethod
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 from benchopt import BaseSolver
@@ -91,6 +92,12 @@ class ImplicitSolver(BaseSolver):
     fork of HOAG) effectively does; configs/ has both protocols in full.
     """
 
+    # A library that not everybody has, by the name under which Python
+    # imports it and pip installs it.  Import it where it is used: a file that
+    # cannot be imported costs its solver the parameters it inherits here,
+    # and benchopt 1.10 then ends the whole run.
+    library = None
+
     sampling_strategy = "callback"
     # ends with its outer steps; a NaN is kept and flagged, not cut off
     stopping_criterion = NoCriterion()
@@ -107,7 +114,22 @@ class ImplicitSolver(BaseSolver):
         "max_iter": [1000],
         "forward": ["broyden"],
     }
-    _every, _last = 1, math.inf
+    _every, _last, _resumed = 1, math.inf, None
+
+    @classmethod
+    def is_installed(cls, env_name=None, raise_on_not_installed=None,
+                     quiet=False, reload=False):
+        """Whether ``library`` is there; benchopt runs the others if not."""
+        if env_name is not None or not cls.library or find_spec(cls.library):
+            return super().is_installed(
+                env_name, raise_on_not_installed, quiet, reload
+            )
+        told = f"{cls.name}: not installed: pip install {cls.library}"
+        if raise_on_not_installed:
+            raise ImportError(told)
+        if not quiet:
+            print(told)
+        return False
 
     @abstractmethod
     def make_adjoint(self):
@@ -242,7 +264,10 @@ class ImplicitSolver(BaseSolver):
         return cache / "checkpoints" / f"{place}.pt", identity
 
     def steps(self):
-        """The run, step by step."""
+        """The points of the curve, a generator of `engine.Step`.
+
+        A method with a loop of its own, or of another library, puts it here.
+        """
         yield from run(self._problem, *self._parts, self._resumed)
 
     def run(self, callback):

@@ -17,7 +17,9 @@ PACKAGE = {
     "implicit": "torch .adjoint",
     "outer": "torch .checks",
     "engine": "torch .equation .implicit .root",
-    "problems": "torch numpy scipy .equation .problems .reference .root",
+    "memory": "torch",
+    "problems": "torch numpy scipy .equation .implicit .memory .problems "
+                ".reference .root",
     "networks": "torch .problems",
     "images": "torch numpy PIL pooch",
     "reference": "torch .adjoint .implicit .root",

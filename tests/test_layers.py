@@ -18,7 +18,9 @@ PACKAGE = {
     "outer": "torch .checks",
     "engine": "torch .equation .implicit .root",
     "unrolled": "torch .checks .engine .implicit",
-    "problems": "torch numpy scipy .equation .problems .reference .root",
+    "memory": "torch",
+    "problems": "torch numpy scipy .equation .implicit .memory .problems "
+                ".reference .root",
     "networks": "torch .problems",
     "images": "torch numpy PIL pooch",
     "reference": "torch .adjoint .implicit .root",

@@ -587,8 +587,10 @@ def test_metrics_of_networks(deq_rows):
     assert last["objective_test_accuracy"].between(0.1, 1).all()
     # the Cayley map's eigenvalues times slopes in [½, 1]
     assert last["objective_spectral_radius"].between(0.47, 0.951).all()
-    for name in "q_cosine", "q_cosine_median", "q_rel_error":
+    for name in "q_cosine", "q_cosine_median", "q_rel_error", "peak_memory":
         assert last[f"objective_{name}"].notna().all()
+    peaks = last.set_index("solver_name")["objective_peak_memory"]
+    assert peaks["HOAG"] > peaks["SHINE"] > 50 * 4 * 64 * 12
     for name in "theta", "value_function":
         assert deq_rows[f"objective_{name}"].isna().all()
     for name in deq_rows:
@@ -621,6 +623,18 @@ def test_networks_rerun_to_the_bit(root_dir, tmp_path, deq_rows):
     pd.testing.assert_frame_equal(
         curves(first), curves(again), check_exact=True
     )
+
+
+def test_a_nan_in_a_network_is_flagged_and_its_curve_kept(root_dir, tmp_path):
+    path = spoilt(tmp_path, "return torch.full_like(system.rhs, torch.nan)")
+    rows = sweep(
+        root_dir, tmp_path / "nan.parquet", [path], [DIGITS],
+        objective_filters=[DEQ_OBJECTIVE],
+    )
+    assert list(rows["objective_n_outer"]) == [0, 1, 2]
+    assert list(rows["objective_diverged"]) == [0, 0, 1]
+    assert rows["objective_test_accuracy"].between(0, 1).all()
+    assert rows["objective_q_cosine"].isna().all()
 
 
 @pytest.fixture(scope="module")

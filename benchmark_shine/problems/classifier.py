@@ -26,7 +26,9 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from ..equation import Equation
-from ..reference import measure_batch
+from ..implicit import hypergradient
+from ..memory import peak_memory
+from ..reference import measure_batch, n_affordable
 from ..root import Broyden
 
 # What a stream of random numbers is for: the second word of its seed.
@@ -301,7 +303,8 @@ class EquilibriumClassifier(ABC):
     Raises
     ------
     ValueError
-        Where there are fewer training samples than a batch has.
+        Where there are fewer training samples than a batch has, or the
+        dtype is neither float32 nor float64.
 
     Notes
     -----
@@ -320,6 +323,11 @@ class EquilibriumClassifier(ABC):
             raise ValueError(
                 f"batch_size: {recipe.batch_size} is more than the "
                 f"{len(train)} training samples"
+            )
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"dtype: needs float32 or float64, got {dtype}; neither the "
+                "root finders nor their estimates survive fewer digits"
             )
         self.d, self.train, self.test, self.recipe = d, train, test, recipe
         self.seed, self.device = seed, torch.device(device)
@@ -408,6 +416,9 @@ class EquilibriumClassifier(ABC):
     def probe(self, theta, dtype=None, index=0):
         """A fixed equation, to measure inverses on: no dropout, no crops.
 
+        Of a batch of samples, or of as many as the exact reference can
+        afford, `benchmark_shine.reference.n_affordable`.
+
         Parameters
         ----------
         theta : tuple of Tensor
@@ -421,15 +432,15 @@ class EquilibriumClassifier(ABC):
         Equation
         """
         theta = tuple(t.to(dtype=dtype) for t in theta)
-        x, y = self._fixed_batch(PROBE, index)
+        x, y = self._fixed_batch(PROBE, index, n_affordable(self.d))
         x = x.to(theta[0])
         return self._equation(self._bind(theta, x), x, y, 0)
 
-    def _fixed_batch(self, stream, index):
+    def _fixed_batch(self, stream, index, most=None):
         order = torch.randperm(
             len(self.train), generator=self._generator(stream, index)
         )
-        return self.train.batch(order[:self.recipe.batch_size])
+        return self.train.batch(order[:self.recipe.batch_size][:most])
 
     # ----------------------------------------------------------- equation
 
@@ -574,19 +585,29 @@ class EquilibriumClassifier(ABC):
     def compare(self, step, find_root, adjoint):
         """The method's q at the step's theta, on a probe it never chose.
 
-        ``spectral_radius`` of df/dz is the largest over the probe's samples.
-        See `benchmark_shine.reference.measure_batch` for the rest.
+        ``peak_memory``: bytes that a forward solve and a backward pass need
+        on the probe, beyond theta and the data, with all that a solver keeps
+        from call to call.  ``spectral_radius`` of df/dz is the largest over
+        the probe's samples.  See `benchmark_shine.reference.measure_batch`
+        for the rest.
         """
         if step.diverged:
             return {}
+        theta, tol = step.theta, self.recipe.backward_tol
         equation, double = (
-            self.probe(step.theta, dtype) for dtype in (None, torch.float64)
+            self.probe(theta, dtype) for dtype in (None, torch.float64)
         )
-        root = find_root(equation, self.atol, 0.0, None)
+
+        def solve():
+            root = find_root(equation, self.atol, 0.0, None)
+            return root, hypergradient(equation, theta, root, adjoint, tol=tol)
+
+        (root, found), n_bytes = peak_memory(solve, self.device)
         radius = spectral_radius(
             double.g, root.z.double(), self._generator(PROBE, 0, 1)
         )
-        return {"spectral_radius": float(radius.max())} | measure_batch(
-            equation, double, step.theta, root, adjoint,
-            self.recipe.backward_tol,
-        )
+        return {
+            "peak_memory": float(n_bytes),
+            "spectral_radius": float(radius.max()),
+            **measure_batch(found, double, theta, root.z),
+        }

@@ -163,11 +163,14 @@ def broyden(threads, batch=32, d=31_104, steps=22):
     torch.manual_seed(0)
     x = torch.randn(batch, d)
 
-    def g(z):
-        return z - 0.5 * torch.sin(z + x)
+    def rows_of(i):
+        x_i = x[i]
+        return lambda z: z - 0.9 * torch.sin(z + x_i)
 
-    equation = SimpleNamespace(g=g, start=torch.zeros_like(x),
-                               rows=lambda i: g)
+    g = rows_of(slice(None))
+    equation = SimpleNamespace(
+        g=g, start=torch.zeros_like(x), rows=rows_of
+    )
     finder = Broyden(memory=steps, max_iter=steps)
     rows, v, last = torch.randn(batch, steps, d), x, [None]
 

@@ -24,6 +24,9 @@ PACKAGE = {
     "data": "numpy sklearn .checks .problems",
     "inversion":
         "numpy pandas torch sklearn . .data .implicit .problems .root",
+    "deq_inversion":
+        "pandas torch benchopt click . .adjoint .checks .engine .implicit "
+        ".operators .problems .reference .root",
     "solver":
         "torch benchopt .adjoint .checks .engine .operators .outer .root",
 }

@@ -28,6 +28,9 @@ PACKAGE = {
     "data": "numpy sklearn .checks .problems",
     "inversion":
         "numpy pandas torch sklearn . .data .implicit .problems .root",
+    "deq_inversion":
+        "pandas torch benchopt click . .adjoint .checks .engine .implicit "
+        ".operators .problems .reference .root",
     "solver":
         "torch benchopt .adjoint .checkpoint .checks .engine .operators "
         ".outer .root",

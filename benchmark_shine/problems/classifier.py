@@ -17,6 +17,7 @@ share one problem, and a run resumes from theta and k alone.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +92,11 @@ class Recipe:
                     f"{name}: must be an integer of at least {least}, got "
                     f"{value!r}"
                 )
+        if not self.jacobian_weight >= 0:
+            raise ValueError(
+                "jacobian_weight: must not be negative, got "
+                f"{self.jacobian_weight}"
+            )
 
     def rate_at(self, k, n_steps):
         """Learning rate of outer step k, from 1, of n_steps: a cosine."""
@@ -319,17 +325,13 @@ class EquilibriumClassifier(ABC):
 
     def __init__(self, d, train, test, recipe, seed=0, dtype=torch.float32,
                  device="cpu"):
-        if len(train) < recipe.batch_size:
-            raise ValueError(
-                f"batch_size: {recipe.batch_size} is more than the "
-                f"{len(train)} training samples"
-            )
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(
                 f"dtype: needs float32 or float64, got {dtype}; neither the "
                 "root finders nor their estimates survive fewer digits"
             )
-        self.d, self.train, self.test, self.recipe = d, train, test, recipe
+        self.d, self.train, self.test = d, train, test
+        self._follow(recipe)
         self.seed, self.device = seed, torch.device(device)
         # Both are shells on the meta device: their own tensors have shapes
         # but no values, so nothing can depend on them by mistake.
@@ -341,7 +343,27 @@ class EquilibriumClassifier(ABC):
         self._theta = tuple(
             t.to(self.device, dtype) for t in initial.values()
         )
+
+    def _follow(self, recipe):
+        if len(self.train) < recipe.batch_size:
+            raise ValueError(
+                f"batch_size: {recipe.batch_size} is more than the "
+                f"{len(self.train)} training samples"
+            )
+        self.recipe = recipe
         self.atol = recipe.tol * math.sqrt(self.d)
+
+    def under(self, recipe):
+        """The same pictures, network, first theta and seed, other recipe.
+
+        Raises
+        ------
+        ValueError
+            As the class.
+        """
+        other = copy(self)
+        other._follow(recipe)
+        return other
 
     @abstractmethod
     def network(self):

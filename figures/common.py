@@ -34,11 +34,24 @@ NUMBERS = {
     "objective_n_jvp": "n_jvp",
     "objective_diverged": "diverged",
 }
+# The same, but some files have no such column: NaN there.
+SOMETIMES = {
+    "p_solver_moves": "moves",
+    "p_solver_n_cg": "n_cg",
+    "p_solver_n_refine": "n_refine",
+    "p_solver_n_steps": "n_steps",
+    "objective_n_outer": "n_outer",
+    "objective_forward_time": "forward_time",
+    "objective_backward_time": "backward_time",
+    "objective_test_accuracy": "test_accuracy",
+    "objective_q_cosine_median": "q_cosine_median",
+    "objective_spectral_radius": "spectral_radius",
+}
 PROTOCOLS = ("fair", "published")
 # In the order of legends and tables.
 METHODS = (
-    "SHINE", "SHINE-OPA", "SHINE-refine", "Jacobian-Free", "HOAG",
-    "HOAG-limited", "Neumann", "Grid-search", "Random-search",
+    "SHINE", "SHINE-OPA", "SHINE-refine", "SHINE-fallback", "Jacobian-Free",
+    "HOAG", "HOAG-limited", "Neumann", "Grid-search", "Random-search",
 )
 # Below these suboptimalities a method has arrived, or has not.
 THRESHOLDS = (10, 1, 0.1)
@@ -118,8 +131,8 @@ def read_results(paths):
     Returns
     -------
     pandas.DataFrame
-        Columns: the values of NAMES and NUMBERS, and ``moves`` (NaN for
-        searches).  ``dataset`` has lost its seed.
+        Columns: the values of NAMES, NUMBERS and SOMETIMES; ``moves`` is NaN
+        for searches.  ``dataset`` has lost its seed.
     """
     frames = []
     for path in paths:
@@ -127,9 +140,9 @@ def read_results(paths):
             path, pd.read_parquet, [*NAMES, *NUMBERS],
             "give the .parquet file that `benchopt run` wrote",
         )
-        if "p_solver_moves" not in raw:  # a file of searches only
-            raw = raw.assign(p_solver_moves=np.nan)
-        numbers = numeric(path, raw, NUMBERS | {"p_solver_moves": "moves"})
+        absent = [name for name in SOMETIMES if name not in raw]
+        raw = raw.assign(**dict.fromkeys(absent, np.nan))
+        numbers = numeric(path, raw, NUMBERS | SOMETIMES)
         frames.append(raw[list(NAMES)].rename(columns=NAMES).join(numbers))
     frame = pd.concat(frames, ignore_index=True)
     prints = sorted(frame["fingerprint"].astype(str).unique())
@@ -258,7 +271,8 @@ def runs_of(frame, loss):
     """
     frame = split_protocols(frame)
     keys = ["protocol", "dataset", "solver", "seed", "step"]
-    medians = {n: "median" for n in NUMBERS.values() if n not in keys}
+    numbers = [*NUMBERS.values(), *SOMETIMES.values()]
+    medians = {n: "median" for n in numbers if n not in keys}
     frame = frame.groupby(keys).agg(medians | {"fingerprint": "last"})
     frame = frame.reset_index()
     for _, rows in frame.groupby(["protocol", "dataset"]).groups.items():
@@ -330,11 +344,11 @@ def load(options, loss="test_loss", keep=lambda method: True,
 
 # Medians
 
-def over_seeds(runs, x, quantiles):
+def over_seeds(runs, x, quantiles, y="gap"):
     """Convergence curve of one method, a point per outer step.
 
-    A run that diverged stays infinitely bad.  The curve ends with the
-    shortest of the other runs: what is left would be another population.
+    A run that diverged, whose y is infinite, stays so.  The curve ends with
+    the shortest of the other runs: what is left would be another population.
 
     Parameters
     ----------
@@ -343,23 +357,26 @@ def over_seeds(runs, x, quantiles):
     x : {"time", "evaluations"}
     quantiles : (float, float)
         Ends of the band.
+    y : str
+        Column whose median is wanted.
 
     Returns
     -------
     pandas.DataFrame, indexed by step
-        Columns ``x``, ``gap`` (medians), ``low``, ``high``.
+        Columns ``x``, that of ``y`` (medians), ``low``, ``high``.
     """
-    gaps = runs.pivot(index="step", columns="seed", values="gap")
-    last = gaps.ffill()
-    gaps = gaps.mask(gaps.isna() & np.isposinf(last), np.inf).dropna()
+    ys = runs.pivot(index="step", columns="seed", values=y)
+    last = ys.ffill()
+    ys = ys.mask(ys.isna() & np.isinf(last), last).dropna()
     xs = runs.pivot(index="step", columns="seed", values=x).ffill()
+    infinite = ys.sum(axis=1)  # of either sign, where there is one
     with np.errstate(invalid="ignore"):  # infinity less infinity
-        low, gap, high = (
-            gaps.quantile(q, axis=1).fillna(np.inf)
+        low, middle, high = (
+            ys.quantile(q, axis=1).fillna(infinite)
             for q in (quantiles[0], 0.5, quantiles[1])
         )
-    x = xs.loc[gaps.index].median(axis=1)
-    return pd.DataFrame({"x": x, "gap": gap, "low": low, "high": high})
+    x = xs.loc[ys.index].median(axis=1)
+    return pd.DataFrame({"x": x, y: middle, "low": low, "high": high})
 
 
 def first_below(runs, threshold, x):
@@ -379,7 +396,8 @@ def finals(runs):
     return last
 
 
-def _cell(value, form):
+def cell(value, form):
+    """Text of a number; NaN is nothing, infinity a run that diverged."""
     if np.isnan(value):
         return "-"
     return "diverged" if np.isinf(value) else format(value, form)
@@ -414,13 +432,13 @@ def summary(frame):
             "method": method,
             "seeds": str(len(last)),
             "diverged": f"{last['diverged'].sum():.0f}",
-            "test loss": _cell(middle["test_loss"], ".3f"),
-            "validation loss": _cell(middle["value"], ".3f"),
-            "exact validation loss": _cell(middle["value_function"], ".3f"),
-            "log λ": _cell(middle["theta"], ".3f"),
-            "time (s)": _cell(middle["time"], ".3g"),
-            "evaluations of g": _cell(middle["n_g"], ".0f"),
-            "products": _cell(middle["n_jvp"], ".0f"),
+            "test loss": cell(middle["test_loss"], ".3f"),
+            "validation loss": cell(middle["value"], ".3f"),
+            "exact validation loss": cell(middle["value_function"], ".3f"),
+            "log λ": cell(middle["theta"], ".3f"),
+            "time (s)": cell(middle["time"], ".3g"),
+            "evaluations of g": cell(middle["n_g"], ".0f"),
+            "products": cell(middle["n_jvp"], ".0f"),
         } | {f"below {t}": _arrival(runs, t) for t in THRESHOLDS})
     return pd.DataFrame(rows)
 
@@ -440,7 +458,7 @@ def positive(text):
     return float(text)
 
 
-def command_line(doc, name):
+def basic_command_line(doc, name):
     """The arguments that every figure takes.
 
     Parameters
@@ -463,6 +481,12 @@ def command_line(doc, name):
         "--datasets", nargs="+", default=[], metavar="NAME",
         help="only these, e.g. 20news; write it after the results",
     )
+    return parser
+
+
+def command_line(doc, name):
+    """`basic_command_line`, and what figures of a suboptimality take."""
+    parser = basic_command_line(doc, name)
     parser.add_argument(
         "--floor", type=positive, default=1e-3,
         help="suboptimalities below are drawn here (the y axis says so)",

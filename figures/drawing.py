@@ -29,6 +29,7 @@ STYLES = {
     "SHINE": ("#D55E00", "-"),
     "SHINE-OPA": ("#AA3377", "-"),
     "SHINE-refine": ("#E69F00", DASHED),
+    "SHINE-fallback": ("#CC79A7", DASHED),
     "Jacobian-Free": ("#009E73", MIXED),
     "HOAG": ("#0072B2", "-"),
     "HOAG-limited": ("#56B4E9", DASHED),
@@ -68,7 +69,7 @@ def paper_style():
         yield
 
 
-def draw_curves(ax, runs, x, quantiles, options):
+def draw_medians(ax, runs, x, y, quantiles, floor=-np.inf, log_x=False):
     """Every method of one panel: a median line and, of seeds, a band.
 
     Parameters
@@ -76,31 +77,62 @@ def draw_curves(ax, runs, x, quantiles, options):
     ax : matplotlib Axes
     runs : pandas.DataFrame
         Of one protocol and data set.
-    x : {"time", "evaluations"}
+    x, y : str
+        Columns.
     quantiles : (float, float)
-    options : argparse.Namespace
-        ``floor`` and ``x_scale``.
+    floor : float
+        Below, y is drawn here.
+    log_x : bool
+        Leaves out the start, which is at 0.
+
+    Returns
+    -------
+    float
+        The lowest median.
     """
     lowest = np.inf
     for method in sorted(runs["method"].unique(), key=rank):
         own = runs[runs["method"] == method]
-        curve = over_seeds(own, x, quantiles)
-        if options.x_scale == "log":
+        curve = over_seeds(own, x, quantiles, y)
+        if log_x:
             curve = curve[curve.index > 0]
-        y = curve[["gap", "low", "high"]].clip(lower=options.floor)
-        lowest = min(lowest, y["gap"].min())
-        y = y.replace(np.inf, np.nan)  # diverged: ends the line
-        line, = ax.plot(curve["x"], y["gap"], label=method, **style_of(method))
+        ys = curve[[y, "low", "high"]].clip(lower=floor)
+        lowest = min(lowest, ys[y].min())
+        # diverged: ends the line
+        ys = ys.replace([np.inf, -np.inf], np.nan)
+        line, = ax.plot(curve["x"], ys[y], label=method, **style_of(method))
         if own["seed"].nunique() > 1:
             ax.fill_between(
-                curve["x"], y["low"], y["high"], color=line.get_color(),
+                curve["x"], ys["low"], ys["high"], color=line.get_color(),
                 alpha=0.13, linewidth=0,
             )
-    if options.x_scale == "log":
+    if log_x:
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        plain_numbers(ax.xaxis)
+    return lowest
+
+
+def plain_numbers(axis, at=(1, 3)):
+    """Ticks of a logarithmic axis at 1, 3, 10 …, without powers of ten."""
+    axis.set_major_locator(LogLocator(subs=at))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def draw_curves(ax, runs, x, quantiles, options):
+    """Suboptimality of every method of one panel, on a logarithmic axis.
+
+    Parameters
+    ----------
+    ax, runs, quantiles
+        As in `draw_medians`.
+    x : {"time", "evaluations"}
+    options : argparse.Namespace
+        ``floor`` and ``x_scale``.
+    """
+    lowest = draw_medians(
+        ax, runs, x, "gap", quantiles, options.floor, options.x_scale == "log"
+    )
     ax.set_yscale("log")
     if lowest == options.floor:
         ax.set_ylim(bottom=options.floor / 1.5)

@@ -1,6 +1,7 @@
 # make run       the quickstart, from a bare clone: a picture, a result file
 # make test      the tests, from a bare clone; make test-slow: the long ones
 # make figures   every quick figure; make figure NAME=fig1 SCALE=paper: one
+# make league RESULT=outputs/fig1_quick.parquet: who is best, in tables
 # make lint      flake8
 #
 # Runs, pictures and tables land in outputs/, which git ignores; what the
@@ -14,6 +15,7 @@ OUTPUTS ?= outputs
 NAME ?= fig1
 SCALE ?= quick
 TRIES ?= 100
+RESULT ?= $(OUTPUTS)/rivals_quick.parquet
 
 export MPLBACKEND := Agg
 
@@ -24,7 +26,7 @@ AUTHORS := --authors figures/authors_20news_seed0.csv
 EXTRA_fig1 := $(AUTHORS)
 EXTRA_figE1 := $(AUTHORS)
 
-.PHONY: run test test-slow lint figure figures install
+.PHONY: run test test-slow lint figure figures league install
 .ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -52,6 +54,11 @@ figure: install $(if $(filter fig2,$(NAME)),$(INVERSION))
 	@$(call benchopt,$(NAME)_$(SCALE))
 	$(BIN)/python figures/$(NAME)*.py $(OUTPUTS)/$(NAME)_$(SCALE).parquet \
 	    $(EXTRA_$(NAME)) --output-dir $(OUTPUTS) --name $(NAME)_$(SCALE)
+	$(BIN)/python figures/league.py $(OUTPUTS)/$(NAME)_$(SCALE).parquet \
+	    --output-dir $(OUTPUTS) --name $(NAME)_$(SCALE)
+
+league: install
+	@$(BIN)/python figures/league.py $(RESULT) --output-dir $(OUTPUTS)
 
 $(INVERSION): benchmark_shine/inversion.py | install
 	$(BIN)/python -m benchmark_shine.inversion --tries $(TRIES) --output $@

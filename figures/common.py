@@ -387,8 +387,6 @@ def quantile(numbers, q):
         return np.nan
     place = q * (len(numbers) - 1)
     below, above = (numbers[int(f(place))] for f in (np.floor, np.ceil))
-    if below == above:
-        return below
     if np.isinf(below) or np.isinf(above):
         return below if np.isinf(below) else above
     return below + (place - np.floor(place)) * (above - below)

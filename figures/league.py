@@ -364,9 +364,8 @@ def mark_winners(rows, better):
     near, far = rows["q1"].to_numpy(), rows["q3"].to_numpy()
     if better > 0:
         near, far = -far, -near
-    able = np.isfinite(far) & (better != 0) & (
-        rows["counted"] >= np.maximum(rows["of"], LEAST_SEEDS)
-    )
+    able = rows["counted"] >= np.maximum(rows["of"], LEAST_SEEDS)
+    able &= better != 0
     others = [np.delete(near, i) for i in range(len(near))]
     return [
         bool(can and (other > end).any() and not (other <= end).any())

@@ -592,6 +592,9 @@ def test_versions_of_the_package_are_not_mixed_in_silence(tmp_path, capsys):
     loaded(tmp_path, frame)
     line, = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: ") and "abc, def" in line
+    other = results("other[seed={}]").assign(p_obj_fingerprint="def")
+    loaded(tmp_path, pd.concat([results(), other]))
+    assert not capsys.readouterr().err
 
 
 def test_as_a_program(tmp_path):

@@ -152,6 +152,13 @@ def test_arrival_waits_for_a_measurement(tmp_path):
     assert "measured every 3 outer steps" in text
 
 
+def test_the_last_measurement_stands_for_the_end(tmp_path):
+    rows, _ = make(
+        tmp_path, bilevel("SHINE", 0, [1, 0, 0.25, NAN]),
+    )
+    assert quartiles(rows, "SHINE", "last suboptimality") == [0.25] * 3
+
+
 def test_first_arrival_counts_though_the_run_goes_away_again(tmp_path):
     rows, _ = make(tmp_path, bilevel("SHINE", 0, [1, 0.05, 0, 0.5]))
     assert quartiles(rows, "SHINE", "time to 1e-1")[1] == 1
@@ -269,6 +276,16 @@ def test_a_winners_quartiles_overlap_with_no_others(tmp_path, times, winner):
         assert shown.endswith("**") == ([method] == winner)
 
 
+@pytest.mark.parametrize("better, winner", [
+    (-1, [True, False, False]), (1, [False, False, True]),
+    (0, [False, False, False]),
+])
+def test_which_end_wins(better, winner):
+    rows = pd.DataFrame({"q1": [1, 3, 5], "q3": [2, 4, 6]})
+    rows = rows.assign(counted=3, of=3)
+    assert league.mark_winners(rows, better) == winner
+
+
 @pytest.mark.parametrize("n, winner", [(1, []), (2, []), (3, ["A"])])
 def test_few_seeds_have_no_winner(tmp_path, n, winner):
     rows, text = make(tmp_path, *race(
@@ -310,17 +327,9 @@ def test_high_cosines_win_and_nan_is_no_rival(tmp_path):
     np.testing.assert_allclose(quartiles(rows, "A", "cosine of q"), 0.85)
     assert cells(text, "C", "evaluations")["cosine of q"] == "–"
     assert not winners_of(rows, "cosine of q")  # D lacks a seed's
-    alone = rows[rows["method"].isin(["A", "B", "C"])].copy()
-    alone["winner"] = False
-    for _, own in alone.groupby("quantity"):
-        alone.loc[own.index, "winner"] = league.mark_winners(
-            own, 1 if own["quantity"].iloc[0] == "cosine of q" else 0
-        )
-    assert winners_of(alone, "cosine of q") == ["A"]
-    assert alone["winner"].sum() == 1  # none where neither end is better
-    only = rows[rows["method"].isin(["A", "C"])]
-    only = only[only["quantity"] == "cosine of q"]
-    assert league.mark_winners(only, 1) == [False, False]
+    cosines = rows[rows["quantity"] == "cosine of q"].set_index("method")
+    for rivals, winner in ("ABC", [True, False, False]), ("AC", [False] * 2):
+        assert league.mark_winners(cosines.loc[list(rivals)], 1) == winner
 
 
 def test_a_method_that_is_not_shown_still_counts(tmp_path):
@@ -411,7 +420,6 @@ def test_networks_race_to_the_best_median_accuracy(tmp_path):
             network("HOAG", seed, [10, 80, 93, 93, 93, 93]),
         )
     ))
-    # 97.5 less 5 is 92.5, though not in floating point
     assert quartiles(rows, "SHINE", "time to best − 5") == [1.5, 2, 2.5]
     assert quartiles(rows, "SHINE", "time to best − 2") == [4.5, 6, 7.5]
     assert quartiles(rows, "SHINE", "evaluations to best − 1") == [44] * 3
@@ -423,6 +431,12 @@ def test_networks_race_to_the_best_median_accuracy(tmp_path):
     assert "best accuracy is 97.5 %" in text
     assert cells(text, "SHINE")["backward (ms)"] == "10"
     assert cells(text, "HOAG")["backward (ms)"] == "–"
+
+
+def test_points_are_not_lost_to_rounding(tmp_path):
+    assert 100 * (51.3 / 100) - 100 * (49.3 / 100) > 2  # in floats
+    rows, _ = make(tmp_path, network("SHINE", 0, [10, 49.3, 50.3, 51.3]))
+    assert quartiles(rows, "SHINE", "time to best − 2") == [1, 1, 1]
 
 
 def test_a_diverged_network_has_no_accuracy(tmp_path):

@@ -1,6 +1,7 @@
 # make run       the quickstart, from a bare clone: a picture, a result file
 # make test      the tests, from a bare clone; make test-slow: the long ones
 # make figures   every quick figure; make figure NAME=fig1 SCALE=paper: one
+# make league RESULT=outputs/fig1_quick.parquet: who is best, in tables
 # make lint      flake8
 #
 # Runs, pictures and tables land in outputs/, which git ignores; what the
@@ -14,6 +15,7 @@ OUTPUTS ?= outputs
 NAME ?= fig1
 SCALE ?= quick
 TRIES ?= 100
+RESULT ?= $(OUTPUTS)/rivals_quick.parquet
 
 export MPLBACKEND := Agg
 
@@ -41,7 +43,7 @@ MDEQ_paper := $(DENSE_paper) --forward-steps 18 --backward-steps 20 \
 CONFIG_fig3 := deq
 RUN := $(or $(CONFIG_$(NAME)),$(NAME))_$(SCALE)
 
-.PHONY: run test test-slow lint figure figures install
+.PHONY: run test test-slow lint figure figures league install
 .ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -76,7 +78,12 @@ figure: install $(if $(filter fig2,$(NAME)),$(INVERSION))
 	$(call benchopt,$(RUN))
 	$(BIN)/python figures/$(NAME)*.py $(OUTPUTS)/$(RUN).parquet \
 	    $(EXTRA_$(NAME)) --output-dir $(OUTPUTS) --name $(NAME)_$(SCALE)
+	$(BIN)/python figures/league.py $(OUTPUTS)/$(RUN).parquet \
+	    --output-dir $(OUTPUTS) --name $(RUN)_league
 endif
+
+league: install
+	@$(BIN)/python figures/league.py $(RESULT) --output-dir $(OUTPUTS)
 
 $(INVERSION): benchmark_shine/inversion.py | install
 	$(BIN)/python -m benchmark_shine.inversion --tries $(TRIES) --output $@

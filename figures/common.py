@@ -1,8 +1,8 @@
 """From benchopt result files to numbers: no drawing here.
 
-A result file has one row per (data set, solver, outer step); `load` turns
-one or more of them into one table of runs, and the rest of the module takes
-medians over seeds.
+A result file has one row per (data set, solver, outer step); `read_runs`
+turns one or more of them into one table of runs, and the rest of the module
+takes medians over seeds.
 """
 import argparse
 import re
@@ -34,18 +34,21 @@ NUMBERS = {
     "objective_n_jvp": "n_jvp",
     "objective_diverged": "diverged",
 }
-# The same, but some files have no such column: NaN there.
-SOMETIMES = {
+# NaN where a file has no such column, being older or of another problem.
+OPTIONAL = {
     "p_solver_moves": "moves",
     "p_solver_n_cg": "n_cg",
     "p_solver_n_refine": "n_refine",
     "p_solver_n_steps": "n_steps",
+    "objective_test_accuracy": "test_accuracy",
+    "objective_q_cosine": "q_cosine",
+    "objective_q_cosine_median": "q_cosine_median",
+    "objective_hypergrad_rel_error": "hypergrad_rel_error",
+    "objective_spectral_radius": "spectral_radius",
     "objective_n_outer": "n_outer",
     "objective_forward_time": "forward_time",
     "objective_backward_time": "backward_time",
-    "objective_test_accuracy": "test_accuracy",
-    "objective_q_cosine_median": "q_cosine_median",
-    "objective_spectral_radius": "spectral_radius",
+    "objective_peak_memory": "peak_memory",
 }
 PROTOCOLS = ("fair", "published")
 # In the order of legends and tables.
@@ -53,8 +56,6 @@ METHODS = (
     "SHINE", "SHINE-OPA", "SHINE-refine", "SHINE-fallback", "Jacobian-Free",
     "HOAG", "HOAG-limited", "Neumann", "Grid-search", "Random-search",
 )
-# Below these suboptimalities a method has arrived, or has not.
-THRESHOLDS = (10, 1, 0.1)
 X_LABELS = {
     "time": "time (s)",
     "evaluations": "gradient evaluations + products",
@@ -131,8 +132,8 @@ def read_results(paths):
     Returns
     -------
     pandas.DataFrame
-        Columns: the values of NAMES, NUMBERS and SOMETIMES; ``moves`` is NaN
-        for searches.  ``dataset`` has lost its seed.
+        Columns: the values of NAMES, NUMBERS and OPTIONAL.  ``moves`` is
+        NaN for searches; ``dataset`` has lost its seed.
     """
     frames = []
     for path in paths:
@@ -140,19 +141,21 @@ def read_results(paths):
             path, pd.read_parquet, [*NAMES, *NUMBERS],
             "give the .parquet file that `benchopt run` wrote",
         )
-        absent = [name for name in SOMETIMES if name not in raw]
+        absent = [name for name in OPTIONAL if name not in raw]
         raw = raw.assign(**dict.fromkeys(absent, np.nan))
-        numbers = numeric(path, raw, NUMBERS | SOMETIMES)
+        numbers = numeric(path, raw, NUMBERS | OPTIONAL)
         frames.append(raw[list(NAMES)].rename(columns=NAMES).join(numbers))
     frame = pd.concat(frames, ignore_index=True)
-    prints = sorted(frame["fingerprint"].astype(str).unique())
-    if len(prints) > 1:
-        warn(
-            f"{', '.join(map(str, paths))}: rows of {len(prints)} versions of "
-            f"the package ({', '.join(prints)}); run benchopt again to compare"
-        )
     frame["seed"] = frame["seed"].fillna(0)
     frame["dataset"] = frame["dataset"].map(without_seed)
+    for dataset, rows in frame.groupby("dataset"):
+        prints = sorted(rows["fingerprint"].astype(str).unique())
+        if len(prints) > 1:
+            warn(
+                f"{', '.join(map(str, paths))}: {dataset}: rows of "
+                f"{len(prints)} versions of the package "
+                f"({', '.join(prints)}); run benchopt again to compare"
+            )
     return frame
 
 
@@ -243,6 +246,12 @@ def split_protocols(frame):
     return pd.concat(parts, ignore_index=True)
 
 
+def alive(frame, loss):
+    """A loss, infinite where it is not finite or the run has diverged."""
+    dead = ~np.isfinite(frame[loss]) | (frame["diverged"] > 0)
+    return frame[loss].mask(dead, np.inf)
+
+
 def add_gap(frame, loss):
     """Add ``best`` and ``gap``, the suboptimality of a loss.
 
@@ -250,15 +259,14 @@ def add_gap(frame, loss):
     reached with that seed, at any step; ``gap`` is infinite where a run has
     diverged.
     """
-    dead = ~np.isfinite(frame[loss]) | (frame["diverged"] > 0)
-    alive = frame[loss].mask(dead, np.inf)
+    losses = alive(frame, loss)
     of_seed = [frame[key] for key in ("protocol", "dataset", "seed")]
-    best = alive.groupby(of_seed).transform("min")
-    return frame.assign(best=best, gap=(alive - best).fillna(np.inf))
+    best = losses.groupby(of_seed).transform("min")
+    return frame.assign(best=best, gap=(losses - best).fillna(np.inf))
 
 
-def runs_of(frame, loss):
-    """Give each row its protocol, method, evaluations and suboptimality.
+def runs_of(frame):
+    """Give each row its protocol, method and number of evaluations.
 
     Runs of one seed that were repeated become one, by medians.
 
@@ -266,20 +274,17 @@ def runs_of(frame, loss):
     ----------
     frame : pandas.DataFrame
         Of `read_results`.
-    loss : {"test_loss", "value"}
-        Which loss the suboptimality is of.
     """
     frame = split_protocols(frame)
     keys = ["protocol", "dataset", "solver", "seed", "step"]
-    numbers = [*NUMBERS.values(), *SOMETIMES.values()]
-    medians = {n: "median" for n in numbers if n not in keys}
+    names = [*NUMBERS.values(), *OPTIONAL.values()]
+    medians = {name: "median" for name in names if name not in keys}
     frame = frame.groupby(keys).agg(medians | {"fingerprint": "last"})
     frame = frame.reset_index()
     for _, rows in frame.groupby(["protocol", "dataset"]).groups.items():
         solvers = frame.loc[rows, "solver"]
         frame.loc[rows, "method"] = solvers.map(short_names(solvers.unique()))
-    frame["evaluations"] = frame["n_g"] + frame["n_jvp"]
-    return add_gap(frame, loss)
+    return frame.assign(evaluations=frame["n_g"] + frame["n_jvp"])
 
 
 def base_of(method):
@@ -294,19 +299,20 @@ def rank(method):
     return known, method
 
 
-def load(options, loss="test_loss", keep=lambda method: True,
-         formulation=None):
-    """The runs that a figure shows.
+def read_runs(options, formulation=None):
+    """Every run of the data sets that were asked for.
 
     Parameters
     ----------
     options : argparse.Namespace
-        Of a parser from `command_line`.
-    loss : {"test_loss", "value"}
-    keep : callable, str -> bool
-        Which methods are shown; all count for the best of a seed.
+        ``results`` and ``datasets``, of `arguments`.
     formulation : str or None
         Only data sets of this formulation.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of `runs_of`.
 
     Raises
     ------
@@ -332,17 +338,63 @@ def load(options, loss="test_loss", keep=lambda method: True,
             f"{files}: no data set for {what or 'either protocol'}; it has "
             f"{', '.join(there) or 'none'}"
         )
-    frame = runs_of(frame, loss)
+    return runs_of(frame)
+
+
+def only(options, frame, keep):
+    """The runs whose method, less its parameters, is to be kept.
+
+    Raises
+    ------
+    ResultError
+        Where nothing is left.
+    """
     shown = frame[frame["method"].map(base_of).map(keep)]
     if shown.empty:
         raise ResultError(
-            f"{files}: none of this figure's methods; it has "
-            f"{', '.join(sorted(set(frame['method'])))}: run more solvers"
+            f"{', '.join(map(str, options.results))}: none of the methods "
+            f"asked for; it has {', '.join(sorted(set(frame['method'])))}: "
+            "run more solvers"
         )
     return shown
 
 
+def load(options, loss="test_loss", keep=lambda method: True,
+         formulation=None):
+    """The runs that a figure shows, with their suboptimality.
+
+    Parameters
+    ----------
+    options, formulation
+        As in `read_runs`.
+    loss : {"test_loss", "value"}
+        Which loss the suboptimality is of.
+    keep : callable, str -> bool
+        Which methods are shown; all count for the best of a seed.
+    """
+    frame = add_gap(read_runs(options, formulation), loss)
+    return only(options, frame, keep)
+
+
 # Medians
+
+def quantile(numbers, q):
+    """A quantile, linear between numbers, of which some may be infinite.
+
+    Between a finite number and an infinite one lies infinity; pandas says
+    NaN there, and even for the median of 1, 2 and infinity.  NaN is left
+    out; of nothing, the quantile is NaN.
+    """
+    numbers = np.sort(np.asarray(numbers, dtype=float))
+    numbers = numbers[~np.isnan(numbers)]
+    if not len(numbers):
+        return np.nan
+    place = q * (len(numbers) - 1)
+    below, above = (numbers[int(f(place))] for f in (np.floor, np.ceil))
+    if np.isinf(below) or np.isinf(above):
+        return below if np.isinf(below) else above
+    return below + (place - np.floor(place)) * (above - below)
+
 
 def over_seeds(runs, x, quantiles, y="gap"):
     """Convergence curve of one method, a point per outer step.
@@ -369,31 +421,12 @@ def over_seeds(runs, x, quantiles, y="gap"):
     last = ys.ffill()
     ys = ys.mask(ys.isna() & np.isinf(last), last).dropna()
     xs = runs.pivot(index="step", columns="seed", values=x).ffill()
-    infinite = ys.sum(axis=1)  # of either sign, where there is one
-    with np.errstate(invalid="ignore"):  # infinity less infinity
-        low, middle, high = (
-            ys.quantile(q, axis=1).fillna(infinite)
-            for q in (quantiles[0], 0.5, quantiles[1])
-        )
+    low, middle, high = (
+        ys.agg(quantile, axis=1, q=q)
+        for q in (quantiles[0], 0.5, quantiles[1])
+    )
     x = xs.loc[ys.index].median(axis=1)
     return pd.DataFrame({"x": x, y: middle, "low": low, "high": high})
-
-
-def first_below(runs, threshold, x):
-    """Median over seeds of the first x whose gap is below a threshold.
-
-    Infinite unless more than half of the seeds get there.
-    """
-    reached = runs[runs["gap"] < threshold].groupby("seed")[x].min()
-    return reached.reindex(runs["seed"].unique(), fill_value=np.inf).median()
-
-
-def finals(runs):
-    """The last row of each seed; losses infinite where it has diverged."""
-    last = runs.sort_values("step").groupby("seed").tail(1).copy()
-    losses = ["test_loss", "value", "value_function"]
-    last.loc[last["diverged"] > 0, losses] = np.inf
-    return last
 
 
 def cell(value, form):
@@ -403,50 +436,23 @@ def cell(value, form):
     return "diverged" if np.isinf(value) else format(value, form)
 
 
-def _arrival(runs, threshold):
-    time, evaluations = (first_below(runs, threshold, x) for x in X_LABELS)
-    return "-" if np.isinf(time) else f"{time:.3g} s / {evaluations:.0f}"
-
-
-def summary(frame):
-    """A row of text per data set, protocol and method, in columns.
-
-    Returns
-    -------
-    pandas.DataFrame of str
-        Medians over seeds at the end of the runs, and of where the
-        suboptimality first falls below THRESHOLDS.
-    """
-    rows = []
-    titles = short_names(frame["dataset"].unique())
-    keys = ["dataset", "protocol", "method"]
-    groups = dict(iter(frame.groupby(keys)))
-    order = sorted(groups, key=lambda key: (*key[:2], rank(key[2])))
-    for dataset, protocol, method in order:
-        runs = groups[dataset, protocol, method]
-        last = finals(runs)
-        middle = last.median(numeric_only=True)
-        rows.append({
-            "data set": titles[dataset],
-            "protocol": protocol,
-            "method": method,
-            "seeds": str(len(last)),
-            "diverged": f"{last['diverged'].sum():.0f}",
-            "test loss": cell(middle["test_loss"], ".3f"),
-            "validation loss": cell(middle["value"], ".3f"),
-            "exact validation loss": cell(middle["value_function"], ".3f"),
-            "log λ": cell(middle["theta"], ".3f"),
-            "time (s)": cell(middle["time"], ".3g"),
-            "evaluations of g": cell(middle["n_g"], ".0f"),
-            "products": cell(middle["n_jvp"], ".0f"),
-        } | {f"below {t}": _arrival(runs, t) for t in THRESHOLDS})
-    return pd.DataFrame(rows)
-
-
 def markdown(frame):
-    """A table of text in Markdown."""
-    lines = [frame.columns, ["---"] * frame.shape[1], *frame.to_numpy()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    """A table of text in Markdown, legible as it is."""
+    rows = [list(frame.columns), *frame.to_numpy().tolist()]
+    widths = [max(3, *map(len, column)) for column in zip(*rows)]
+    rows.insert(1, ["-" * width for width in widths])
+    return "".join(
+        f"| {' | '.join(map(str.ljust, row, widths))} |\n" for row in rows
+    )
+
+
+def save_text(text, folder, name):
+    """Write NAME.md, and say where."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.md"
+    path.write_text(text, encoding="utf-8")
+    print(path)
+    return text
 
 
 # Command line
@@ -458,7 +464,7 @@ def positive(text):
     return float(text)
 
 
-def basic_command_line(doc, name):
+def arguments(doc, name):
     """The arguments that every figure takes.
 
     Parameters
@@ -485,8 +491,8 @@ def basic_command_line(doc, name):
 
 
 def command_line(doc, name):
-    """`basic_command_line`, and what figures of a suboptimality take."""
-    parser = basic_command_line(doc, name)
+    """`arguments`, and what figures of a suboptimality take."""
+    parser = arguments(doc, name)
     parser.add_argument(
         "--floor", type=positive, default=1e-3,
         help="suboptimalities below are drawn here (the y axis says so)",

@@ -2,28 +2,22 @@
 
     python figures/deq_convergence.py RESULT [RESULT ...]
 
-Median and middle 80 % of seeds.  Of methods with a number of backward steps
-only the usual one; figure 3 has the others.  Right: forward solvers other
-than the usual one, and three methods on that for comparison.
+Median and middle 80 % of seeds; figures/league.py has the numbers.  Of
+methods with a number of backward steps only the usual one; figure 3 has the
+others.  Right: forward solvers other than the usual one, and three methods on
+that for comparison.
 """
 from common import (
-    X_LABELS, ResultError, base_of, basic_command_line, markdown,
-    one_line_errors, short_names,
+    X_LABELS, ResultError, arguments, base_of, one_line_errors, short_names,
 )
 from drawing import (
     add_legend, draw_medians, grid_for, paper_style, plain_numbers,
-    remove_empty, save, save_text,
+    remove_empty, save,
 )
-from networks import convergence_table, load, without_steps
+from networks import load, without_steps
 
 Y_LABELS = {"test_loss": "test loss", "test_accuracy": "test accuracy (%)"}
 IN_BOTH = {"HOAG", "SHINE", "Jacobian-Free"}
-
-EXPLAINED = """\
-Medians over seeds, at the end.  Columns "within t": the first time at which
-the test loss is less than t above the lowest that any method reached with
-that seed; "-" unless more than half of the seeds get there.
-"""
 
 
 def columns_of(frame):
@@ -70,10 +64,10 @@ def draw(frame):
     return figure
 
 
-def main(arguments=None):
+def main(words=None):
     """Command line; returns the figure, in a list."""
-    parser = basic_command_line(__doc__, "deq_convergence")
-    options = parser.parse_args(arguments)
+    parser = arguments(__doc__, "deq_convergence")
+    options = parser.parse_args(words)
     with one_line_errors(), paper_style():
         frame = load(options)
         usual = frame["method"].map(without_steps) == frame["method"]
@@ -84,13 +78,6 @@ def main(arguments=None):
             )
         figure = draw(frame[usual])
         save(figure, options.output_dir, options.name)
-        files = ", ".join(path.name for path in options.results)
-        sources = ", ".join(sorted(frame["fingerprint"].unique()))
-        save_text(
-            f"From {files}, package {sources}.\n\n{EXPLAINED}\n"
-            f"{markdown(convergence_table(frame))}",
-            options.output_dir, options.name,
-        )
         return [figure]
 
 

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from common import (
-    PROTOCOLS, X_LABELS, load, markdown, over_seeds, rank, short_names,
-    summary,
+    PROTOCOLS, X_LABELS, load, over_seeds, rank, short_names,
 )
 
 matplotlib.use("Agg")
@@ -297,28 +296,9 @@ def save(figure, folder, name):
         print(path)
 
 
-def save_text(text, folder, name):
-    """Write NAME.md, and say where."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.md"
-    path.write_text(text, encoding="utf-8")
-    print(path)
-    return text
-
-
-EXPLAINED = """\
-Medians over seeds of the last outer step.  Columns "below t": the first time
-and the first number of evaluations (of g, and products with the Jacobian) at
-which the test loss is less than t above the lowest that any method of that
-protocol and data set reached with that seed; "-" unless more than half of the
-seeds get there.  Validation loss: at the method's inner solution; exact: at a
-tight solve for the same λ.
-"""
-
-
 def convergence(options, keep, quantiles=(0.1, 0.9), formulation=None,
                 make_overlay=lambda options, frame: None):
-    """Suboptimality on the test set, twice, and a table beside it.
+    """Suboptimality on the test set, drawn twice.
 
     Parameters
     ----------
@@ -347,10 +327,4 @@ def convergence(options, keep, quantiles=(0.1, 0.9), formulation=None,
             add_legend(figure, used)
             save(figure, options.output_dir, f"{options.name}_{x}")
         figures.append(figure)
-    files = ", ".join(path.name for path in options.results)
-    sources = ", ".join(sorted(frame["fingerprint"].unique()))
-    save_text(
-        f"From {files}, package {sources}.\n\n{EXPLAINED}\n"
-        f"{markdown(summary(frame))}", options.output_dir, options.name,
-    )
     return figures

@@ -10,11 +10,11 @@ import pandas as pd
 
 from common import (
     X_LABELS, command_line, load, markdown, numeric, one_line_errors,
-    read_table, summary,
+    read_table, save_text,
 )
 from drawing import (
     STYLES, add_legend, draw_panels, grid_for, paper_style, remove_empty,
-    save, save_text, side_by_side,
+    save, side_by_side,
 )
 
 SHOWN = {"SHINE", "SHINE-OPA", "HOAG"}
@@ -109,8 +109,9 @@ def main(arguments=None):
         for x in X_LABELS:
             figures.append(draw(frame, points, x, options))
             save(figures[-1], options.output_dir, f"{options.name}_{x}")
-        tables = f"{markdown(summary(frame))}\n{inversion_table(points)}"
-        print(save_text(tables, options.output_dir, options.name), end="")
+        table = inversion_table(points)
+        print(table, end="")
+        save_text(table, options.output_dir, f"{options.name}_inversion")
     return figures
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from common import (
-    base_of, basic_command_line, markdown, numeric, one_line_errors,
-    read_table, short_names,
+    arguments, base_of, markdown, numeric, one_line_errors, read_table,
+    save_text, short_names,
 )
 from drawing import (
     STYLES, add_legend, grid_for, paper_style, plain_numbers, remove_empty,
-    save, save_text, stacked,
+    save, stacked,
 )
 from networks import cost_table, load, runs_of, without_steps
 
@@ -161,14 +161,14 @@ def draw(points, authors):
     return figure
 
 
-def main(arguments=None):
+def main(words=None):
     """Command line; returns the figure, in a list."""
-    parser = basic_command_line(__doc__, "fig3_deq")
+    parser = arguments(__doc__, "fig3_deq")
     parser.add_argument(
         "--authors", type=Path, default=AUTHORS, metavar="CSV",
         help="the published points",
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     with one_line_errors(), paper_style():
         frame = load(options)
         figure = draw(points_of(frame), read_authors(options.authors))

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from common import (
-    OUTPUT, markdown, numeric, one_line_errors, read_table, short_names,
-    split_name, warn, without_seed,
+    OUTPUT, markdown, numeric, one_line_errors, read_table, save_text,
+    short_names, split_name, warn, without_seed,
 )
 from drawing import (
     COLUMN, GREY, PAGE, STYLES, add_legend, paper_style, remove_empty, save,
-    save_text, style_of,
+    style_of,
 )
 
 REMEDY = "write it with python -m benchmark_shine.deq_inversion --output FILE"

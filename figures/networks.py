@@ -5,10 +5,7 @@ import numpy as np
 import pandas as pd
 
 import common
-from common import (
-    METHODS, ResultError, base_of, cell, finals, first_below, rank,
-    short_names,
-)
+from common import METHODS, ResultError, base_of, cell, rank, short_names
 
 # Where a method has its number of backward steps.
 STEPS = {
@@ -20,8 +17,6 @@ COSTS = {
     "forward_time": 1e3, "backward_time": 1e3, "n_g": 1.0, "n_jvp": 1.0,
 }
 RUN = ["dataset", "method", "seed"]
-# Of the test loss, a mean cross-entropy, above the best.
-THRESHOLDS = (0.1, 0.03)
 
 
 def without_steps(method):
@@ -52,7 +47,7 @@ def load(options):
     Parameters
     ----------
     options : argparse.Namespace
-        Of `common.basic_command_line`.
+        Of `common.arguments`.
 
     Returns
     -------
@@ -184,31 +179,3 @@ def cost_table(frame):
             "spectral radius": cell(own["spectral_radius"].median(), ".2f"),
         })
     return pd.DataFrame(rows)
-
-
-def convergence_table(frame):
-    """A row of text per data set and method: where, and how fast, it ends.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Of `load`.
-    """
-    rows = []
-    for title, method, own in by_method(frame):
-        last = finals(own)
-        rows.append({
-            "data set": title,
-            "method": method,
-            "seeds": str(len(last)),
-            "diverged": f"{last['diverged'].sum():.0f}",
-            "test loss": cell(last["test_loss"].median(), ".3f"),
-            "test accuracy (%)": cell(last["test_accuracy"].median(), ".1f"),
-            "time (s)": cell(last["time"].median(), ".3g"),
-        } | {f"within {t} (s)": _arrival(own, t) for t in THRESHOLDS})
-    return pd.DataFrame(rows)
-
-
-def _arrival(runs, threshold):
-    time = first_below(runs, threshold, "time")
-    return "-" if np.isinf(time) else f"{time:.3g}"

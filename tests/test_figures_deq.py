@@ -231,35 +231,18 @@ def test_one_seed_has_no_deviation(tmp_path):
     assert set(table["test accuracy (%)"]) == {"81.00"}
 
 
-def test_convergence_table(tmp_path):
-    table = networks.convergence_table(loaded(tmp_path, with_a_broken_run()))
-    rows = table.set_index("method")
-    assert rows.loc["HOAG"].to_dict() == {
-        "data set": "pictures", "seeds": "3", "diverged": "0",
-        "test loss": "1.190", "test accuracy (%)": "81.0", "time (s)": "7",
-        # gap 0.1 at the third point, 0.05 at the fourth, 0 at the last
-        "within 0.1 (s)": "6", "within 0.03 (s)": "7",
-    }
-    # best of seed 2 is 1.17, 0.03 better than its last, and it is alone
-    assert rows.loc["SHINE-fallback", "within 0.03 (s)"] == "-"
-    dead = with_a_broken_run().query("p_dataset_seed == 1")
-    rows = networks.convergence_table(loaded(tmp_path, dead))
-    row = rows.set_index("method").loc["SHINE-fallback"]
-    assert row["test loss"] == row["test accuracy (%)"] == "diverged"
-
-
 # Looks
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_files(script, drawn):
     figure, folder = drawn[script]
-    assert {path.name for path in folder.iterdir()} == {
-        f"{script}.{kind}" for kind in ("pdf", "png", "md")
-    }
+    kinds = {"pdf", "png"} | ({"md"} if script == "fig3_deq" else set())
+    assert {path.suffix[1:] for path in folder.iterdir()} == kinds
     assert imread(folder / f"{script}.png").shape[1] == round(200 * 6.8)
-    text = (folder / f"{script}.md").read_text(encoding="utf-8")
-    assert text.startswith("From networks.parquet, package abc.")
-    assert "| pictures | SHINE-OPA |" in text
+    if "md" in kinds:
+        text = (folder / f"{script}.md").read_text(encoding="utf-8")
+        assert text.startswith("From networks.parquet, package abc.")
+        assert "SHINE-OPA" in text
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

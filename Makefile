@@ -31,7 +31,7 @@ E2 := $(addprefix $(OUTPUTS)/figE2_$(SCALE)_,dense.csv mdeq.csv)
 MEASURE = $(BIN)/python -m benchmark_shine.deq_inversion --output $@
 DENSE_quick := -d "digits[seed=[0,1,2]]"
 SHORT := unrolled_steps=110,'batch_size, epochs'=[(32,5)]
-MDEQ_quick := -d "digits[network=tiny,jacobian_weight=[0.0,1.0],$(SHORT)]"
+MDEQ_quick := -d "digits[network=tiny,$(SHORT)]"
 # Hours on a GPU.
 DENSE_paper := --batches 100 --batch-size 32
 ALL := size=None,'n_train, n_test'=[(None,None)]

@@ -321,7 +321,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         networks, solvers, trainer = select(options)
-    except (BadParameter, TypeError, ValueError) as error:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+    except (BadParameter, OSError, TypeError, ValueError) as error:
         parser.error(str(error))
     torch.set_num_threads(1)
     frames = []
@@ -348,7 +349,6 @@ def main(arguments=None):
         trainer=str(trainer), **settings, fingerprint=fingerprint(),
         torch=torch.__version__,
     )
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(options.output, index=False)
     print(f"written to {options.output}")
 

@@ -132,8 +132,9 @@ def draw_panel(ax, rows, lowest):
                 s=12, facecolors=face, alpha=0.8, **look,
             )
     ax.axhline(1, color=GREY, linewidth=0.6, zorder=0.5)
-    labels = [f"{c:g}" for c in COSINES[:-1]] + [f"≥ {COSINES[-1]}"]
-    ax.set_xticks([1 - c for c in COSINES], labels)
+    cosines = [c for c in COSINES if c >= lowest]
+    labels = [f"{c:g}" for c in cosines[:-1]] + [f"≥ {cosines[-1]}"]
+    ax.set_xticks([1 - c for c in cosines], labels)
     low, high = ax.get_ylim()
     shown = [
         [tick for tick in ticks if low <= tick <= high] for ticks in RATIOS

@@ -169,6 +169,20 @@ def test_rows_without_an_exact_q_are_flagged_and_kept(measured, solvers):
             assert (row["reference_residual"] <= 1e-6) == converged
 
 
+def test_one_sample_without_an_exact_q_flags_its_batch(measured, monkeypatch):
+    def half(equation, z, max_iter):
+        q, gaps = reference(equation, z, max_iter)
+        return q, torch.where(torch.arange(len(gaps)) == 3, 1e-3, gaps)
+
+    monkeypatch.setattr(deq_inversion, "reference", half)
+    row, = one_batch(
+        measured, measured.start()[0], 0, {Broyden(3): {"any": Known(1.0)}},
+        100,
+    )
+    assert row["reference_residual"] == pytest.approx(1e-3)
+    assert not row["reference_converged"]
+
+
 def test_the_same_forward_pass_is_made_once(measured, solvers):
     methods = by_finder(measured, solvers)
     together = {tuple(sorted(names)) for names in methods.values()}
@@ -318,6 +332,7 @@ def test_command_line_writes_the_table(written, network, benchmark):
     (["-d", "digits[network=tiny,jacobian_weight=-1]"], "jacobian_weight"),
     (["-s", "Grid-search"], "Grid-search: tries values of a penalty"),
     (["-s", "SHINE[forward=newton]"], "forward: 'newton'"),
+    (["--output", "/dev/null/x.csv"], "/dev/null"),
     (["--trainer", "HOAG[backward=[gmres,broyden]]"], "trainer: one solver"),
 ])
 def test_command_line_says_what_is_wrong(wrong, words, tmp_path, capsys):

@@ -141,9 +141,16 @@ def test_the_cosine_rises_to_the_right_and_all_points_are_inside(drawn):
                 )
 
 
+def test_the_axis_begins_at_zero_where_no_cosine_is_below(good):
+    with figE2.paper_style():
+        figure = figE2.draw(figE2.read([good]))
+    for ax in figure.axes:
+        assert 1 < ax.get_xlim()[0] < 1.5
+
+
 @pytest.mark.parametrize("ratios, ticks", [
     ((1.0, 1.2), "1 1.1 1.2"), ((0.9, 2.9), "1 2"), ((0.3, 70), "1 10"),
-    ((0.999, 1.001), "1"),
+    ((0.999, 1.001), "1"), ((2.0,), "1 2"), ((1.0,), "1"),
 ])
 def test_ratios_have_ticks_whatever_their_range(ratios, ticks):
     frame = pd.DataFrame([

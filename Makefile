@@ -24,6 +24,19 @@ AUTHORS := --authors figures/authors_20news_seed0.csv
 EXTRA_fig1 := $(AUTHORS)
 EXTRA_figE1 := $(AUTHORS)
 
+# Figure E.2 is drawn from measurements of networks, not from runs.
+E2 := $(addprefix $(OUTPUTS)/figE2_$(SCALE)_,dense.csv mdeq.csv)
+MEASURE = $(BIN)/python -m benchmark_shine.deq_inversion --output $@
+DENSE_quick := -d "digits[seed=[0,1,2]]"
+SHORT := unrolled_steps=110,'batch_size, epochs'=[(32,5)]
+MDEQ_quick := -d "digits[network=tiny,jacobian_weight=[0.0,1.0],$(SHORT)]"
+# Hours on a GPU.
+DENSE_paper := --batches 100 --batch-size 32
+ALL := size=None,'n_train, n_test'=[(None,None)]
+HALF := 'batch_size, epochs, unrolled_steps'=[(None,50,None)]
+MDEQ_paper := $(DENSE_paper) --forward-steps 18 --backward-steps 20 \
+    --trainer SHINE-OPA -d "cifar10[network=large,device=cuda,$(ALL),$(HALF)]"
+
 # Figures that share the runs of another configuration than their own.
 CONFIG_fig3 := deq
 RUN := $(or $(CONFIG_$(NAME)),$(NAME))_$(SCALE)
@@ -48,19 +61,31 @@ lint: install
 	$(BIN)/python -m flake8
 
 figures: install
-	@for name in fig1 fig2 figE1 nls fig3 deq; do
+	@for name in fig1 fig2 figE1 nls fig3 deq figE2; do
 	    $(MAKE) --no-print-directory figure NAME=$$name SCALE=quick
 	done
 
+ifeq ($(NAME),figE2)
+figure: install $(E2)
+	$(BIN)/python figures/$(NAME)*.py $(E2) \
+	    --output-dir $(OUTPUTS) --name $(NAME)_$(SCALE)
+else
 figure: install $(if $(filter fig2,$(NAME)),$(INVERSION))
 	@# what cannot be had here is skipped by the run, which says how to get it
 	$(BIN)/benchopt prepare . --config configs/$(RUN).yml || true
 	$(call benchopt,$(RUN))
 	$(BIN)/python figures/$(NAME)*.py $(OUTPUTS)/$(RUN).parquet \
 	    $(EXTRA_$(NAME)) --output-dir $(OUTPUTS) --name $(NAME)_$(SCALE)
+endif
 
 $(INVERSION): benchmark_shine/inversion.py | install
 	$(BIN)/python -m benchmark_shine.inversion --tries $(TRIES) --output $@
+
+$(OUTPUTS)/figE2_$(SCALE)_dense.csv: benchmark_shine/deq_inversion.py | install
+	$(MEASURE) $(DENSE_$(SCALE))
+
+$(OUTPUTS)/figE2_$(SCALE)_mdeq.csv: benchmark_shine/deq_inversion.py | install
+	$(MEASURE) $(MDEQ_$(SCALE))
 
 # Runs that finished before come from benchopt's cache, so that after Ctrl-C
 # or a crash the same command goes on; an earlier result file is kept aside.

@@ -1,7 +1,7 @@
 """The one loop that every solver of the suite runs."""
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,12 +11,34 @@ from .implicit import hypergradient
 from .root import Root
 
 
-@dataclass(frozen=True)
-class Step:
-    """One point of a convergence curve.
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run has come: totals since its start.
 
-    z is the inner solution at this theta, and q belongs to both; the
-    counters and times are totals since the start.
+    Parameters
+    ----------
+    n_outer, n_g, n_jvp : int
+        Outer steps, evaluations of g, products with Jᵀ.
+    forward_time, backward_time : float
+        Seconds in the root finder, and in the loss and its hypergradient.
+    state
+        The outer optimiser's, for the next step.  None where a step needs
+        more than this of the last one, or there is no next.
+    """
+
+    n_outer: int = 0
+    n_g: int = 0
+    n_jvp: int = 0
+    forward_time: float = 0.0
+    backward_time: float = 0.0
+    state: object = None
+
+
+@dataclass(frozen=True)
+class Step(Progress):
+    """One point of a convergence curve, and the progress up to it.
+
+    z is the inner solution at this theta, and q belongs to both.
 
     Parameters
     ----------
@@ -30,10 +52,6 @@ class Step:
         Hypergradient; None before the first step and in searches.
     q : Tensor, shape (d,), or None
     root : Root or None
-    n_outer, n_g, n_jvp : int
-        Outer steps, evaluations of g, products with Jᵀ.
-    forward_time, backward_time : float
-        Seconds in the root finder, and in the loss and its hypergradient.
     """
 
     theta: tuple[Tensor, ...]
@@ -43,11 +61,6 @@ class Step:
     grads: tuple[Tensor, ...] | None = None
     q: Tensor | None = None
     root: Root | None = None
-    n_outer: int = 0
-    n_g: int = 0
-    n_jvp: int = 0
-    forward_time: float = 0.0
-    backward_time: float = 0.0
 
     @property
     def diverged(self):
@@ -69,7 +82,7 @@ def _leaves(theta):
     return tuple(t.detach().clone().requires_grad_() for t in theta)
 
 
-def run(problem, find_root, adjoint, outer, n_outer):
+def run(problem, find_root, adjoint, outer, n_outer, resumed=None):
     """Descend the outer loss, one point per outer step.
 
     Parameters
@@ -85,45 +98,85 @@ def run(problem, find_root, adjoint, outer, n_outer):
         An outer optimiser, see :mod:`benchmark_shine.outer`.
     n_outer : int
         Outer steps.
+    resumed : Progress or None
+        With a state: where an earlier run of the same kind was cut off, and
+        this one goes on.
 
     Yields
     ------
     Step
-        The start, then one a step.  Ends early after a diverged one.
+        The start (unless resumed), then one a step.  Ends early after a
+        diverged one.
     """
-    theta, z = problem.start()
-    state = outer.start(theta)
-    theta = _leaves(theta)
-    equation = problem.draw(theta, z, 0)
-    with torch.no_grad():
-        step = Step(theta, z, float(equation.loss(z)), equation)
-    yield step
-    root = q = None
-    for k in range(1, n_outer + 1):
-        theta = _leaves(state.theta)
-        equation = problem.draw(theta, z, k)
-        began = clock(z)
-        root = find_root(equation, state.atol, state.rtol, root)
-        z = root.z
-        solved = clock(z)
+    def solve(equation, theta, state, last):
+        began = clock(equation.start)
+        root = find_root(equation, state.atol, state.rtol, last.root)
+        solved = clock(root.z)
         if adjoint is None:
             with torch.no_grad():
-                value = float(equation.loss(z))
-            grads, n_g, n_jvp = None, 0, 0
+                value = float(equation.loss(root.z))
+            grads, q, n_g, n_jvp = None, None, 0, 0
         else:
-            near = q if equation.continues else None
+            near = last.q if equation.continues else None
             h = hypergradient(equation, theta, root, adjoint, near, state.eps)
             value, grads, q, n_g, n_jvp = (
                 h.value, h.grads, h.q, h.n_g, h.n_jvp
             )
-        done = clock(z)
-        step = Step(
-            theta, z, value, equation, grads, q, root, k,
-            step.n_g + root.n_calls + n_g, step.n_jvp + root.n_jvp + n_jvp,
-            step.forward_time + solved - began,
-            step.backward_time + done - solved,
+        return Step(
+            theta, root.z, value, equation, grads, q, root,
+            n_g=root.n_calls + n_g, n_jvp=root.n_jvp + n_jvp,
+            forward_time=solved - began, backward_time=clock(root.z) - solved,
         )
+
+    yield from descend(problem, solve, outer, n_outer, resumed)
+
+
+def descend(problem, solve, outer, n_outer, resumed=None):
+    """The same for a method that is not a root finder and an adjoint.
+
+    Parameters
+    ----------
+    problem, outer, n_outer, resumed
+        As in :func:`run`.
+    solve : callable, (Equation, theta, state, Step) -> Step
+        An outer step at theta, from the outer optimiser's state and the step
+        before: its z, loss and hypergradient, and what it alone has cost.
+
+    Yields
+    ------
+    Step
+        As in :func:`run`.
+    """
+    theta, z = problem.start()
+    if resumed is None:
+        state = outer.start(theta)
+        theta = _leaves(theta)
+        equation = problem.draw(theta, z, 0)
+        with torch.no_grad():
+            value = float(equation.loss(z))
+        step = Step(theta, z, value, equation, state=state)
         yield step
-        if step.diverged:
+    else:  # a step of which no more than the progress is known
+        step = Step(theta, z, math.nan, None, **vars(resumed))
+    state = step.state
+    for k in range(step.n_outer + 1, n_outer + 1):
+        theta = _leaves(state.theta)
+        equation = problem.draw(theta, step.z, k)
+        this = solve(equation, theta, state, step)
+        step = replace(
+            this, n_outer=k, n_g=step.n_g + this.n_g,
+            n_jvp=step.n_jvp + this.n_jvp,
+            forward_time=step.forward_time + this.forward_time,
+            backward_time=step.backward_time + this.backward_time,
+        )
+        last = k == n_outer or step.diverged
+        if not last:
+            first = math.nan if step.root is None else (
+                step.root.first_residual
+            )
+            state = outer.step(state, step.value, step.grads, first)
+            if not equation.continues:
+                step = replace(step, state=state)
+        yield step
+        if last:
             return
-        state = outer.step(state, value, grads, root.first_residual)

@@ -39,7 +39,7 @@ def augmentation(network):
 
 def build(network, train, test, seed=0, device="cpu", width=64,
           contraction=0.95, batch_size=None, epochs=None,
-          unrolled_steps=None):
+          unrolled_steps=None, jacobian_weight=None):
     """A problem by the name of its network.
 
     Parameters
@@ -51,6 +51,7 @@ def build(network, train, test, seed=0, device="cpu", width=64,
     width, contraction
         Of the dense network.
     batch_size, epochs, unrolled_steps : int or None
+    jacobian_weight : float or None
         Of the training; None: what the network's recipe says.
 
     Returns
@@ -67,7 +68,7 @@ def build(network, train, test, seed=0, device="cpu", width=64,
         raise ValueError(f"device: torch sees no {device} here")
     asked = {
         "batch_size": batch_size, "epochs": epochs,
-        "unrolled_steps": unrolled_steps,
+        "unrolled_steps": unrolled_steps, "jacobian_weight": jacobian_weight,
     }
     changes = {
         name: value for name, value in asked.items() if value is not None

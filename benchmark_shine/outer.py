@@ -3,11 +3,12 @@
 An outer optimiser is a frozen set of settings.  ``start(theta)`` gives the
 first state, ``step(state, value, grads, first_residual)`` the next; a state
 has ``theta`` (tuple of tensors), ``eps`` (relative tolerance of the linear
-solve) and ``atol``, ``rtol`` (tolerances of the inner solve).
+solve) and ``atol``, ``rtol`` (tolerances of the inner solve).  `Torch`, which
+trains networks for hours, can also ``store`` a state and ``restore`` it.
 """
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -196,6 +197,19 @@ class Torch:
         return TorchState(
             tuple(leaf.detach().clone() for leaf in leaves), eps, 0.0,
             state.optimizer, atol, state.k + 1,
+        )
+
+    def store(self, state):
+        """A state as a dict of tensors and plain values, for a file."""
+        return vars(state) | {"optimizer": state.optimizer.state_dict()}
+
+    def restore(self, stored):
+        """The state that `store` was given: the next step is the same."""
+        state = self.start(stored["theta"])
+        state.optimizer.load_state_dict(stored["optimizer"])
+        return replace(
+            state, eps=stored["eps"], rtol=stored["rtol"],
+            atol=stored["atol"], k=stored["k"],
         )
 
 

@@ -1,14 +1,18 @@
 """The bridge to benchopt: all a solver file has to inherit."""
+import hashlib
 import math
 from abc import abstractmethod
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 from benchopt import BaseSolver
+from benchopt.benchmark import get_running_benchmark
 from benchopt.stopping_criterion import NoCriterion
 
 from .adjoint import BroydenAdjoint, at_root, cold
+from .checkpoint import Checkpoint, keep, resume
 from .checks import check_choice, check_integer
 from .engine import run
 from .operators import transposed, untransposed
@@ -88,6 +92,12 @@ class ImplicitSolver(BaseSolver):
     fork of HOAG) effectively does; configs/ has both protocols in full.
     """
 
+    # A library that not everybody has, by the name under which Python
+    # imports it and pip installs it.  Import it where it is used: a file that
+    # cannot be imported costs its solver the parameters it inherits here,
+    # and benchopt 1.10 then ends the whole run.
+    library = None
+
     sampling_strategy = "callback"
     # ends with its outer steps; a NaN is kept and flagged, not cut off
     stopping_criterion = NoCriterion()
@@ -104,7 +114,22 @@ class ImplicitSolver(BaseSolver):
         "max_iter": [1000],
         "forward": ["broyden"],
     }
-    _every, _last = 1, math.inf
+    _every, _last, _resumed = 1, math.inf, None
+
+    @classmethod
+    def is_installed(cls, env_name=None, raise_on_not_installed=None,
+                     quiet=False, reload=False):
+        """Whether ``library`` is there; benchopt runs the others if not."""
+        if env_name is not None or not cls.library or find_spec(cls.library):
+            return super().is_installed(
+                env_name, raise_on_not_installed, quiet, reload
+            )
+        told = f"{cls.name}: not installed: pip install {cls.library}"
+        if raise_on_not_installed:
+            raise ImportError(told)
+        if not quiet:
+            print(told)
+        return False
 
     @abstractmethod
     def make_adjoint(self):
@@ -204,12 +229,55 @@ class ImplicitSolver(BaseSolver):
         # the last step is a point of the curve, whatever the stride
         return min(following, max(stop_val + 1, self._last))
 
+    def pre_run_hook(self, callback):
+        meta, outer = callback.meta, self._parts[2]
+        self._checkpoint = Checkpoint(*self._identify(meta))
+        found = resume(self._checkpoint, callback, outer, self.get_next)
+        self._resumed = found
+        if found:
+            print(
+                f"{self} on {meta['dataset_name']}: resumed after outer step "
+                f"{found.n_outer} of {self._last}", flush=True,
+            )
+
+    def _identify(self, meta):
+        """A checkpoint's place, and what decides how its run goes.
+
+        Like benchopt's own cache: parameters, and the files of solver,
+        objective (whose parameters have the package's fingerprint) and data
+        set.  The place depends on names alone: a run after an edit takes
+        that of the run before.
+        """
+        cache = get_running_benchmark().get_cache_location()
+        if cache is None:
+            return None, ""
+        names = [meta[f"{part}_name"] for part in (
+            "dataset", "objective", "solver",
+        )]
+        parts = self, self._objective, self._objective._dataset
+        place, identity = (
+            hashlib.sha256(repr(known).encode()).hexdigest() for known in (
+                [*names, meta["idx_rep"]],
+                [meta, [part._file_hash for part in parts]],
+            )
+        )
+        return cache / "checkpoints" / f"{place}.pt", identity
+
+    def steps(self):
+        """The points of the curve, a generator of `engine.Step`.
+
+        A method with a loop of its own, or of another library, puts it here.
+        """
+        yield from run(self._problem, *self._parts, self._resumed)
+
     def run(self, callback):
         self._best = None
-        for step in run(self._problem, *self._parts):
+        for step in self.steps():
             self._best = self.report(self._best, step)
             if not callback():
                 break
+            keep(self._checkpoint, callback, self._parts[2], step)
+        self._checkpoint.remove()
 
     def get_result(self):
         find_root, adjoint, *_ = self._parts

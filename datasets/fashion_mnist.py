@@ -49,6 +49,7 @@ class Dataset(BaseDataset):
         "size": [14],
         "n_train, n_test": [(2_000, 500)],
         "batch_size, epochs, unrolled_steps": [(64, 2, 0)],
+        "jacobian_weight": [0.0],
         "width": [64],
         "contraction": [0.95],
         "device": ["cpu"],
@@ -82,4 +83,5 @@ class Dataset(BaseDataset):
             self.seed, self.device, self.width, self.contraction,
             batch_size=self.batch_size, epochs=self.epochs,
             unrolled_steps=self.unrolled_steps,
+            jacobian_weight=self.jacobian_weight,
         )

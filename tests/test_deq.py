@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmark_shine import images
 from benchmark_shine.adjoint import Gmres, JacobianFree, Shine
+from benchmark_shine.engine import run
 from benchmark_shine.implicit import attach, hypergradient
 from benchmark_shine.networks import build
 from benchmark_shine.outer import Torch
@@ -146,6 +147,10 @@ def test_pictures_too_small_for_the_branches():
     ({"contraction": 1.0}, "contraction"), ({"contraction": 0}, "contraction"),
     ({"d": 0}, "d:"), ({"batch_size": 100}, "batch_size"),
     ({"batch_size": 0}, "batch_size"), ({"forward_steps": 1.5}, "forward"),
+    ({"forward_steps": 0}, "forward_steps: .*0"),
+    ({"backward_steps": -1}, "backward_steps: .*-1"),
+    ({"dtype": torch.float16}, "dtype: .*float16"),
+    ({"dtype": torch.bfloat16}, "dtype: .*bfloat16"),
 ])
 def test_small_deq_says_what_is_wrong(settings, word):
     with pytest.raises(ValueError, match=word):
@@ -512,6 +517,30 @@ def test_attach_in_a_training_loop_of_ones_own():
         optimizer.step()
         losses.append(float(loss.detach()))
     assert np.mean(losses[-3:]) < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+def test_scores_of_weights_that_are_no_numbers(make):
+    problem = make(torch.float32)
+    theta = leaves(t * math.nan for t in problem.start()[0])
+    steps = run(problem, Broyden(3, 3), Shine(), Torch(torch.optim.Adam), 1)
+    step = replace(next(steps), theta=theta, value=math.nan)
+    found = problem.metrics(step)
+    assert math.isnan(found["test_loss"])
+    assert 0 <= found["test_accuracy"] < 1
+    assert step.diverged and problem.compare(step, None, None) == {}
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+@pytest.mark.parametrize("adjoint", [Shine(), Gmres(3)], ids=["shine", "full"])
+def test_batches_of_one(make, adjoint):
+    problem, finder = make(torch.float32, batch_size=1), Broyden(4, 8)
+    outer = Torch(torch.optim.Adam, atol=1e-3)
+    *_, step = run(problem, finder, adjoint, outer, 2)
+    assert step.n_outer == 2 and not step.diverged
+    assert step.q.shape == (1, problem.d) and bool(step.q.any())
+    found = problem.compare(step, finder, adjoint)
+    assert found["peak_memory"] > 0 and found["spectral_radius"] > 0
 
 
 @pytest.mark.parametrize("k, rate", [(1, 1e-3), (51, 5.005e-4), (101, 1e-6)])

@@ -9,14 +9,18 @@ import pytest
 PACKAGE = {
     "__init__": "",
     "checks": "",
+    "checkpoint": "torch .engine",
     "operators": "torch",
     "equation": "torch",
-    "root": "torch .checks .operators .equation .root",
+    "root": "torch torchdeq .checks .operators .equation .root",
     "adjoint": "torch .checks .operators",
     "implicit": "torch .adjoint",
     "outer": "torch .checks",
     "engine": "torch .equation .implicit .root",
-    "problems": "torch numpy scipy .equation .problems .reference .root",
+    "unrolled": "torch .checks .engine .implicit",
+    "memory": "torch",
+    "problems": "torch numpy scipy .equation .implicit .memory .problems "
+                ".reference .root",
     "networks": "torch .problems",
     "images": "torch numpy PIL pooch",
     "reference": "torch .adjoint .implicit .root",
@@ -24,11 +28,15 @@ PACKAGE = {
     "data": "numpy sklearn .checks .problems",
     "inversion":
         "numpy pandas torch sklearn . .data .implicit .problems .root",
+    "deq_inversion":
+        "pandas torch benchopt click . .adjoint .checks .engine .implicit "
+        ".operators .problems .reference .root",
     "solver":
-        "torch benchopt .adjoint .checks .engine .operators .outer .root",
+        "torch benchopt .adjoint .checkpoint .checks .engine .operators "
+        ".outer .root",
 }
 FOLDERS = {
-    "solvers": "numpy .adjoint .checks .root .solver",
+    "solvers": "numpy .adjoint .checks .engine .root .solver .unrolled",
     "datasets": "numpy scipy sklearn torch pooch benchopt libsvmdata "
                 ".checks .data .images .networks .problems .simulate",
 }

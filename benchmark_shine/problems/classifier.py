@@ -17,6 +17,7 @@ share one problem, and a run resumes from theta and k alone.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,9 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from ..equation import Equation
-from ..reference import measure_batch
+from ..implicit import hypergradient
+from ..memory import peak_memory
+from ..reference import measure_batch, n_affordable
 from ..root import Broyden
 
 # What a stream of random numbers is for: the second word of its seed.
@@ -89,6 +92,11 @@ class Recipe:
                     f"{name}: must be an integer of at least {least}, got "
                     f"{value!r}"
                 )
+        if not self.jacobian_weight >= 0:
+            raise ValueError(
+                "jacobian_weight: must not be negative, got "
+                f"{self.jacobian_weight}"
+            )
 
     def rate_at(self, k, n_steps):
         """Learning rate of outer step k, from 1, of n_steps: a cosine."""
@@ -101,20 +109,22 @@ class _Deferred(torch.autograd.Function):
     """Known values of compute(*theta), derived only if someone asks.
 
     Stem and weight normalisation do not depend on z.  They are worked out
-    once per equation, and once more for each derivative in theta; an
-    iteration of the root finder or a product with Jᵀ costs f alone.
+    once per equation, and once more for each derivative in theta, through
+    however many evaluations of f; an iteration of the root finder or a
+    product with Jᵀ costs f alone.
     """
 
     @staticmethod
     def forward(ctx, compute, values, *theta):
         ctx.compute = compute
-        ctx.save_for_backward(*theta)
+        # not save_for_backward: an equation may be derived more than once
+        ctx.theta = theta
         return tuple(value.detach() for value in values)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads):
-        theta = tuple(t.detach().requires_grad_() for t in ctx.saved_tensors)
+        theta = tuple(t.detach().requires_grad_() for t in ctx.theta)
         with torch.enable_grad():
             values = ctx.compute(*theta)
         found = torch.autograd.grad(values, theta, grads, allow_unused=True)
@@ -153,8 +163,13 @@ class _Bound:
             if not name.startswith("head.")
         }
         self._cell_names = [name for name, _ in shell.cell.named_parameters()]
+        theta = tuple(self._theta.values())
         with torch.no_grad():
-            self._prepared = self._prepare(*self._theta.values())
+            self._known = self._prepare(*theta)
+        with torch.enable_grad():
+            self._prepared = _Deferred.apply(
+                self._prepare, self._known, *theta
+            )
 
     def _call(self, part, weights, *inputs):
         tensors = weights | _part(part, self._buffers)
@@ -174,17 +189,14 @@ class _Bound:
 
     def f(self, z):
         """The map whose fixed point is sought, (B, d) -> (B, d)."""
-        prepared = _Deferred.apply(
-            self._prepare, self._prepared, *self._theta.values()
-        )
-        return self._f(z, self._mask, *prepared)
+        return self._f(z, self._mask, *self._prepared)
 
     def rows(self, indices):
         """g of these samples alone, (n, d) -> (n, d); not derived in theta.
 
         What a root finder needs that has done with the others.
         """
-        injection, *weights = self._prepared
+        injection, *weights = self._known
         injection = injection[indices]
         mask = None if self._mask is None else self._mask[indices]
         return lambda z: z - self._f(z, mask, injection, *weights)
@@ -297,7 +309,8 @@ class EquilibriumClassifier(ABC):
     Raises
     ------
     ValueError
-        Where there are fewer training samples than a batch has.
+        Where there are fewer training samples than a batch has, or the
+        dtype is neither float32 nor float64.
 
     Notes
     -----
@@ -312,12 +325,13 @@ class EquilibriumClassifier(ABC):
 
     def __init__(self, d, train, test, recipe, seed=0, dtype=torch.float32,
                  device="cpu"):
-        if len(train) < recipe.batch_size:
+        if dtype not in (torch.float32, torch.float64):
             raise ValueError(
-                f"batch_size: {recipe.batch_size} is more than the "
-                f"{len(train)} training samples"
+                f"dtype: needs float32 or float64, got {dtype}; neither the "
+                "root finders nor their estimates survive fewer digits"
             )
-        self.d, self.train, self.test, self.recipe = d, train, test, recipe
+        self.d, self.train, self.test = d, train, test
+        self._follow(recipe)
         self.seed, self.device = seed, torch.device(device)
         # Both are shells on the meta device: their own tensors have shapes
         # but no values, so nothing can depend on them by mistake.
@@ -329,7 +343,27 @@ class EquilibriumClassifier(ABC):
         self._theta = tuple(
             t.to(self.device, dtype) for t in initial.values()
         )
+
+    def _follow(self, recipe):
+        if len(self.train) < recipe.batch_size:
+            raise ValueError(
+                f"batch_size: {recipe.batch_size} is more than the "
+                f"{len(self.train)} training samples"
+            )
+        self.recipe = recipe
         self.atol = recipe.tol * math.sqrt(self.d)
+
+    def under(self, recipe):
+        """The same pictures, network, first theta and seed, other recipe.
+
+        Raises
+        ------
+        ValueError
+            As the class.
+        """
+        other = copy(self)
+        other._follow(recipe)
+        return other
 
     @abstractmethod
     def network(self):
@@ -404,6 +438,9 @@ class EquilibriumClassifier(ABC):
     def probe(self, theta, dtype=None, index=0):
         """A fixed equation, to measure inverses on: no dropout, no crops.
 
+        Of a batch of samples, or of as many as the exact reference can
+        afford, `benchmark_shine.reference.n_affordable`.
+
         Parameters
         ----------
         theta : tuple of Tensor
@@ -417,15 +454,15 @@ class EquilibriumClassifier(ABC):
         Equation
         """
         theta = tuple(t.to(dtype=dtype) for t in theta)
-        x, y = self._fixed_batch(PROBE, index)
+        x, y = self._fixed_batch(PROBE, index, n_affordable(self.d))
         x = x.to(theta[0])
         return self._equation(self._bind(theta, x), x, y, 0)
 
-    def _fixed_batch(self, stream, index):
+    def _fixed_batch(self, stream, index, most=None):
         order = torch.randperm(
             len(self.train), generator=self._generator(stream, index)
         )
-        return self.train.batch(order[:self.recipe.batch_size])
+        return self.train.batch(order[:self.recipe.batch_size][:most])
 
     # ----------------------------------------------------------- equation
 
@@ -570,19 +607,29 @@ class EquilibriumClassifier(ABC):
     def compare(self, step, find_root, adjoint):
         """The method's q at the step's theta, on a probe it never chose.
 
-        ``spectral_radius`` of df/dz is the largest over the probe's samples.
-        See `benchmark_shine.reference.measure_batch` for the rest.
+        ``peak_memory``: bytes that a forward solve and a backward pass need
+        on the probe, beyond theta and the data, with all that a solver keeps
+        from call to call.  ``spectral_radius`` of df/dz is the largest over
+        the probe's samples.  See `benchmark_shine.reference.measure_batch`
+        for the rest.
         """
         if step.diverged:
             return {}
+        theta, tol = step.theta, self.recipe.backward_tol
         equation, double = (
-            self.probe(step.theta, dtype) for dtype in (None, torch.float64)
+            self.probe(theta, dtype) for dtype in (None, torch.float64)
         )
-        root = find_root(equation, self.atol, 0.0, None)
+
+        def solve():
+            root = find_root(equation, self.atol, 0.0, None)
+            return root, hypergradient(equation, theta, root, adjoint, tol=tol)
+
+        (root, found), n_bytes = peak_memory(solve, self.device)
         radius = spectral_radius(
             double.g, root.z.double(), self._generator(PROBE, 0, 1)
         )
-        return {"spectral_radius": float(radius.max())} | measure_batch(
-            equation, double, step.theta, root, adjoint,
-            self.recipe.backward_tol,
-        )
+        return {
+            "peak_memory": float(n_bytes),
+            "spectral_radius": float(radius.max()),
+            **measure_batch(found, double, theta, root.z),
+        }

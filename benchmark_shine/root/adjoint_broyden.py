@@ -4,27 +4,22 @@ from dataclasses import dataclass
 
 import torch
 
-from ..checks import check_integer
 from ..operators import transposed
-from .batched import Picard, iterate
 from .lbfgs import Opa
-from .pairs import Pairs
+from .pairs import Pairs, PairsFinder, PairsRule
 
 
 def _sound(v):
     return v.isfinite().all(dim=1, keepdim=True)
 
 
-class _Rule(Picard):
-    """Steps -B g; the pairs (sigma, Jᵀ sigma) make Bᵀ."""
+class _Rule(PairsRule):
+    """The pairs (sigma, Jᵀ sigma) make Bᵀ."""
 
     def __init__(self, pairs, opa, side):
-        self.pairs, self.opa, self.side = pairs, opa, side
+        super().__init__(pairs)
+        self.opa, self.side = opa, side
         self.n_visits = 0
-
-    @property
-    def known(self):
-        return self.pairs.count
 
     def step(self):
         return -(self.pairs.operator().T @ self.g)
@@ -49,16 +44,12 @@ class _Rule(Picard):
     def _opa_due(self, equation):
         return self.opa and self.n_visits % self.opa.every(equation.step) == 0
 
-    def leave(self, take, holes, movers):
-        super().leave(take, holes, movers)
-        self.pairs.leave(take, holes, movers)
-
     def inverse(self, known, total, order):
-        return self.pairs.inverse(known, total, order).T
+        return super().inverse(known, total, order).T
 
 
 @dataclass(frozen=True)
-class AdjointBroyden:
+class AdjointBroyden(PairsFinder):
     r"""Adjoint Broyden, residual variant, by sample, in limited memory.
 
     At each new iterate, with sigma = g(z) and w = Jᵀ sigma from one reverse
@@ -104,32 +95,10 @@ class AdjointBroyden:
     opa: Opa | None = None
     side: Callable = transposed
 
-    def __post_init__(self):
-        check_integer("memory", self.memory, least=1)
-        check_integer("max_iter", self.max_iter, least=0)
-
-    def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
-        """Solve g(z) = 0, see `benchmark_shine.root.batched.iterate`.
-
-        Parameters
-        ----------
-        equation : Equation
-            ``start`` of shape (B, D); ``loss`` is asked only with OPA.
-        atol, rtol : float
-            Per sample, on the 2-norm.
-        previous : Root or None
-            A root of this finder, whose memory is taken over.
-
-        Returns
-        -------
-        Root
-        """
+    def rule(self, equation, previous):
         most = self.max_iter
         if self.opa:
             most += most // self.opa.every(equation.step)
         memory = max(1, min(self.memory, most))
         pairs = Pairs.take_over(previous, memory, equation.start)
-        return iterate(
-            equation, _Rule(pairs, self.opa, self.side), self.max_iter,
-            atol, rtol,
-        )
+        return _Rule(pairs, self.opa, self.side)

@@ -1,21 +1,16 @@
 """Anderson acceleration, whose multisecant matrix is an inverse estimate."""
 from dataclasses import dataclass
 
-from ..checks import check_integer
 from ..operators import rows_times
-from .batched import Picard, iterate
-from .pairs import Pairs
+from .pairs import Pairs, PairsFinder, PairsRule
 
 
-class _Rule(Picard):
-    """Steps -B g, B the multisecant matrix of the newest pairs."""
+class _Rule(PairsRule):
+    """B is the multisecant matrix of the newest pairs."""
 
     def __init__(self, pairs, ridge):
-        self.pairs, self.ridge = pairs, ridge
-
-    @property
-    def known(self):
-        return self.pairs.count
+        super().__init__(pairs)
+        self.ridge = ridge
 
     def step(self):
         Rg = rows_times(self.pairs.R(), self.g)
@@ -26,16 +21,9 @@ class _Rule(Picard):
         self.pairs.push_multisecant(s, self.g - before, self.ridge)
         return self.g
 
-    def leave(self, take, holes, movers):
-        super().leave(take, holes, movers)
-        self.pairs.leave(take, holes, movers)
-
-    def inverse(self, known, total, order):
-        return self.pairs.inverse(known, total, order)
-
 
 @dataclass(frozen=True)
-class Anderson:
+class Anderson(PairsFinder):
     r"""Anderson acceleration of type II, by sample.
 
     With f = z - g and the newest m steps S and changes Y of g as columns
@@ -79,33 +67,13 @@ class Anderson:
     ridge: float = 1e-8
 
     def __post_init__(self):
-        check_integer("memory", self.memory, least=1)
-        check_integer("max_iter", self.max_iter, least=0)
+        super().__post_init__()
         if not 0 < self.beta <= 1:
             raise ValueError(f"beta: must be in (0, 1], got {self.beta}")
         if not self.ridge >= 0:
             raise ValueError(f"ridge: must not be negative, got {self.ridge}")
 
-    def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
-        """Solve g(z) = 0, see `benchmark_shine.root.batched.iterate`.
-
-        Parameters
-        ----------
-        equation : Equation
-            ``start`` of shape (B, D).
-        atol, rtol : float
-            Per sample, on the 2-norm.
-        previous : Root or None
-            A root of this finder, whose memory is taken over.
-
-        Returns
-        -------
-        Root
-        """
+    def rule(self, equation, previous):
         memory = max(1, min(self.memory, self.max_iter))
-        pairs = Pairs.take_over(
-            previous, memory, equation.start, self.beta
-        )
-        return iterate(
-            equation, _Rule(pairs, self.ridge), self.max_iter, atol, rtol
-        )
+        pairs = Pairs.take_over(previous, memory, equation.start, self.beta)
+        return _Rule(pairs, self.ridge)

@@ -1,6 +1,9 @@
-"""What the batched root finders share: the loop and the samples in it."""
+"""What the batched root finders share: settings, loop, samples in it."""
+from abc import ABC, abstractmethod
+
 import torch
 
+from ..checks import check_integer
 from ..operators import Identity
 from .base import Root
 
@@ -224,7 +227,6 @@ def iterate(equation, rule, max_iter, atol, rtol):
     -------
     Root
     """
-    check_start(equation.start)
     samples = Samples(equation)
     z = equation.start.detach()
     residual = first = rule.start(samples, z).norm(dim=1)
@@ -276,3 +278,39 @@ def iterate(equation, rule, max_iter, atol, rtol):
         samples.n_calls, bool(flags[0].all()), samples.n_jvp, residuals,
         flags[0], flags[1], counts[0],
     )
+
+
+class BatchedFinder(ABC):
+    """A root finder of a batch: its settings, a frozen dataclass.
+
+    A subclass has the field ``max_iter``, the most steps, and says which
+    rule a solve follows.
+    """
+
+    def __post_init__(self):
+        check_integer("max_iter", self.max_iter, least=0)
+
+    @abstractmethod
+    def rule(self, equation, previous):
+        """One solve's memory, a `Picard` or like it."""
+
+    def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
+        """Solve g(z) = 0, see :func:`iterate`.
+
+        Parameters
+        ----------
+        equation : Equation
+            ``start`` of shape (B, D), float32 or float64; ``loss`` is asked
+            only with OPA.
+        atol, rtol : float, or Tensor of shape (B,)
+            Per sample, on the 2-norm.
+        previous : Root or None
+            A root of this finder, whose memory is taken over.
+
+        Returns
+        -------
+        Root
+        """
+        check_start(equation.start)
+        rule = self.rule(equation, previous)
+        return iterate(equation, rule, self.max_iter, atol, rtol)

@@ -3,25 +3,20 @@ from dataclasses import dataclass
 
 import torch
 
-from ..checks import check_integer
 from ..operators import LinearOperator, Product, rows_times
-from .batched import Picard, iterate
-from .pairs import Chain, Pairs
+from .pairs import Chain, Pairs, PairsFinder, PairsRule
 
 
-class _Rule(Picard):
-    """Steps -B g, one secant pair a step.
+class _Rule(PairsRule):
+    """One secant pair a step.
 
     Three passes over the memory: S g for the step, which also gives S y, its
     difference; Wᵀc for the step; and W s for the new row of M.
     """
 
     def __init__(self, pairs, first):
-        self.pairs, self.first = pairs, first
-
-    @property
-    def known(self):
-        return self.pairs.count
+        super().__init__(pairs)
+        self.first = first
 
     def _residual(self, samples, z):
         """g and, where B starts from ``first``, first @ g."""
@@ -53,7 +48,7 @@ class _Rule(Picard):
         self.pairs.leave(take, holes, movers)
 
     def inverse(self, known, total, order):
-        B = self.pairs.inverse(known, total, order)
+        B = super().inverse(known, total, order)
         return B if self.first is None else Product(B, self.first)
 
 
@@ -78,7 +73,7 @@ class _ChainRule(_Rule):
 
 
 @dataclass(frozen=True)
-class Broyden:
+class Broyden(PairsFinder):
     r"""Good Broyden with pure steps, by sample, in limited memory.
 
     z ← z - B g, then B+ = B + (s - B y) sᵀB / (sᵀB y), from B = I on (Broyden
@@ -115,31 +110,10 @@ class Broyden:
     max_iter: int = 30
     first: LinearOperator | None = None
 
-    def __post_init__(self):
-        check_integer("memory", self.memory, least=1)
-        check_integer("max_iter", self.max_iter, least=0)
-
-    def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
-        """Solve g(z) = 0, see `benchmark_shine.root.batched.iterate`.
-
-        Parameters
-        ----------
-        equation : Equation
-            ``start`` of shape (B, D).
-        atol, rtol : float
-            Per sample, on the 2-norm.
-        previous : Root or None
-            A root of this finder, whose memory is taken over.
-
-        Returns
-        -------
-        Root
-        """
+    def rule(self, equation, previous):
         if self.max_iter <= self.memory:
             rule, pairs, memory = _ChainRule, Chain, max(1, self.max_iter)
         else:
             rule, pairs, memory = _Rule, Pairs, self.memory
         pairs = pairs.take_over(previous, memory, equation.start)
-        return iterate(
-            equation, rule(pairs, self.first), self.max_iter, atol, rtol
-        )
+        return rule(pairs, self.first)

@@ -1,12 +1,11 @@
 """Damped fixed-point iteration."""
 from dataclasses import dataclass
 
-from ..checks import check_integer
-from .batched import Picard, iterate
+from .batched import BatchedFinder, Picard
 
 
 @dataclass(frozen=True)
-class FixedPoint:
+class FixedPoint(BatchedFinder):
     """z ← z - tau g(z) = (1 - tau) z + tau f(z), by sample.
 
     It learns nothing about J: the inverse is the identity, so SHINE with this
@@ -30,12 +29,9 @@ class FixedPoint:
     tau: float = 1.0
 
     def __post_init__(self):
-        check_integer("max_iter", self.max_iter, least=0)
+        super().__post_init__()
         if not 0 < self.tau <= 1:
             raise ValueError(f"tau: must be in (0, 1], got {self.tau}")
 
-    def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
-        """Iterate, see :func:`benchmark_shine.root.batched.iterate`."""
-        return iterate(
-            equation, Picard(self.tau), self.max_iter, atol, rtol
-        )
+    def rule(self, equation, previous):
+        return Picard(self.tau)

@@ -166,14 +166,17 @@ class LBFGS:
         first_residual = residual = float(gradient.norm())
         tol = max(atol, rtol * first_residual)
         B = self._memory(previous, z)
+        # of the gradient with the memory: a pass over it that serves both
+        # the direction and, as a difference, the next pair
+        products = B.project(gradient)
         lowest, stalled = residual, 0
         while (
             residual > tol and n_iter < self.max_iter and stalled < STALLED
         ):
-            direction = -(B @ gradient)
+            direction = B.combine(gradient, products).neg_()
             slope = float(gradient @ direction)
             if not slope < 0:  # rounding, or pairs of another theta
-                B.clear()
+                products = self._forget(B, gradient)
                 direction, slope = -gradient, -residual * residual
             t = 1.0 if len(B) else min(1.0, 1.0 / residual)
             origin = Point(0.0, z, value, gradient, slope)
@@ -184,12 +187,16 @@ class LBFGS:
             n_calls += n_trials
             if point is None:
                 if len(B):
-                    B.clear()
+                    products = self._forget(B, gradient)
                     continue
                 break
             n_iter += 1
             step = point.z - z
-            self._push(B, step, point.gradient - gradient)
+            change, before = point.gradient - gradient, products
+            products = B.project(point.gradient)
+            products = self._push(
+                B, step, change, products - before, point.gradient, products
+            )
             decrease = value - point.value
             z, value, gradient = point.z, point.value, point.gradient
             residual = float(gradient.norm())
@@ -198,9 +205,10 @@ class LBFGS:
                 min(lowest, residual), 0 if better else stalled + 1
             )
             if self._opa_due(equation, n_iter):
-                n_calls += self._push_opa(
-                    B, equation, z, gradient, float(step.norm())
+                products, n_more = self._push_opa(
+                    B, equation, z, gradient, products, float(step.norm())
                 )
+                n_calls += n_more
         return Root(
             z, B, residual, first_residual, n_iter, n_calls,
             residual <= tol,
@@ -213,22 +221,31 @@ class LBFGS:
             previous.inverse.clear()
         return previous.inverse
 
-    def _push(self, B, s, y, rescale=True):
+    def _forget(self, B, gradient):
+        B.clear()
+        return B.project(gradient)
+
+    def _push(self, B, s, y, products_y, gradient, products, rescale=True):
+        """Store a pair that is sound; the gradient's products after that."""
         if float(s @ y) > CURVATURE * math.sqrt(float(s @ s) * float(y @ y)):
-            B.push(s, y, rescale)
+            B.push(s, y, rescale, products_y)
+            return B.refresh(products, gradient)
+        return products
 
     def _opa_due(self, equation, n_iter):
         return self.opa and n_iter % self.opa.every(equation.step) == 0
 
-    def _push_opa(self, B, equation, z, gradient, length):
+    def _push_opa(self, B, equation, z, gradient, products, length):
         e = B @ self.opa.direction(equation, z)
         norm = float(e.norm())
         if not (norm > 0 and math.isfinite(norm)):
-            return 0
+            return products, 0
         shortest = torch.finfo(z.dtype).eps ** 0.5 * (1 + float(z.norm()))
         e *= max(length, shortest) / norm
         change = equation.energy(z + e)[1] - gradient
         # the direction is one of low curvature: its pair as the scale would
         # make the next steps far too long
-        self._push(B, e, change, rescale=False)
-        return 1
+        products = self._push(
+            B, e, change, B.project(change), gradient, products, rescale=False
+        )
+        return products, 1

@@ -1,8 +1,9 @@
 """A batch's memory of secant pairs, and the matrices they make."""
 import torch
 
+from ..checks import check_integer
 from ..operators import LowRank, combine, dot, rows_times, solve_small
-from .batched import check_start, swap
+from .batched import BatchedFinder, Picard, swap
 
 
 class PairsInverse(LowRank):
@@ -82,13 +83,7 @@ class Pairs:
         ----------
         previous : Root or None
             Its inverse is not usable any more.
-
-        Raises
-        ------
-        ValueError
-            Where ``like`` is no start for a batched finder.
         """
-        check_start(like)
         old = getattr(previous and previous.inverse, "pairs", None)
         shape = (len(like), memory, like.shape[1])
         if (
@@ -291,3 +286,29 @@ class Chain(Pairs):
     def _erase(self, left, right, which):
         # of right only rows that are left's too; what L erases, R may keep
         left[which] = 0.0
+
+
+class PairsRule(Picard):
+    """Steps -B g with the matrix of the pairs learnt so far."""
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+
+    @property
+    def known(self):
+        return self.pairs.count
+
+    def leave(self, take, holes, movers):
+        super().leave(take, holes, movers)
+        self.pairs.leave(take, holes, movers)
+
+    def inverse(self, known, total, order):
+        return self.pairs.inverse(known, total, order)
+
+
+class PairsFinder(BatchedFinder):
+    """A finder that learns: it has the field ``memory``, pairs kept."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_integer("memory", self.memory, least=1)

@@ -1,0 +1,150 @@
+"""Cost as the problem grows: time against nnz, d, m and batch, one thread.
+
+    python -m benchmarks.growth
+
+Each point is the CPU time of an outer step's solve with a fixed number of
+iterations, the median of five, divided by that number.  Writes growth.csv and
+growth.png to results/ and prints the fitted exponents.
+"""
+import statistics
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmark_shine.adjoint import Shine
+from benchmark_shine.equation import Equation
+from benchmark_shine.implicit import hypergradient
+from benchmark_shine.problems import Logistic
+from benchmark_shine.root import LBFGS, Broyden
+from benchmark_shine.simulate import text
+
+ITERATIONS, REPEATS = 10, 5
+LABELS = {
+    "nnz": "non-zeros of X", "d": "unknowns d (m = 10)",
+    "m": "pairs m (d = 30,000)", "batch": "batch B (D = 20,000)",
+}
+
+
+def timed(solve):
+    """Median CPU seconds of a call, after one that warms up."""
+    solve()
+    seconds = []
+    for _ in range(REPEATS):
+        began = time.process_time()
+        solve()
+        seconds.append(time.process_time() - began)
+    return statistics.median(seconds)
+
+
+def outer_step(n_samples):
+    """nnz and seconds per iteration of SHINE's first outer step."""
+    X, y = text(n_samples, 10_000, seed=0)
+    some = slice(0, 50)
+    problem = Logistic((X, y), (X[some], y[some]), (X[some], y[some]))
+    (theta,), z = problem.start()
+    theta = (theta.requires_grad_(),)
+    finder, last = LBFGS(memory=3, max_iter=ITERATIONS, scale=1.0), [None]
+
+    def solve():
+        equation = problem.draw(theta, z, 1)
+        last[0] = finder(equation, previous=last[0])
+        hypergradient(equation, theta, last[0], Shine())
+
+    seconds = timed(solve)
+    return X.nnz, seconds / last[0].n_calls
+
+
+def quadratic(d, m):
+    """Seconds per iteration of L-BFGS with a full memory, g almost free."""
+    curvature = torch.logspace(-2, 2, d, dtype=torch.float64)
+
+    def energy(z):
+        gradient = curvature * z
+        return 0.5 * float(gradient @ z), gradient
+
+    start = torch.ones(d, dtype=torch.float64)
+    equation = Equation(lambda z: energy(z)[1], torch.sum, start, energy)
+    full = LBFGS(memory=m, max_iter=m + 2, scale=1e-2)(equation)
+    finder = LBFGS(memory=m, max_iter=ITERATIONS, scale=1e-2, keep_pairs=True)
+    seconds = timed(lambda: finder(equation, previous=full))
+    assert len(full.inverse) == m
+    return seconds / ITERATIONS
+
+
+def batched(batch, d=20_000, steps=6):
+    """Seconds per step of Broyden's method in a batch."""
+    x = torch.linspace(-3, 3, batch * d).view(batch, d)
+
+    def rows(i):
+        x_i = x[i]
+        return lambda z: z - 0.9 * torch.sin(z + x_i)
+
+    equation = SimpleNamespace(
+        g=rows(slice(None)), start=torch.zeros_like(x), rows=rows
+    )
+    finder, last = Broyden(memory=steps, max_iter=steps), [None]
+
+    def solve():
+        last[0] = finder(equation, previous=last[0])
+
+    return timed(solve) / steps
+
+
+def measure():
+    """The table: columns quantity, size, seconds."""
+    rows = []
+    for n_samples in (2_500, 5_000, 10_000, 20_000, 40_000, 80_000):
+        rows.append(("nnz", *outer_step(n_samples)))
+    for d in (50_000, 100_000, 200_000, 400_000, 800_000, 1_600_000):
+        rows.append(("d", d, quadratic(d, 10)))
+    for m in (10, 20, 40, 80, 160, 320):
+        rows.append(("m", m, quadratic(30_000, m)))
+    for batch in (2, 4, 8, 16, 32, 64):
+        rows.append(("batch", batch, batched(batch)))
+    return pd.DataFrame(rows, columns=["quantity", "size", "seconds"])
+
+
+def exponent(table):
+    """Slope and intercept of log seconds against log size."""
+    return np.polyfit(np.log(table["size"]), np.log(table["seconds"]), 1)
+
+
+def draw(table, path):
+    """A panel per quantity, points and fitted power law."""
+    figure = Figure(figsize=(6.8, 2.0), dpi=200, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(LABELS))
+    for axis, (name, label) in zip(axes, LABELS.items()):
+        part = table[table["quantity"] == name]
+        slope, offset = exponent(part)
+        size = part["size"].to_numpy(float)
+        axis.loglog(size, np.exp(offset) * size ** slope * 1e3, color="0.6")
+        axis.loglog(size, 1e3 * part["seconds"], "o", ms=3, color="#0072B2")
+        axis.set_title(f"exponent {slope:.2f}", fontsize=8)
+        axis.set_xlabel(label, fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.minorticks_off()
+    axes[0].set_ylabel("ms an iteration", fontsize=8)
+    figure.savefig(path)
+
+
+def main(folder=Path("results")):
+    torch.set_num_threads(1)
+    table = measure()
+    table.to_csv(folder / "growth.csv", index=False)
+    draw(table, folder / "growth.png")
+    print("\ntime per iteration grows as size to the power")
+    for name, part in table.groupby("quantity", sort=False):
+        span = np.log10(part["size"].max() / part["size"].min())
+        print(f"  {name:<6} {exponent(part)[0]:.2f} over {span:.1f} decades")
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        main()

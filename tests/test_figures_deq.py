@@ -71,7 +71,7 @@ def results():
                 ("HOAG-limited", 8, {"p_solver_n_cg": 5}),
                 ("HOAG-limited[n_cg=1]", 3, {"p_solver_n_cg": 1}),
                 ("SHINE", 2, {}),
-                ("SHINE[forward=anderson]", 2, {}),
+                ("SHINE[forward=anderson]", 40, {}),
                 ("SHINE-refine", 9, {"p_solver_n_refine": 5}),
                 ("SHINE-refine[n_refine=10]", 12, {"p_solver_n_refine": 10}),
                 ("Jacobian-Free", 1, {"p_solver_n_refine": 0}),
@@ -323,6 +323,8 @@ def test_convergence(drawn):
         np.testing.assert_allclose(shine.get_ydata(), {
             "test loss": 2 - accuracy / 100, "test accuracy (%)": accuracy,
         }[quantity])
+    for left, right in figure.axes[:2], figure.axes[2:]:
+        assert left.get_shared_y_axes().joined(left, right)
     texts = {text.get_text() for text in figure.legends[0].get_texts()}
     assert texts == usual | other
 

@@ -171,11 +171,10 @@ def add_suboptimality(runs):
     NaN and the gap infinite, as it is where the start's F is unknown.  The
     gap is 0 where F is as low as the best but for its measuring error.
     """
-    of_seed = [runs["dataset"], runs["seed"]]
     losses = alive(runs, "value_function")
-    best = losses.groupby(of_seed).transform("min")
+    best = losses.groupby(runs["seed"]).transform("min")
     first = runs["value_function"].where(runs["step"] == 0)
-    whole = first.groupby(of_seed).transform("median") - best
+    whole = first.groupby(runs["seed"]).transform("median") - best
     gap = ((losses - best) / whole.where(whole > 0)).fillna(np.inf)
     alike = (losses - best <= ERROR * best.abs()) & whole.notna()
     gap = gap.mask(alike, 0.0)

@@ -123,7 +123,7 @@ def test_suboptimality_has_the_same_scale_for_every_seed(tmp_path):
     assert quartiles(rows, "SHINE", "lowest F") == [50.5, 51, 51.5]
     assert pick(rows, "SHINE", "time to 1e-1")["unit"] == "s"
     assert cells(text, "SHINE")["time to 1e-2 (s)"] == "6 (4.5–7.5)"
-    assert "F falls from 251 to 51 (medians of 3 seeds)" in text
+    assert "F falls from 251 to 51 (medians of 3 seeds; by 100 at" in text
     assert "measured at every outer step" in text
 
 
@@ -181,6 +181,17 @@ def test_never_reached_is_infinitely_late(tmp_path, reach, median):
     assert cells(text, "SHINE")["time to 1e-2 (s)"] == "–"
 
 
+def test_differences_within_the_error_of_f_are_none(tmp_path):
+    # best is 50, the way to it 100: the error is 5e-7 of the way
+    rows, _ = make(
+        tmp_path, bilevel("SHINE", 0, [1, 0]), bilevel("HOAG", 0, [1, 4e-7]),
+        bilevel("Newton", 0, [1, 6e-7]),
+    )
+    for method, gap in ("SHINE", 0), ("HOAG", 0), ("Newton", 6e-7):
+        found = quartiles(rows, method, "lowest suboptimality")
+        np.testing.assert_allclose(found, [gap] * 3, rtol=1e-6)
+
+
 def test_a_start_that_is_the_best(tmp_path):
     rows, _ = make(
         tmp_path, bilevel("SHINE", 0, [0, 0]), bilevel("HOAG", 0, [0, 1])
@@ -229,6 +240,15 @@ def test_diverged_runs(tmp_path):
         assert row["last suboptimality"] == "diverged"
     assert cells(text, "Neumann")["lowest suboptimality"] == "1.0e+00"
     assert cells(text, "Newton")["lowest suboptimality"] == "diverged"
+
+
+def test_where_every_run_diverges_nothing_is_won(tmp_path):
+    rows, text = make(tmp_path, *(
+        bilevel(method, seed, [1, NAN], diverged=1.0)
+        for seed in SEEDS for method in ("SHINE", "HOAG")
+    ))
+    assert not rows["winner"].any()
+    assert cells(text, "HOAG")["lowest suboptimality"] == "diverged"
 
 
 def test_failed_runs_leave_no_rows(tmp_path):

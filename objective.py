@@ -20,7 +20,7 @@ from benchmark_shine.root import LBFGS  # noqa: E402
 PROBLEMS_OWN = (
     "test_loss", "test_accuracy", "test_residual", "theta", "inner_residual",
     "value_function", "q_cosine", "q_cosine_median", "q_rel_error",
-    "hypergrad_rel_error", "spectral_radius", "peak_memory",
+    "q_solved", "hypergrad_rel_error", "spectral_radius", "peak_memory",
 )
 
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
+from benchopt.callback import _Callback
 from benchopt.results import read_results
 
 from benchmark_shine import checkpoint
@@ -416,3 +417,20 @@ def test_writing_is_not_on_the_clock(root_dir, folder, monkeypatch):
     curve = curve_of(root_dir, folder)
     assert late[0] == 1e6 * N  # the last step leaves nothing to go on with
     assert 0 < curve["time"].iloc[-1] < 1e4
+
+
+def test_the_first_optimiser_is_made_before_the_clock(
+    root_dir, folder, monkeypatch
+):
+    made = []
+
+    def noted(name, original):
+        def call(self, *args):
+            made.append(name)
+            return original(self, *args)
+        return call
+
+    for name, cls in ("optimiser", Torch), ("clock", _Callback):
+        monkeypatch.setattr(cls, "start", noted(name, cls.start))
+    curve_of(root_dir, folder, max_runs=1)
+    assert made[:3] == ["optimiser", "clock", "optimiser"]

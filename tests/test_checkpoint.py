@@ -26,6 +26,7 @@ from benchmark_shine.engine import Progress, run
 from benchmark_shine.outer import Hoag, Torch
 from benchmark_shine.root import LBFGS, Broyden
 from problems import model, network
+from test_deq import tiny
 
 N = 6
 
@@ -83,6 +84,25 @@ def test_the_rest_of_a_run_is_the_same_to_the_bit(optimiser, k, file):
     times = [(step.forward_time, step.backward_time) for step in rest]
     assert times == sorted(times) and times[0] > (1e3, 2e3)
     assert times[-1] < (1e3 + 60, 2e3 + 60)
+
+
+def test_dropout_and_pretraining_go_on_too(file):
+    def steps(resumed=None):
+        problem = tiny(torch.float32, unrolled_steps=2, unrolled_layers=2)
+        outer = outer_of("adam")
+        return outer, run(
+            problem, Broyden(3, 3), Shine(), outer, 4, resumed
+        )
+
+    _, (*_, whole) = steps()
+    outer, first = steps()
+    first = next(itertools.islice(first, 1, None))
+    Checkpoint(file, "me").write(outer.store(first.state))
+    state = outer.restore(Checkpoint(file, "me").read())
+    _, (*_, last) = steps(Progress(n_outer=1, state=state))
+    assert last.n_outer == whole.n_outer == 4
+    assert all(map(torch.equal, last.theta, whole.theta))
+    assert last.value == whole.value
 
 
 def test_steps_that_need_more_than_theta_have_no_state():

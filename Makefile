@@ -1,6 +1,7 @@
 # make run       the quickstart, from a bare clone: a picture, a result file
 # make test      the tests, from a bare clone; make test-slow: the long ones
 # make figures   every quick figure; make figure NAME=fig1 SCALE=paper: one
+# make validate SOLVER=/path/to/my_solver.py: check and rank a new solver
 # make lint      flake8
 #
 # Runs, pictures and tables land in outputs/, which git ignores; what the
@@ -24,7 +25,7 @@ AUTHORS := --authors figures/authors_20news_seed0.csv
 EXTRA_fig1 := $(AUTHORS)
 EXTRA_figE1 := $(AUTHORS)
 
-.PHONY: run test test-slow lint figure figures install
+.PHONY: run test test-slow lint validate figure figures install
 .ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -42,6 +43,9 @@ test-slow: install
 
 lint: install
 	$(BIN)/python -m flake8
+
+validate: install
+	$(BIN)/python -m benchmark_shine.validate $(SOLVER)
 
 figures: install
 	@for name in fig1 fig2 figE1 nls; do

@@ -27,6 +27,9 @@ PACKAGE = {
         "numpy pandas torch sklearn . .data .implicit .problems .root",
     "solver":
         "torch benchopt .adjoint .checks .engine .operators .outer .root",
+    "validate":
+        "pandas torch sklearn benchopt .checks .data .images .implicit "
+        ".networks .problems .reference .simulate .solver",
 }
 FOLDERS = {
     "solvers": "numpy .adjoint .checks .engine .root .solver .unrolled",

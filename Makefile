@@ -2,6 +2,7 @@
 # make test      the tests, from a bare clone; make test-slow: the long ones
 # make figures   every quick figure; make figure NAME=fig1 SCALE=paper: one
 # make league RESULT=outputs/fig1_quick.parquet: who is best, in tables
+# make validate SOLVER=/path/to/my_solver.py: check and rank a new solver
 # make lint      flake8
 #
 # Runs, pictures and tables land in outputs/, which git ignores; what the
@@ -43,7 +44,7 @@ MDEQ_paper := $(DENSE_paper) --forward-steps 18 --backward-steps 20 \
 CONFIG_fig3 := deq
 RUN := $(or $(CONFIG_$(NAME)),$(NAME))_$(SCALE)
 
-.PHONY: run test test-slow lint figure figures league install
+.PHONY: run test test-slow lint figure figures league validate install
 .ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -61,6 +62,9 @@ test-slow: install
 
 lint: install
 	$(BIN)/python -m flake8
+
+validate: install
+	$(BIN)/python -m benchmark_shine.validate $(SOLVER)
 
 figures: install
 	@for name in fig1 fig2 figE1 nls fig3 deq figE2; do

@@ -34,6 +34,9 @@ PACKAGE = {
     "solver":
         "torch benchopt .adjoint .checkpoint .checks .engine .operators "
         ".outer .root",
+    "validate":
+        "pandas torch sklearn benchopt .checks .data .images .implicit "
+        ".networks .problems .reference .simulate .solver",
 }
 FOLDERS = {
     "solvers": "numpy .adjoint .checks .engine .root .solver .unrolled",

@@ -1,0 +1,37 @@
+# A data set to copy; benchopt passes over files called template_*, unless
+# asked: benchopt run . -d datasets/template_dataset.py
+from benchopt import BaseDataset
+from sklearn.datasets import load_wine
+
+from benchmark_shine.data import feature_groups, loaded, split
+from benchmark_shine.problems import Multinomial
+
+
+class Dataset(BaseDataset):
+    """What it is, its size, where it is from: wines, 178 × 13, scikit-learn.
+
+    Three classes, by multinomial logistic regression.  What else a reader has
+    to know: features are divided by their standard deviations.
+    """
+
+    name = "template"  # that of no other data set
+    # Every parameter with a list of the values to run; keep the seed.
+    parameters = {"n_groups": [1], "train_size": [0.5], "seed": [0]}
+    # What `benchopt test` takes in their place: something small.
+    test_parameters = {"n_groups": [2]}
+
+    def get_data(self):
+        # Runs _build; a ValueError or OSError there skips the data set with
+        # its message, which had better say what to do.
+        return loaded(self._build)
+
+    def _build(self):
+        X, y = load_wine(return_X_y=True)  # X (n, p), sparse or not; y (n,)
+        parts = split(X / X.std(axis=0), y, self.seed, self.train_size)
+        # Training, validation (the outer loss) and test part.  Others are
+        # Logistic and NonlinearLeastSquares (y of -1 and 1) and Ridge; for
+        # pictures and an equilibrium network see datasets/digits.py.
+        return Multinomial(
+            *parts, seed=self.seed,
+            groups=feature_groups(X.shape[1], self.n_groups),
+        )

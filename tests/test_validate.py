@@ -1,0 +1,427 @@
+"""The door for new solvers: the page, the templates, the one command."""
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from benchopt.benchmark import Benchmark
+
+from benchmark_shine import validate as door
+from benchmark_shine.reference import solve_densely
+from benchmark_shine.validate import (
+    PROBLEMS, RACES, Invalid, Meter, Race, arrival, benchopt_checks,
+    check_truth, load, main, points_missing, ranking, suboptimality, table,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SHORT = '''
+from dataclasses import replace
+
+import torch
+from benchmark_shine.solver import ImplicitSolver
+
+
+class Solver(ImplicitSolver):
+    name = "Short"
+'''
+FINE = SHORT + '''
+    def make_adjoint(self):
+        return lambda system: system.rhs
+'''
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A function that writes a solver file and returns its path."""
+    def write(text, name="my_solver.py"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def page_example():
+    page = (ROOT / "docs" / "add_a_solver.md").read_text()
+    example, = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    return example
+
+
+# ------------------------------------------------------------ the truth
+
+
+def leaves(problem):
+    theta, z = problem.start()
+    return tuple(t.requires_grad_() for t in theta), z
+
+
+def test_dense_solution_of_ridge_is_the_closed_form():
+    problem = PROBLEMS["ridge"]()
+    theta, z = leaves(problem)
+    found = solve_densely(problem.draw(theta, z, 1), theta, z)
+    X, X_val = (
+        part.X @ torch.eye(24, dtype=torch.float64)
+        for part in (problem.train, problem.validation)
+    )
+    weights = theta[0].exp()[problem.groups]
+    H = X.T @ X + torch.diag(weights)
+    z = torch.linalg.solve(H, X.T @ problem.train.y)
+    rhs = X_val.T @ (X_val @ z - problem.validation.y)
+    q = torch.linalg.solve(H, rhs)
+    each = -weights * z * q
+    grads = torch.stack([each[problem.groups == i].sum() for i in range(4)])
+    torch.testing.assert_close(found.z, z, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found.q, q, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found.grads[0], grads, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["logistic", "network"])
+def test_dense_hypergradient_against_finite_differences(name):
+    problem = PROBLEMS[name]()
+    theta, z = leaves(problem)
+    rng = np.random.default_rng(0)
+    move = [torch.as_tensor(rng.standard_normal(t.shape)) for t in theta]
+
+    def at(h):
+        moved = tuple(
+            (t.detach() + h * m).requires_grad_()
+            for t, m in zip(theta, move)
+        )
+        equation = problem.draw(moved, z, 1)
+        found = solve_densely(equation, moved, z)
+        return float(equation.loss(found.z).detach()), found.grads
+
+    _, grads = at(0)
+    slope = sum(float((g * m).sum()) for g, m in zip(grads, move))
+    h = 1e-5
+    assert slope == pytest.approx(
+        (at(h)[0] - at(-h)[0]) / (2 * h), rel=1e-6
+    )
+
+
+FILES = sorted((ROOT / "solvers").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_every_solver_of_the_suite_passes(path, monkeypatch):
+    try:
+        cls = load(path)
+    except Invalid as error:
+        if "not installed: pip install" in str(error):
+            pytest.skip(str(error))
+        raise
+    found, compare = {}, door.compare
+
+    def kept(solver, problem):
+        found[type(problem).__name__] = compare(solver, problem)
+        return found[type(problem).__name__]
+
+    monkeypatch.setattr(door, "compare", kept)
+    assert check_truth(cls, path, lambda line: None)
+    exact = {"HOAG": {"Ridge", "Logistic", "SmallDEQ"},
+             "torchdeq": {"SmallDEQ"}}
+    for name in exact.get(cls.name, ()):
+        assert found[name].q_error < 1e-6
+        assert found[name].grad_error < 1e-6
+        assert found[name].cosine > 1 - 1e-9
+    if cls.name == "Jacobian-Free":
+        assert found["Ridge"].q_error > 1
+
+
+def test_the_meter_counts_what_is_done():
+    problem = PROBLEMS["network"]()
+    meter = Meter(problem)
+    theta, z = leaves(problem)
+    equation = problem.draw(theta, z, 1)
+    with torch.no_grad():
+        equation.g(z), equation.rows(torch.tensor([2]))(z[2:3])
+    assert (meter.n_g, meter.n_jvp) == (2, 0)
+    z = z.requires_grad_()
+    g = equation.g(z)
+    for _ in range(3):
+        torch.autograd.grad(g, z, torch.ones_like(g), retain_graph=True)
+    assert (meter.n_g, meter.n_jvp) == (3, 3)
+    problem = PROBLEMS["ridge"]()
+    meter = Meter(problem)
+    theta, z = leaves(problem)
+    equation = problem.draw(theta, z, 1)
+    equation.energy(z), equation.loss(z), equation.theta_part(z)
+    assert (meter.n_g, meter.n_jvp) == (1, 0)
+
+
+# ----------------------------------------------------- what is invalid
+
+
+def body(adjoint, more=""):
+    return SHORT + f'''
+    def make_adjoint(self):
+        def adjoint(system):
+            {adjoint}
+        return adjoint
+{more}'''
+
+
+def changed(change):
+    return body("return system.rhs", f'''
+    def steps(self):
+        for step in super().steps():
+            yield replace(step, {change})
+''')
+
+
+BAD = {
+    "empty": ("", "has no class Solver"),
+    "dataset": ("class Dataset:\n    pass\n", "has no class Solver"),
+    "syntax": ("\nclass Solver(\n", r"line 2: SyntaxError: '\(' was never"),
+    "raises": ("\nraise OSError('a\\nb')\n", "line 2: OSError: a b"),
+    "library": ("import no_such_library\n",
+                "line 1: ModuleNotFoundError: .*no_such_library"),
+    "function": ("def Solver():\n    pass\n", "Solver must be a class"),
+    "base": ("from benchopt import BaseSolver\n\n\n"
+             "class Solver(BaseSolver):\n    name = 'Other'\n",
+             "inherits from benchmark_shine.solver.ImplicitSolver"),
+    "abstract": (SHORT, "class Solver lacks make_adjoint"),
+    "nameless": (FINE.replace('name = "Short"', "pass"),
+                 "class Solver lacks name"),
+    "taken": (FINE.replace("Short", "HOAG"),
+              "name: 'HOAG' is that of .*solvers/hoag.py"),
+    "optional": (FINE.replace(
+        '"Short"', '"Short"\n    library = "no_such_library"'),
+        "Short: not installed: pip install no_such_library"),
+    "fails": (body("return system.inverse @ nothing"),
+              "ridge: line 13: NameError: .*nothing"),
+    "nan": (body("return system.rhs * torch.nan"),
+            "ridge: q is not finite at outer step 1"),
+    "infinite": (changed("value=float('inf')"),
+                 "ridge: the loss is inf at outer step 1"),
+    "wide": (body("return system.rhs.expand(2, *system.rhs.shape)"),
+             r"ridge: q has shape \(2, 24\), not \(24,\), at outer step 1"),
+    "narrow": (body("return system.rhs[:3]"),
+               r"ridge: .*invalid gradient.* \[3\].*\[24\]"),
+    "gradients": (changed("grads=step.grads and step.grads * 2"),
+                  "ridge: 2 gradients for 1 tensors"),
+    "n_g": (changed("n_g=step.n_g // 2"),
+            r"ridge: reports \d+ evaluations of g and 0 products with Jᵀ at "
+            r"outer step 1; they are \d+ and 0"),
+    "n_jvp": (body("system.jt(system.rhs)\n            return system.rhs", '''
+    def steps(self):
+        for step in super().steps():
+            yield replace(step, n_jvp=0)
+'''), "and 0 products with Jᵀ at outer step 1; they are .* and 1"),
+    "still": (body("return system.rhs", '''
+    def steps(self):
+        yield next(super().steps())
+'''), r"ridge: steps\(\) makes no outer step"),
+    "parameters": (FINE.replace(
+        '"Short"', '"Short"\n    parameters = {"k": [1]}'),
+        r"ridge: AttributeError: .*begin with \*\*ImplicitSolver.parameters"),
+    "nowhere": (SHORT + '''
+    def make_adjoint(self):
+        raise ValueError("not today")
+''', "is left out of every problem"),
+    "networks": (SHORT + '''
+    def make_adjoint(self):
+        raise ValueError("not today")
+
+    def make_batched_adjoint(self, n_steps):
+        return lambda system: system.rhs
+''', "test_config = {'dataset': {'name': 'digits'}}"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_wrong_is_said_in_one_line(name, written, capsys):
+    text, message = BAD[name]
+    path = written(text)
+    assert main([str(path)]) == 1
+    told = capsys.readouterr().err
+    assert re.fullmatch(f"invalid: {re.escape(str(path))}: .*\n", told), told
+    assert re.search(message, told), told
+
+
+@pytest.mark.parametrize("name, message", [
+    ("gone.py", "there is no such file"), (".", "is a folder"),
+    ("notes.txt", "ends in .py"),
+])
+def test_a_path_that_is_no_solver_file(name, message, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("class Solver")
+    assert main([str(tmp_path / name)]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--n-outer"])
+def test_options_are_checked_first(option, capsys):
+    assert main(["gone.py", option, "0"]) == 1
+    assert f"{option}: must be" in capsys.readouterr().err
+
+
+def test_a_method_with_nothing_to_compare_is_no_error(written, monkeypatch):
+    # nobody sees what it evaluates, and it has no q
+    text = changed("q=None, grads=None, n_g=0, n_jvp=0")
+    path, lines = written(text), []
+    monkeypatch.setattr(Meter, "n_g", 0)
+    monkeypatch.setattr(Meter, "n_jvp", 0)
+    monkeypatch.setattr(door, "N_CHECKED", 1)
+    assert check_truth(load(path), path, lines.append) == set(PROBLEMS)
+    rows = [line for line in lines if line.startswith("  ridge")]
+    assert [row.split() for row in rows] == [
+        ["ridge", "–", "–", "–", "0", "0", "not", "seen"]
+    ]
+
+
+def test_each_setting_is_compared(written):
+    path, lines = written(FINE.replace('"Short"', '''"Short"
+    parameters = {**ImplicitSolver.parameters, "k": [1, 2]}''')), []
+    check_truth(load(path), path, lines.append)
+    assert [line for line in lines if "Short" in line] == [
+        "  Short", "  Short[k=2]"
+    ]
+    assert sum(line.startswith("  network") for line in lines) == 2
+
+
+def test_a_package_is_a_file_of_one_line(tmp_path, written, monkeypatch):
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .core import Solver\n")
+    (package / "core.py").write_text(FINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = written("from my_package import Solver\n")
+    assert load(path).name == "Short"
+    assert check_truth(load(path), path, lambda line: None)
+
+
+def test_checks_of_benchopt_are_those_of_the_file(written):
+    with pytest.raises(Invalid, match="checks fail\n +FAILED .*'/'"):
+        benchopt_checks(written(FINE.replace("Short", "a/b")))
+
+
+# ------------------------------------------------------------- the race
+
+
+def rows_of(runs):
+    """Rows with a time and an evaluation a step, from lists of numbers.
+
+    ``runs`` maps (solver, seed) to the numbers of its steps.
+    """
+    return pd.DataFrame([
+        {"solver_name": solver, "seed": seed, "stop_val": step,
+         "time": 0.5 * step, "evaluations": 10 * step, "number": number}
+        for (solver, seed), numbers in runs.items()
+        for step, number in enumerate(numbers)
+    ])
+
+
+def test_suboptimality_is_relative_to_the_start_of_each_seed():
+    rows = rows_of({
+        ("A", 0): [11, 6, 1], ("B", 0): [11, 2, math.nan],
+        ("A", 1): [5, 4, 3], ("B", 1): [5, 3, 3.5],
+    }).rename(columns={"number": "objective_value_function"})
+    assert suboptimality(rows).tolist() == [
+        1, 0.5, 0, 1, 0.1, math.inf, 1, 0.5, 0, 1, 0, 0.25
+    ]
+
+
+def test_points_missing_are_from_the_best_median_at_the_end():
+    rows = rows_of({
+        ("A", 0): [0.1, 0.9], ("A", 1): [0.1, 0.8], ("A", 2): [0.1, 0.85],
+        ("B", 0): [0.1, 0.7], ("B", 1): [0.1, 0.95], ("B", 2): [0.1, 0.75],
+    }).rename(columns={"number": "objective_test_accuracy"})
+    missing = points_missing(rows)
+    assert missing.tolist()[:6] == [75, -5, 75, 5, 75, 0]
+    assert missing.tolist()[-1] == 10
+
+
+def test_who_comes_closest_is_first_then_who_is_there_sooner():
+    race = Race(
+        "data", 3, 1, {"far": 0.5, "near": 0.1}, lambda rows: rows["number"],
+        "gap",
+    )
+    ranks = ranking(race, rows_of({
+        ("Slow", 0): [1, 0.6, 0.5, 0.1], ("Slow", 1): [1, 0.6, 0.1, 0.1],
+        ("Slow", 2): [1, 1, 0.4, 0.1],
+        ("Quick", 0): [1, 0.5, 0.4, 0.3], ("Quick", 1): [1, 0.5, 0.4, 0.3],
+        ("Quick", 2): [1, 0.5, 0.1, 0.1],
+        ("Lost", 0): [1, 0.2], ("Lost", 1): [1, math.nan], ("Lost", 2): [1],
+    }))
+    assert list(ranks.index) == ["Slow", "Quick", "Lost"]
+    assert list(ranks.loc["Slow"]) == [1.0, 20, 1.5, 30]
+    assert list(ranks.loc["Quick"]) == [0.5, 10, math.inf, math.inf]
+    assert list(ranks.loc["Lost"]) == [math.inf] * 4
+    head, *lines = table(race, ranks, {"Quick"})
+    assert head.split() == ["far", "near"]
+    assert [line.split() for line in lines] == [
+        ["1.", "Slow", "1.00", "s", "/", "20", "1.50", "s", "/", "30"],
+        ["→", "2.", "Quick", "0.50", "s", "/", "10", "–"],
+        ["3.", "Lost", "–", "–"],
+    ]
+    assert arrival(math.inf, math.inf) == "–"
+
+
+def test_a_solver_that_leaves_no_row_is_invalid(written, monkeypatch):
+    # it gets through on the small problems, and fails in the race
+    path = written(body(
+        "assert len(system.rhs) == 24\n            return system.rhs"
+    ))
+    race = Race("breast_cancer", 1, 0, {"1": 1.0}, suboptimality, "any")
+    monkeypatch.setattr(door, "OPPONENTS", ("Jacobian-Free",))
+    with pytest.raises(Invalid, match="(?s)no row of it.*AssertionError"):
+        door.run_race(race, path, load(path), 1, None, path.parent)
+
+
+# ---------------------------------------------------- page and templates
+
+
+def test_templates_are_not_run_by_themselves():
+    suite = Benchmark(ROOT)
+    for cls in *suite.get_solvers(), *suite.get_datasets():
+        assert cls.name.lower() != "template"
+
+
+def test_the_template_of_data_sets_makes_a_problem():
+    cls, = Benchmark(ROOT).check_dataset_patterns(
+        [str(ROOT / "datasets" / "template_dataset.py")], class_only=True
+    )
+    problem = cls.get_instance(n_groups=2).get_data()["problem"]
+    theta, z = leaves(problem)
+    assert theta[0].shape == (2,) and z.shape == (39,)
+    g = problem.draw(theta, z, 1).g(z)
+    assert g.shape == z.shape and bool(g.isfinite().all())
+
+
+def test_the_page_has_a_competitor_of_twenty_lines(written):
+    path = written(page_example())
+    assert page_example().count("\n") <= 20
+    assert check_truth(load(path), path, lambda line: None) == set(PROBLEMS)
+
+
+@pytest.mark.slow
+def test_the_page_by_itself(tmp_path):
+    """Its example, in an empty folder, by its command."""
+    (tmp_path / "my_solver.py").write_text(page_example())
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmark_shine.validate", "my_solver.py",
+         "--seeds", "2", "--n-outer", "3", "--results", "rows"],
+        cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert "Checks of benchopt: passed" in done.stdout
+    assert re.search(r"^valid: my_solver.py \(\d+ s\)$", done.stdout, re.M)
+    for opponent in door.OPPONENTS:
+        places = re.findall(rf"^  \d\. {opponent} ", done.stdout, re.M)
+        assert len(places) == len(RACES)
+    assert len(re.findall(r"^→ \d\. SHINE-scaled ", done.stdout, re.M)) == 2
+    names = {path.name for path in (tmp_path / "rows").iterdir()}
+    assert names == {"digits_multinomial.parquet", "digits.parquet"}
+    # nothing else was left behind, here or in the suite
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "my_solver.py", "rows"
+    }

@@ -46,7 +46,9 @@ class _Implicit(torch.autograd.Function):
         return None, -ctx.solve(rhs), None
 
 
-def attach(g, root, adjoint, theta_part=None, start=None, tol=1e-6):
+def attach(
+    g, root, adjoint, theta_part=None, start=None, tol=1e-6, diagonal=None,
+):
     r"""Make a root differentiable in theta, by a method of your choice.
 
     The result has the value of ``root.z``; its gradient is that of the
@@ -67,6 +69,8 @@ def attach(g, root, adjoint, theta_part=None, start=None, tol=1e-6):
         First guess for q, where there is one.
     tol : float
         Relative residual that iterative adjoints are asked for.
+    diagonal : Tensor, shape () or (d,), or None
+        A part of J that is known to be diagonal.
 
     Returns
     -------
@@ -93,7 +97,9 @@ def attach(g, root, adjoint, theta_part=None, start=None, tol=1e-6):
 
     def solve(rhs):
         jt = TransposedJacobian(g, z)
-        return adjoint(AdjointSystem(jt, rhs, root.inverse, z, start, tol))
+        return adjoint(
+            AdjointSystem(jt, rhs, root.inverse, z, start, tol, diagonal)
+        )
 
     with torch.enable_grad():
         in_theta = (g if theta_part is None else theta_part)(z)
@@ -147,7 +153,10 @@ def hypergradient(equation, theta, root, adjoint, start=None, tol=1e-6):
         return q
 
     with torch.enable_grad():
-        z = attach(equation.g, root, recorded, equation.theta_part, start, tol)
+        z = attach(
+            equation.g, root, recorded, equation.theta_part, start, tol,
+            equation.diagonal,
+        )
         loss = equation.loss(z)
     grads = torch.autograd.grad(loss, theta)
     (q, system), = asked

@@ -202,7 +202,7 @@ class LBFGSInverse(LinearOperator):
 
     def clear(self):
         """Forget all pairs, keep the memory allocated."""
-        self._order = []
+        self._order, self._scaled_by = [], None
         self.scale = 1.0 if self.fixed_scale is None else self.fixed_scale
 
     def __len__(self):
@@ -229,8 +229,48 @@ class LBFGSInverse(LinearOperator):
         live = slice(0, max(n, slot + 1))
         self._sy[live, slot] = self.S[live] @ y
         self._yy[live, slot] = self._yy[slot, live] = self.Y[live] @ y
-        if rescale and self.fixed_scale is None:
+        if rescale:
+            self._scaled_by = slot
+        elif slot == self._scaled_by:
+            self._scaled_by = None
+        self._rescale()
+
+    def _rescale(self):
+        slot = self._scaled_by
+        if self.fixed_scale is None and slot is not None:
             self.scale = float(self._sy[slot, slot] / self._yy[slot, slot])
+
+    def shift(self, change, curvature=0.0):
+        """Make every pair one of J + diag(change): y becomes y + change s.
+
+        Exact for a quadratic penalty whose weight has changed.
+
+        Parameters
+        ----------
+        change : Tensor, shape () or (d,)
+        curvature : float
+            A pair leaves unless then sᵀy > curvature ‖s‖ ‖y‖.
+        """
+        n = len(self)
+        S, Y = self.S[:n], self.Y[:n]
+        Y.addcmul_(S, change)
+        self._sy[:n, :n], self._yy[:n, :n] = S @ Y.T, Y @ Y.T
+        least = curvature * S.norm(dim=1) * Y.norm(dim=1)
+        sound = (self._sy.diagonal()[:n] > least).tolist()
+        if not all(sound):
+            self._keep([slot for slot in self._order if sound[slot]])
+        self._rescale()
+
+    def _keep(self, slots):
+        """Only the pairs in these slots, oldest first."""
+        n = len(slots)
+        for rows in self.S, self.Y:
+            rows[:n] = rows[slots]
+        for gram in self._sy, self._yy:
+            gram[:n, :n] = gram[slots][:, slots]
+        by = self._scaled_by
+        self._scaled_by = slots.index(by) if by in slots else None
+        self._order = list(range(n))
 
     def pairs(self):
         """The stored pairs, oldest first: two tensors of shape (n, d)."""

@@ -1,7 +1,7 @@
 """The one loop that every solver of the suite runs."""
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -91,6 +91,45 @@ def run(problem, find_root, adjoint, outer, n_outer):
     Step
         The start, then one a step.  Ends early after a diverged one.
     """
+    def solve(equation, theta, state, last):
+        began = clock(equation.start)
+        root = find_root(equation, state.atol, state.rtol, last.root)
+        solved = clock(root.z)
+        if adjoint is None:
+            with torch.no_grad():
+                value = float(equation.loss(root.z))
+            grads, q, n_g, n_jvp = None, None, 0, 0
+        else:
+            near = last.q if equation.continues else None
+            h = hypergradient(equation, theta, root, adjoint, near, state.eps)
+            value, grads, q, n_g, n_jvp = (
+                h.value, h.grads, h.q, h.n_g, h.n_jvp
+            )
+        return Step(
+            theta, root.z, value, equation, grads, q, root,
+            n_g=root.n_calls + n_g, n_jvp=root.n_jvp + n_jvp,
+            forward_time=solved - began, backward_time=clock(root.z) - solved,
+        )
+
+    yield from descend(problem, solve, outer, n_outer)
+
+
+def descend(problem, solve, outer, n_outer):
+    """The same for a method that is not a root finder and an adjoint.
+
+    Parameters
+    ----------
+    problem, outer, n_outer
+        As in :func:`run`.
+    solve : callable, (Equation, theta, state, Step) -> Step
+        An outer step at theta, from the outer optimiser's state and the step
+        before: its z, loss and hypergradient, and what it alone has cost.
+
+    Yields
+    ------
+    Step
+        As in :func:`run`.
+    """
     theta, z = problem.start()
     state = outer.start(theta)
     theta = _leaves(theta)
@@ -98,32 +137,18 @@ def run(problem, find_root, adjoint, outer, n_outer):
     with torch.no_grad():
         step = Step(theta, z, float(equation.loss(z)), equation)
     yield step
-    root = q = None
     for k in range(1, n_outer + 1):
         theta = _leaves(state.theta)
-        equation = problem.draw(theta, z, k)
-        began = clock(z)
-        root = find_root(equation, state.atol, state.rtol, root)
-        z = root.z
-        solved = clock(z)
-        if adjoint is None:
-            with torch.no_grad():
-                value = float(equation.loss(z))
-            grads, n_g, n_jvp = None, 0, 0
-        else:
-            near = q if equation.continues else None
-            h = hypergradient(equation, theta, root, adjoint, near, state.eps)
-            value, grads, q, n_g, n_jvp = (
-                h.value, h.grads, h.q, h.n_g, h.n_jvp
-            )
-        done = clock(z)
-        step = Step(
-            theta, z, value, equation, grads, q, root, k,
-            step.n_g + root.n_calls + n_g, step.n_jvp + root.n_jvp + n_jvp,
-            step.forward_time + solved - began,
-            step.backward_time + done - solved,
+        equation = problem.draw(theta, step.z, k)
+        this = solve(equation, theta, state, step)
+        step = replace(
+            this, n_outer=k, n_g=step.n_g + this.n_g,
+            n_jvp=step.n_jvp + this.n_jvp,
+            forward_time=step.forward_time + this.forward_time,
+            backward_time=step.backward_time + this.backward_time,
         )
         yield step
         if step.diverged:
             return
-        state = outer.step(state, value, grads, root.first_residual)
+        first = math.nan if step.root is None else step.root.first_residual
+        state = outer.step(state, step.value, step.grads, first)

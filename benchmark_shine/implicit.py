@@ -32,6 +32,28 @@ class TransposedJacobian:
         )[0]
 
 
+class Counted:
+    """g, counting for methods that leave its graph to autograd.
+
+    ``n_calls`` are evaluations, ``n_jvp`` products with Jᵀ: how often a
+    derivative went through g to a z that itself depends on something.
+    """
+
+    def __init__(self, g):
+        self._g = g
+        self.n_calls = self.n_jvp = 0
+
+    def __call__(self, z):
+        self.n_calls += 1
+        residual = self._g(z)
+        if z.requires_grad and residual.requires_grad:
+            residual.register_hook(self._product)
+        return residual
+
+    def _product(self, v):
+        self.n_jvp += 1
+
+
 class _Implicit(torch.autograd.Function):
     """The identity on z whose backward hands -q to the equation."""
 

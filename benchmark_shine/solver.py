@@ -3,6 +3,7 @@ import math
 from abc import abstractmethod
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 from benchopt import BaseSolver
@@ -88,6 +89,12 @@ class ImplicitSolver(BaseSolver):
     fork of HOAG) effectively does; configs/ has both protocols in full.
     """
 
+    # A library that not everybody has, by the name under which Python
+    # imports it and pip installs it.  Import it where it is used: a file that
+    # cannot be imported costs its solver the parameters it inherits here,
+    # and benchopt 1.10 then ends the whole run.
+    library = None
+
     sampling_strategy = "callback"
     # ends with its outer steps; a NaN is kept and flagged, not cut off
     stopping_criterion = NoCriterion()
@@ -105,6 +112,21 @@ class ImplicitSolver(BaseSolver):
         "forward": ["broyden"],
     }
     _every, _last = 1, math.inf
+
+    @classmethod
+    def is_installed(cls, env_name=None, raise_on_not_installed=None,
+                     quiet=False, reload=False):
+        """Whether ``library`` is there; benchopt runs the others if not."""
+        if env_name is not None or not cls.library or find_spec(cls.library):
+            return super().is_installed(
+                env_name, raise_on_not_installed, quiet, reload
+            )
+        told = f"{cls.name}: not installed: pip install {cls.library}"
+        if raise_on_not_installed:
+            raise ImportError(told)
+        if not quiet:
+            print(told)
+        return False
 
     @abstractmethod
     def make_adjoint(self):
@@ -204,9 +226,16 @@ class ImplicitSolver(BaseSolver):
         # the last step is a point of the curve, whatever the stride
         return min(following, max(stop_val + 1, self._last))
 
+    def steps(self):
+        """The points of the curve, a generator of `engine.Step`.
+
+        A method with a loop of its own, or of another library, puts it here.
+        """
+        yield from run(self._problem, *self._parts)
+
     def run(self, callback):
         self._best = None
-        for step in run(self._problem, *self._parts):
+        for step in self.steps():
             self._best = self.report(self._best, step)
             if not callback():
                 break

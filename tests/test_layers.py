@@ -11,11 +11,12 @@ PACKAGE = {
     "checks": "",
     "operators": "torch",
     "equation": "torch",
-    "root": "torch .checks .operators .equation .root",
+    "root": "torch torchdeq .checks .operators .equation .root",
     "adjoint": "torch .checks .operators",
     "implicit": "torch .adjoint",
     "outer": "torch .checks",
     "engine": "torch .equation .implicit .root",
+    "unrolled": "torch .checks .engine .implicit",
     "problems": "torch numpy scipy .equation .problems .reference .root",
     "networks": "torch .problems",
     "images": "torch numpy PIL pooch",
@@ -28,7 +29,7 @@ PACKAGE = {
         "torch benchopt .adjoint .checks .engine .operators .outer .root",
 }
 FOLDERS = {
-    "solvers": "numpy .adjoint .checks .root .solver",
+    "solvers": "numpy .adjoint .checks .engine .root .solver .unrolled",
     "datasets": "numpy scipy sklearn torch pooch benchopt libsvmdata "
                 ".checks .data .images .networks .problems .simulate",
 }

@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,16 +13,17 @@ import pytest
 from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
 from benchopt.results import read_results
+from benchopt.utils.dynamic_modules import FailedImport
 
 from benchmark_shine import fingerprint
 from benchmark_shine.adjoint import (
     BroydenAdjoint, ConjugateGradient, Fallback, Gmres, JacobianFree, Neumann,
-    NormRule, Refine, ResidualRule, Shine, at_root,
+    NormRule, Phantom, Refine, ResidualRule, Shine, at_root,
 )
 from benchmark_shine.operators import transposed, untransposed
 from benchmark_shine.outer import Hoag, Search, from_now, from_start
 from benchmark_shine.root import (
-    LBFGS, AdjointBroyden, Anderson, Broyden, EveryFewSteps, Opa,
+    LBFGS, AdjointBroyden, Anderson, Broyden, EveryFewSteps, Opa, TorchDEQ,
 )
 from benchmark_shine.solver import broyden_steps
 
@@ -30,7 +32,12 @@ BILEVEL = SEARCHES | {
     "SHINE", "SHINE-OPA", "SHINE-refine", "Jacobian-Free", "HOAG",
     "HOAG-limited", "Neumann",
 }
-EQUILIBRIUM = BILEVEL - SEARCHES | {"SHINE-fallback"}
+EQUILIBRIUM = BILEVEL - SEARCHES | {
+    "SHINE-fallback", "Phantom", "Unrolled-network",
+}
+# those of a library that may be missing
+OPTIONAL = {"torchdeq"}
+EQUILIBRIUM |= {name for name in OPTIONAL if find_spec(name)}
 DATASETS = {
     "simulated", "breast_cancer", "digits_multinomial", "20news", "real-sim",
     "svmlight", "digits", "fashion_mnist", "cifar10", "imagenet",
@@ -119,9 +126,12 @@ def test_benchopt_test_is_green(root_dir, tmp_path):
 
 def test_solvers_and_datasets_import(benchmark):
     solvers, datasets = benchmark.get_solvers(), benchmark.get_datasets()
-    assert {cls.name for cls in solvers} == BILEVEL | EQUILIBRIUM
+    assert {cls.name for cls in solvers} == BILEVEL | EQUILIBRIUM | OPTIONAL
     assert {cls.name for cls in datasets} == DATASETS
     for cls in *solvers, *datasets, benchmark.get_benchmark_objective():
+        assert not isinstance(cls, FailedImport)
+        if cls.name in OPTIONAL - EQUILIBRIUM:
+            continue
         assert cls.is_installed(raise_on_not_installed=True)
 
 
@@ -325,8 +335,14 @@ OTHER_Q = {
     "Jacobian-Free": JacobianFree(),
     "SHINE-fallback": Fallback(Shine(), NormRule(1.3)),
     "SHINE-fallback[residual]": Fallback(Shine(), ResidualRule()),
+    "Phantom": Phantom(5, 1.0),
+    "torchdeq": BroydenAdjoint(TorchDEQ("fixed_point_iter", 9)),
+    "torchdeq[anderson]": BroydenAdjoint(TorchDEQ("anderson", 9)),
+    "torchdeq[phantom]": Phantom(2, 0.5),
 }
 SETTINGS = {
+    "anderson": {"backward": "anderson"},
+    "phantom": {"backward": "phantom", "k": 2, "tau": 0.5},
     "gmres": {"backward": "gmres"}, "untransposed": {
         "estimate": "untransposed"
     }, "3": {"n_refine": 3}, "residual": {"rule": "residual"}, "": {},
@@ -628,6 +644,12 @@ def network(benchmark):
     ("SHINE-fallback", {"rule": "luck"}, "rule: 'luck' is not one of"),
     ("SHINE-fallback", {"ratio": 0.0}, "ratio: .*0"),
     ("Jacobian-Free", {"n_refine": -1}, "n_refine: .*-1"),
+    ("Phantom", {"k": 0}, "k, tau: .*0"),
+    ("Phantom", {"tau": 2.0}, "k, tau: .*2.0"),
+    ("torchdeq", {"forward": "newton"}, "forward: 'newton' is not one of"),
+    ("torchdeq", {"backward": "cg"}, "backward: 'cg' is not one of"),
+    ("Unrolled-network", {"n_layers": 0}, "n_layers: .*0"),
+    ("Unrolled-network", {"forward": "anderson"}, "forward: .*unrolled"),
 ])
 def test_networks_skip_what_has_no_meaning(
     name, settings, reason, solvers, network

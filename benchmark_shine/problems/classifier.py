@@ -101,20 +101,22 @@ class _Deferred(torch.autograd.Function):
     """Known values of compute(*theta), derived only if someone asks.
 
     Stem and weight normalisation do not depend on z.  They are worked out
-    once per equation, and once more for each derivative in theta; an
-    iteration of the root finder or a product with Jᵀ costs f alone.
+    once per equation, and once more for each derivative in theta, through
+    however many evaluations of f; an iteration of the root finder or a
+    product with Jᵀ costs f alone.
     """
 
     @staticmethod
     def forward(ctx, compute, values, *theta):
         ctx.compute = compute
-        ctx.save_for_backward(*theta)
+        # not save_for_backward: an equation may be derived more than once
+        ctx.theta = theta
         return tuple(value.detach() for value in values)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads):
-        theta = tuple(t.detach().requires_grad_() for t in ctx.saved_tensors)
+        theta = tuple(t.detach().requires_grad_() for t in ctx.theta)
         with torch.enable_grad():
             values = ctx.compute(*theta)
         found = torch.autograd.grad(values, theta, grads, allow_unused=True)
@@ -153,8 +155,13 @@ class _Bound:
             if not name.startswith("head.")
         }
         self._cell_names = [name for name, _ in shell.cell.named_parameters()]
+        theta = tuple(self._theta.values())
         with torch.no_grad():
-            self._prepared = self._prepare(*self._theta.values())
+            self._known = self._prepare(*theta)
+        with torch.enable_grad():
+            self._prepared = _Deferred.apply(
+                self._prepare, self._known, *theta
+            )
 
     def _call(self, part, weights, *inputs):
         tensors = weights | _part(part, self._buffers)
@@ -174,17 +181,14 @@ class _Bound:
 
     def f(self, z):
         """The map whose fixed point is sought, (B, d) -> (B, d)."""
-        prepared = _Deferred.apply(
-            self._prepare, self._prepared, *self._theta.values()
-        )
-        return self._f(z, self._mask, *prepared)
+        return self._f(z, self._mask, *self._prepared)
 
     def rows(self, indices):
         """g of these samples alone, (n, d) -> (n, d); not derived in theta.
 
         What a root finder needs that has done with the others.
         """
-        injection, *weights = self._prepared
+        injection, *weights = self._known
         injection = injection[indices]
         mask = None if self._mask is None else self._mask[indices]
         return lambda z: z - self._f(z, mask, injection, *weights)

@@ -1,0 +1,40 @@
+from benchmark_shine.adjoint import BroydenAdjoint, Phantom
+from benchmark_shine.checks import check_choice
+from benchmark_shine.root import TorchDEQ
+from benchmark_shine.solver import ImplicitSolver
+
+SOLVERS = "broyden", "anderson", "fixed_point_iter"
+
+
+class Solver(ImplicitSolver):
+    """torchdeq's solvers in the forward and in the backward pass.
+
+    Geng and Kolter, *TorchDEQ: a library for deep equilibrium models*, 2023.
+
+    Parameters
+    ----------
+    forward, backward : {"broyden", "anderson", "fixed_point_iter"}
+        Of its solvers.  backward (default: its own) solves Jᵀ q = dl/dz, or
+        is "phantom": the series that its layer unrolls at the root.
+    k, tau : int, float
+        Terms and damping of the phantom gradient.
+    """
+
+    name = library = "torchdeq"
+    parameters = {
+        **ImplicitSolver.parameters, "backward": ["fixed_point_iter"],
+        "k": [5], "tau": [1.0],
+    }
+    test_config = {"dataset": {"name": "digits"}}
+
+    def make_adjoint(self):
+        raise ValueError(f"{self.name}: solves z = f(z), equilibrium networks")
+
+    def make_batched_finder(self, n_steps, n_outer):
+        finders = {name: TorchDEQ(name, n_steps) for name in SOLVERS}
+        return check_choice("forward", self.forward, finders)
+
+    def make_batched_adjoint(self, n_steps):
+        return check_choice("backward", self.backward, {
+            name: BroydenAdjoint(TorchDEQ(name, n_steps)) for name in SOLVERS
+        } | {"phantom": Phantom(self.k, self.tau)})

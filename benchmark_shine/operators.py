@@ -174,10 +174,15 @@ class LBFGSInverse(LinearOperator):
         B v = c v + Sᵀ (R⁻ᵀ ((D + c Y Yᵀ) a - c Y v)) - c Yᵀ a,
         a = R⁻¹ S v,      c = scale.
 
-    Pairs live in the rows of two contiguous (m, d) tensors that are written
-    round robin; a small array remembers the order, because the recursion is
-    meaningless in any other.  (The authors' released SHINE reads the rows of
-    a ring that has wrapped around as if they were ordered.)
+    Each pair is two rows, s and y, of one contiguous array that is written
+    round robin; the small matrices are kept in the order of age, because the
+    recursion is meaningless in any other.  (The authors' released SHINE reads
+    the rows of a ring that has wrapped around as if they were ordered.)
+
+    A product reads the memory twice, once in `project` and once in `combine`.
+    A solver whose y are differences of gradients need not read it any more
+    often than that: its y's inner products are differences too (Byrd, Nocedal
+    and Schnabel 1994, algorithm 3.1).
 
     Parameters
     ----------
@@ -193,26 +198,25 @@ class LBFGSInverse(LinearOperator):
     def __init__(self, memory, like, scale=None):
         self.memory = memory
         self.fixed_scale = scale
-        self.S = like.new_empty(memory, like.numel())
-        self.Y = like.new_empty(memory, like.numel())
-        # Gram matrices in storage order; only entries of live rows are read.
-        self._sy = like.new_zeros(memory, memory)
-        self._yy = like.new_zeros(memory, memory)
+        self._rows = like.new_empty(memory, 2, like.numel())
+        # S Yᵀ, of which the upper triangle is read, and Y Yᵀ
+        self._gram = like.new_zeros(2, memory, memory)
         self.clear()
 
     def clear(self):
         """Forget all pairs, keep the memory allocated."""
-        self._order, self._scaled_by = [], None
+        self._n = self._oldest = 0
+        self._scaling = []  # whether a pair may set the scale, by age
         self.scale = 1.0 if self.fixed_scale is None else self.fixed_scale
 
     def __len__(self):
-        return len(self._order)
+        return self._n
 
     @property
     def T(self):
         return self
 
-    def push(self, s, y, rescale=True):
+    def push(self, s, y, rescale=True, products=None):
         """Store a pair, dropping the oldest when the memory is full.
 
         Parameters
@@ -221,29 +225,37 @@ class LBFGSInverse(LinearOperator):
             Step and change of the gradient, with sᵀy > 0.
         rescale : bool
             Whether the pair may set the scale.
+        products : Tensor, shape (n, 2), or None
+            ``project(y)``, where it is known already.
         """
-        n = len(self)
-        slot = n if n < self.memory else self._order.pop(0)
-        self.S[slot], self.Y[slot] = s, y
-        self._order.append(slot)
-        live = slice(0, max(n, slot + 1))
-        self._sy[live, slot] = self.S[live] @ y
-        self._yy[live, slot] = self._yy[slot, live] = self.Y[live] @ y
-        if rescale:
-            self._scaled_by = slot
-        elif slot == self._scaled_by:
-            self._scaled_by = None
+        if products is None:
+            products = self.project(y)
+        slot = self._n
+        if slot == self.memory:
+            slot, self._oldest = self._oldest, (self._oldest + 1) % slot
+            self._scaling.pop(0)
+            self._gram[:, :-1, :-1] = self._gram[:, 1:, 1:].clone()
+        else:
+            self._n += 1
+        self._rows[slot, 0], self._rows[slot, 1] = s, y
+        n = self._n
+        products = self.refresh(products, y)
+        sy, yy = products.unbind(dim=1)
+        self._gram[0, :n, n - 1] = sy
+        self._gram[1, :n, n - 1] = self._gram[1, n - 1, :n] = yy
+        self._scaling.append(rescale)
         self._rescale()
 
     def _rescale(self):
-        slot = self._scaled_by
-        if self.fixed_scale is None and slot is not None:
-            self.scale = float(self._sy[slot, slot] / self._yy[slot, slot])
+        if self.fixed_scale is None and True in self._scaling:
+            newest = self._n - 1 - self._scaling[::-1].index(True)
+            sy, yy = self._gram[:, newest, newest]
+            self.scale = float(sy / yy)
 
     def shift(self, change, curvature=0.0):
         """Make every pair one of J + diag(change): y becomes y + change s.
 
-        Exact for a quadratic penalty whose weight has changed.
+        Exact where a quadratic penalty has changed its weights by that.
 
         Parameters
         ----------
@@ -251,48 +263,56 @@ class LBFGSInverse(LinearOperator):
         curvature : float
             A pair leaves unless then sᵀy > curvature ‖s‖ ‖y‖.
         """
-        n = len(self)
-        S, Y = self.S[:n], self.Y[:n]
+        S, Y = self._rows[:self._n].unbind(dim=1)
         Y.addcmul_(S, change)
-        self._sy[:n, :n], self._yy[:n, :n] = S @ Y.T, Y @ Y.T
-        least = curvature * S.norm(dim=1) * Y.norm(dim=1)
-        sound = (self._sy.diagonal()[:n] > least).tolist()
-        if not all(sound):
-            self._keep([slot for slot in self._order if sound[slot]])
+        gram = torch.stack([S @ Y.T, Y @ Y.T])
+        least = curvature * S.norm(dim=1) * gram[1].diagonal().sqrt()
+        order = self._by_age(torch.arange(self._n))
+        sound = (gram[0].diagonal() > least).cpu()[order]
+        self._scaling = [
+            scaling for scaling, stays in zip(self._scaling, sound) if stays
+        ]
+        if not sound.all():
+            order, self._oldest = order[sound], 0
+            self._rows[:len(order)] = self._rows[order]
+        self._n = n = len(order)
+        self._gram[:, :n, :n] = gram[:, order][:, :, order]
         self._rescale()
-
-    def _keep(self, slots):
-        """Only the pairs in these slots, oldest first."""
-        n = len(slots)
-        for rows in self.S, self.Y:
-            rows[:n] = rows[slots]
-        for gram in self._sy, self._yy:
-            gram[:n, :n] = gram[slots][:, slots]
-        by = self._scaled_by
-        self._scaled_by = slots.index(by) if by in slots else None
-        self._order = list(range(n))
 
     def pairs(self):
         """The stored pairs, oldest first: two tensors of shape (n, d)."""
-        return self.S[self._order], self.Y[self._order]
+        return self._by_age(self._rows[:self._n]).unbind(dim=1)
 
-    def __matmul__(self, v):
-        c, n = self.scale, len(self)
+    def project(self, v):
+        """Inner products with the pairs, sᵢᵀv and yᵢᵀv: shape (n, 2)."""
+        return self._by_age((self._live() @ v).view(-1, 2))
+
+    def refresh(self, products, v):
+        """``project(v)``, from what it was before the last push."""
+        newest = (self._oldest + self._n - 1) % self._n
+        kept = products[len(products) - self._n + 1:]
+        return torch.cat([kept, (self._rows[newest] @ v).unsqueeze(0)])
+
+    def combine(self, v, products):
+        """B v, from ``project(v)``."""
+        c, n = self.scale, self._n
         if not n:
             return c * v
-        # rows 0..n-1 are the live ones: slots fill up before they are reused
-        S, Y, order = self.S[:n], self.Y[:n], self._order
-        sy, yy = self._sy[order][:, order], self._yy[order][:, order]
-        R = torch.triu(sy)
-        a = torch.linalg.solve_triangular(
-            R, (S @ v)[order].unsqueeze(1), upper=True
-        )
-        b = torch.diag(sy).unsqueeze(1) * a
-        b += c * (yy @ a - (Y @ v)[order].unsqueeze(1))
-        b = torch.linalg.solve_triangular(R.T, b, upper=False)
-        coefficients = v.new_empty(2, n)
-        coefficients[0, order] = b.squeeze(1)
-        coefficients[1, order] = -c * a.squeeze(1)
-        out = c * v
-        out.addmv_(S.T, coefficients[0])
-        return out.addmv_(Y.T, coefficients[1])
+        R, yy = self._gram[:, :n, :n]
+        sv, yv = products.split(1, dim=1)
+        a = torch.linalg.solve_triangular(R, sv, upper=True)
+        b = torch.addmm(yv, yy, a, beta=-c, alpha=c)
+        b.addcmul_(R.diagonal().unsqueeze(1), a)
+        b = torch.linalg.solve_triangular(R.mT, b, upper=False)
+        coefficients = torch.cat([b, -c * a], dim=1).roll(self._oldest, 0)
+        return torch.addmv(v, self._live().mT, coefficients.view(-1), beta=c)
+
+    def __matmul__(self, v):
+        return self.combine(v, self.project(v))
+
+    def _live(self):
+        # slots fill up before they are reused
+        return self._rows[:self._n].flatten(0, 1)
+
+    def _by_age(self, rows):
+        return rows.roll(-self._oldest, 0)

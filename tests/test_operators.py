@@ -110,6 +110,23 @@ def test_rescale_false_leaves_the_scale_alone(v):
     assert B.scale == pytest.approx(float(s @ y / (y @ y)))
 
 
+@pytest.mark.parametrize("n, memory", [
+    (1, 4), (3, 4), (4, 4), (5, 4), (11, 4), (2, 1),
+])
+def test_products_follow_a_push(n, memory, v):
+    # what was known before the push and the newest pair are all that it takes
+    B, expected = filled(n - 1, memory, None), filled(n, memory, None)
+    before, (s, y) = B.project(v), pairs(n)[-1]
+    B.push(s, y, products=B.project(v + y) - before)
+    torch.testing.assert_close(B.dense(v), expected.dense(v))
+    products = B.refresh(before, v)
+    S, Y = B.pairs()
+    torch.testing.assert_close(
+        products, torch.stack([S @ v, Y @ v], dim=1), rtol=0, atol=1e-12
+    )
+    torch.testing.assert_close(B.combine(v, products), B @ v)
+
+
 @pytest.mark.parametrize("scale, fresh", [(None, 1.0), (0.3, 0.3)])
 def test_clear_makes_it_new(scale, fresh, v):
     B = filled(6, 4, scale)

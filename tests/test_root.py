@@ -284,6 +284,38 @@ def test_previous_memory_is_kept():
     assert again.n_iter < finder(other, atol=1e-6).n_iter / 2
 
 
+@pytest.mark.parametrize("memory", [1, 4, 100])
+@pytest.mark.parametrize("opa", [None, EVERY])
+def test_the_inverse_is_that_of_its_pairs(memory, opa):
+    # the solver gets its Gram matrices from differences of products, over
+    # pairs that were refused, given up or are of an earlier solve
+    start = 3 * normal(1, 8)
+    equation = Equation(
+        lambda z: wavy(z)[1], lambda z: z.sum(), start, wavy
+    )
+    finder = LBFGS(memory=memory, opa=opa, keep_pairs=True)
+    previous = finder(equation, atol=1e-1)
+    root = finder(replace(equation, start=-start), 1e-4, previous=previous)
+    fresh = LBFGSInverse(memory, start, root.inverse.scale)
+    for s, y in zip(*root.inverse.pairs()):
+        fresh.push(s, y)
+    assert len(fresh) == min(memory, len(root.inverse)) > 0
+    assert relative(root.inverse.dense(start), fresh.dense(start)) < 1e-7
+
+
+def test_each_gradient_meets_the_memory_once(monkeypatch):
+    # the products of each gradient are taken once: 1 + one an iteration
+    calls = []
+    project = LBFGSInverse.project
+    monkeypatch.setattr(
+        LBFGSInverse, "project",
+        lambda B, v: calls.append(v) or project(B, v),
+    )
+    root = LBFGS()(quadratic(np.geomspace(0.1, 10, 12)).equation, atol=1e-9)
+    assert root.n_iter > 3
+    assert len(calls) == 1 + root.n_iter
+
+
 def test_energy_off_its_domain_is_survived():
     # -log(1 - z) + z² / 2 - 3 z: NaN or infinite from z = 1 on
     def energy(z):

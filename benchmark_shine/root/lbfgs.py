@@ -108,8 +108,8 @@ class Opa:
         check_integer("at_root", self.at_root, least=0)
 
     def due(self, n_iter, k):
-        """Pairs after iteration n_iter of outer step k: 0 or 1."""
-        return int(self.every is not None and n_iter % self.every(k) == 0)
+        """Whether iteration n_iter of outer step k adds a pair."""
+        return self.every is not None and n_iter % self.every(k) == 0
 
 
 @dataclass(frozen=True)
@@ -187,14 +187,17 @@ class LBFGS:
         first_residual = residual = float(gradient.norm())
         tol = max(atol, rtol * first_residual)
         B = self._memory(previous, equation)
+        # of the gradient with the memory: a pass over it that serves both
+        # the direction and, as a difference, the next pair
+        products = B.project(gradient)
         lowest, stalled, length = residual, 0, 0.0
         while (
             residual > tol and n_iter < self.max_iter and stalled < STALLED
         ):
-            direction = -(B @ gradient)
+            direction = B.combine(gradient, products).neg_()
             slope = float(gradient @ direction)
             if not slope < 0:  # rounding, or pairs of another theta
-                B.clear()
+                products = self._forget(B, gradient)
                 direction, slope = -gradient, -residual * residual
             t = 1.0 if len(B) else min(1.0, 1.0 / residual)
             origin = Point(0.0, z, value, gradient, slope)
@@ -205,12 +208,16 @@ class LBFGS:
             n_calls += n_trials
             if point is None:
                 if len(B):
-                    B.clear()
+                    products = self._forget(B, gradient)
                     continue
                 break
             n_iter += 1
             step = point.z - z
-            self._push(B, step, point.gradient - gradient)
+            change, before = point.gradient - gradient, products
+            products = B.project(point.gradient)
+            products = self._push(
+                B, step, change, products - before, point.gradient, products
+            )
             decrease = value - point.value
             z, value, gradient = point.z, point.value, point.gradient
             residual = float(gradient.norm())
@@ -220,14 +227,15 @@ class LBFGS:
             )
             if self.opa:
                 length = float(step.norm())
-                n_calls += self._push_opa(
-                    B, equation, z, gradient, length,
-                    self.opa.due(n_iter, equation.step),
-                )
-        if self.opa:
+                if self.opa.due(n_iter, equation.step):
+                    products, n_more = self._push_opa(
+                        B, equation, z, gradient, products, length, 1
+                    )
+                    n_calls += n_more
+        if self.opa and self.opa.at_root:
             n_calls += self._push_opa(
-                B, equation, z, gradient, length, self.opa.at_root
-            )
+                B, equation, z, gradient, products, length, self.opa.at_root
+            )[1]
         return Root(
             z, B, residual, first_residual, n_iter, n_calls,
             residual <= tol, diagonal=equation.diagonal,
@@ -248,23 +256,34 @@ class LBFGS:
             B.shift(equation.diagonal - previous.diagonal, CURVATURE)
         return B
 
-    def _push(self, B, s, y, rescale=True):
-        if float(s @ y) > CURVATURE * math.sqrt(float(s @ s) * float(y @ y)):
-            B.push(s, y, rescale)
+    def _forget(self, B, gradient):
+        B.clear()
+        return B.project(gradient)
 
-    def _push_opa(self, B, equation, z, gradient, length, n_pairs):
-        if not n_pairs:
-            return 0
+    def _push(self, B, s, y, products_y, gradient, products, rescale=True):
+        """Store a pair that is sound; the gradient's products after that."""
+        if float(s @ y) > CURVATURE * math.sqrt(float(s @ s) * float(y @ y)):
+            B.push(s, y, rescale, products_y)
+            return B.refresh(products, gradient)
+        return products
+
+    def _push_opa(
+        self, B, equation, z, gradient, products, length, n_pairs
+    ):
+        """Learn OPA pairs; the gradient's products, evaluations made."""
         v = self.opa.direction(equation, z)
         shortest = torch.finfo(z.dtype).eps ** 0.5 * (1 + float(z.norm()))
         for n in range(n_pairs):
             e = B @ v
             norm = float(e.norm())
             if not (norm > 0 and math.isfinite(norm)):
-                return n
+                return products, n
             e *= max(length, shortest) / norm
             change = equation.energy(z + e)[1] - gradient
             # the direction is one of low curvature: its pair as the scale
             # would make the next steps far too long
-            self._push(B, e, change, rescale=False)
-        return n_pairs
+            products = self._push(
+                B, e, change, B.project(change), gradient, products,
+                rescale=False,
+            )
+        return products, n_pairs

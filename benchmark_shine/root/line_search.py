@@ -2,6 +2,7 @@
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -67,7 +68,7 @@ def strong_wolfe(energy, origin, direction, t, c1, c2, max_trials):
     low, high = origin, None
     noise = NOISE * abs(origin.value)
     for n_trials in range(1, max_trials + 1):
-        z = origin.z + t * direction
+        z = torch.add(origin.z, direction, alpha=t)
         value, gradient = energy(z)
         slope = float(gradient @ direction)
         trial = Point(t, z, value, gradient, slope)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_integer, check_number
-from .operators import LinearOperator, combine, rows_times
+from .operators import LBFGSInverse, LinearOperator, combine, rows_times
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,53 @@ class ConjugateGradient:
             Br = r if B is None else B @ r
             rBr, previous = float(r @ Br), rBr
             p = Br + (rBr / previous) * p
+        return q
+
+
+class Recycled:
+    """Conjugate gradients preconditioned by those of earlier systems.
+
+    Morales and Nocedal, *Automatic preconditioning by limited memory
+    quasi-Newton updating*, SIAM J. Optim. 2000: each iteration makes a secant
+    pair of J for nothing, its direction p and J p.  The newest of them (in
+    the paper: some of the last solve's) are the L-BFGS matrix that
+    preconditions the next system, whose J is near; what a known diagonal of J
+    has changed by since is taken into account.  The first system of a run,
+    which has no start, has no preconditioner.
+
+    It remembers: one of these for each run.
+
+    Parameters
+    ----------
+    memory : int
+        m, pairs kept.  During a solve all of its own are.
+    """
+
+    def __init__(self, memory=30):
+        check_integer("memory", memory, least=1)
+        self.memory, self._inverse, self._diagonal = memory, None, None
+
+    def __call__(self, system):
+        if system.start is None:
+            self._inverse = None
+        elif self._inverse is not None and system.diagonal is not None:
+            self._inverse.shift(system.diagonal - self._diagonal)
+        pairs = []
+
+        def jt(v):
+            pairs.append((v, system.jt(v)))
+            return pairs[-1][1]
+
+        q = ConjugateGradient(estimate=lambda _: self._inverse)(
+            replace(system, jt=jt)
+        )
+        if self._inverse is None:
+            self._inverse = LBFGSInverse(
+                self.memory, system.rhs, system.inverse.fixed_scale
+            )
+        pairs = [*zip(*self._inverse.pairs()), *pairs]
+        self._inverse.fill(pairs[-self.memory:])
+        self._diagonal = system.diagonal
         return q
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .adjoint import AdjointSystem
+from .adjoint import AdjointSystem, spectral_norm
 
 
 class TransposedJacobian:
@@ -52,6 +52,29 @@ class Counted:
 
     def _product(self, v):
         self.n_jvp += 1
+
+
+def norm_of_jacobian(equation, z, n_power):
+    """‖J‖ at z by power iterations from dl/dz, for steps along g.
+
+    Parameters
+    ----------
+    equation : Equation
+    z : Tensor, shape (d,)
+    n_power : int
+        Products; 0 gives 1.
+
+    Returns
+    -------
+    norm : float
+    n_g, n_jvp : int
+        Evaluations of g and products with Jᵀ that it took.
+    """
+    z = z.detach().requires_grad_()
+    with torch.enable_grad():
+        rhs, = torch.autograd.grad(equation.loss(z), z)
+    jt = TransposedJacobian(equation.g, z)
+    return spectral_norm(jt, rhs, n_power), jt.n_g, jt.n_calls
 
 
 class _Implicit(torch.autograd.Function):

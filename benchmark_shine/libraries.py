@@ -19,8 +19,9 @@ from torch import Tensor
 
 from .checks import check_integer, check_number
 from .engine import Step, clock
-from .loops import leaves, start_step
+from .operators import Identity
 from .problems import Logistic, Multinomial, NonlinearLeastSquares, Ridge
+from .root import Root
 
 
 # ------------------------------------------------------------------- Optuna
@@ -119,20 +120,20 @@ def of_kind(table, problem, library):
 
 
 @dataclass(frozen=True)
-class ScikitLearnPath:
-    """One warm-started estimator along a path of penalties.
+class ScikitLearn:
+    """Fits of scikit-learn's own model, each from the last one.
 
-    What ``LogisticRegressionCV`` does with its Cs = exp(-theta), on the one
-    split of the problem: scikit-learn's own model (Pedregosa et al., JMLR
-    2011), its L-BFGS, its stopping rule and zero as its start, scored on the
-    validation part.  ``n_g`` counts the iterations that it reports and one
-    more a fit; the trials of its line searches are not told, so that the true
-    number is somewhat higher.
+    What ``LogisticRegressionCV`` does along its Cs = exp(-theta), on the one
+    split of the problem: the model with its L-BFGS, its stopping rule and
+    zero as its start (Pedregosa et al., JMLR 2011), scored on the validation
+    part.  ``n_g`` counts the iterations that it reports and one more a fit;
+    trials of its line searches are not told, so that the true number is
+    somewhat higher.  An outer step for `benchmark_shine.engine.descend`.
 
     Parameters
     ----------
-    values : tuple of float
-        theta, one after the other.
+    problem
+        Whose training part is fitted.
     tol : float
         ``tol`` of the estimator: its default is 1e-4.
     max_iter : int
@@ -141,42 +142,54 @@ class ScikitLearnPath:
     Raises
     ------
     ValueError
-        Where a setting is out of its range.
+        Where a setting is out of its range, or there is no such model.
     """
 
-    values: tuple[float, ...]
+    problem: object
     tol: float = 1e-4
     max_iter: int = 1000
 
     def __post_init__(self):
+        of_kind(ESTIMATORS, self.problem, "scikit-learn")
         check_number("tol", self.tol, above=0)
         check_integer("max_iter", self.max_iter, least=1)
 
-    def __call__(self, problem, n_outer):
-        step = start_step(problem)
-        yield step
-        kind = of_kind(ESTIMATORS, problem, "scikit-learn")
-        X, y = problem.train.X.numpy(), problem.train.y.numpy()
-        estimator = kind(0.0)[0](
-            fit_intercept=False, tol=self.tol, max_iter=self.max_iter
+    def __call__(self, equation, theta, state, last):
+        """This outer step alone; theta has one value for all its entries.
+
+        Parameters
+        ----------
+        equation : Equation
+        theta : tuple of Tensor
+        state
+            Of no use.
+        last : Step
+            Where the fit begins.
+
+        Returns
+        -------
+        Step
+        """
+        began = clock(last.z)
+        kind = of_kind(ESTIMATORS, self.problem, "scikit-learn")
+        make, penalty = kind(float(theta[0].detach().reshape(-1)[0]))
+        estimator = make(
+            fit_intercept=False, tol=self.tol, max_iter=self.max_iter,
+            **penalty,
         )
-        for k, value in enumerate(self.values[:n_outer], 1):
-            began = clock(step.z)
-            with threadpool_limits(torch.get_num_threads()):
-                estimator.set_params(**kind(value)[1]).fit(X, y)
-            z = torch.as_tensor(estimator.coef_.T.reshape(-1).copy())
-            theta = leaves(torch.full_like(t, value) for t in step.theta)
-            equation = problem.draw(theta, z, k)
-            with torch.no_grad():
-                loss = float(equation.loss(z))
-            done = clock(z)
-            n_iter = 0 if estimator.n_iter_ is None else estimator.n_iter_
-            step = Step(
-                theta, z, loss, equation, n_outer=k,
-                n_g=step.n_g + 1 + int(np.max(n_iter)),
-                forward_time=step.forward_time + done - began,
-            )
-            yield step
+        train, k = self.problem.train, self.problem.n_outputs
+        if last.n_outer:
+            estimator.coef_ = last.z.view(-1, k).T.numpy()
+        with threadpool_limits(torch.get_num_threads()):
+            estimator.fit(train.X.numpy(), train.y.numpy())
+        z = torch.as_tensor(estimator.coef_).reshape(k, -1).T.reshape(-1)
+        with torch.no_grad():
+            value = float(equation.loss(z))
+        n_iter = 0 if estimator.n_iter_ is None else estimator.n_iter_
+        return Step(
+            theta, z, value, equation, n_g=1 + int(np.max(n_iter)),
+            forward_time=clock(z) - began,
+        )
 
 
 # ------------------------------------------------------------------- jaxopt
@@ -297,7 +310,7 @@ def _compiled(problem, memory, max_iter):
             lambda step: solver.update(step.params, step.state, theta),
             jaxopt.OptStep(z, solver.init_state(z, theta)),
         )
-        return step.params, first
+        return step.params, first, step.state.error, step.state.iter_num
 
     @jax.jit
     def differentiate(z, theta, tol):
@@ -324,8 +337,8 @@ class Jaxopt:
 
     Parameters
     ----------
-    outer
-        An outer optimiser, see :mod:`benchmark_shine.outer`.
+    problem
+        Whose functions are compiled, at the first call.
     memory : int
         Pairs kept by L-BFGS, from none at each outer step.
     max_iter : int
@@ -334,51 +347,58 @@ class Jaxopt:
     Raises
     ------
     ValueError
-        Where a setting is out of its range.
+        Where a setting is out of its range, or there is no such model.
     """
 
-    outer: object
+    problem: object
     memory: int = 30
     max_iter: int = 1000
 
     def __post_init__(self):
+        of_kind(PHI, self.problem, "jaxopt")
         check_integer("memory", self.memory, least=1)
         check_integer("max_iter", self.max_iter, least=1)
 
-    def __call__(self, problem, n_outer):
-        step = start_step(problem)
-        yield step
+    def __call__(self, equation, theta, state, last):
+        """This outer step alone.
+
+        Parameters
+        ----------
+        equation : Equation
+        theta : tuple of Tensor
+        state
+            Of the outer optimiser: the tolerances.
+        last : Step
+            Where the solve begins.
+
+        Returns
+        -------
+        Step
+            Without q, which jaxopt does not tell.
+        """
         jax, _ = _jax()
         solve, differentiate, products = _compiled(
-            problem, self.memory, self.max_iter
+            self.problem, self.memory, self.max_iter
         )
-        state, z = self.outer.start(step.theta), step.z
-        for k in range(1, n_outer + 1):
-            theta = leaves(state.theta)
-            products.n_calls = 0
-            with _double(jax):
-                began = clock(z)
-                on_jax = state.theta[0].numpy()
-                z, first = jax.block_until_ready(
-                    solve(z.numpy(), on_jax, state.atol, state.rtol)
-                )
-                solved, n_g = clock(step.z), products.n_calls
-                value, h = jax.block_until_ready(
-                    differentiate(z, on_jax, state.eps)
-                )
-                done = clock(step.z)
-            z, h = (torch.tensor(np.asarray(a)) for a in (z, h))
-            # one product linearises, each of the others is one with J
-            step = Step(
-                theta, z, float(value), problem.draw(theta, z, k), (h,),
-                n_outer=k, n_g=step.n_g + n_g + 1,
-                n_jvp=step.n_jvp + products.n_calls - n_g - 1,
-                forward_time=step.forward_time + solved - began,
-                backward_time=step.backward_time + done - solved,
+        on_jax, products.n_calls = theta[0].detach().numpy(), 0
+        with _double(jax):
+            began = clock(last.z)
+            z, first, residual, n_iter = jax.block_until_ready(
+                solve(last.z.numpy(), on_jax, state.atol, state.rtol)
             )
-            yield step
-            if step.diverged:
-                return
-            state = self.outer.step(
-                state, step.value, step.grads, float(first)
+            solved, n_g = clock(last.z), products.n_calls
+            value, grads = jax.block_until_ready(
+                differentiate(z, on_jax, state.eps)
             )
+            done = clock(last.z)
+        root = Root(
+            torch.tensor(np.asarray(z)), Identity(), float(residual),
+            float(first), int(n_iter), n_g, int(n_iter) < self.max_iter,
+        )
+        # one product linearises, each of the others is one with J
+        return Step(
+            theta, root.z, float(value), equation,
+            (torch.tensor(np.asarray(grads)),), root=root, n_g=n_g + 1,
+            n_jvp=products.n_calls - n_g - 1, forward_time=solved - began,
+            backward_time=done - solved,
+        )

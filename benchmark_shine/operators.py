@@ -4,6 +4,11 @@ from abc import ABC, abstractmethod
 import torch
 
 
+# A pair enters the memory where sᵀy > CURVATURE ‖s‖ ‖y‖: below, B would not
+# safely stay positive definite.
+CURVATURE = 1e-10
+
+
 class LinearOperator(ABC):
     """A (d, d) matrix known by its products, ``B @ v`` and ``B.T @ v``.
 
@@ -252,21 +257,40 @@ class LBFGSInverse(LinearOperator):
             sy, yy = self._gram[:, newest, newest]
             self.scale = float(sy / yy)
 
-    def shift(self, change, curvature=0.0):
+    def shift(self, change):
         """Make every pair one of J + diag(change): y becomes y + change s.
 
-        Exact where a quadratic penalty has changed its weights by that.
+        Exact where a quadratic penalty has changed its weights by that.  A
+        pair whose curvature is not safely positive then leaves.
 
         Parameters
         ----------
         change : Tensor, shape () or (d,)
-        curvature : float
-            A pair leaves unless then sᵀy > curvature ‖s‖ ‖y‖.
         """
         S, Y = self._rows[:self._n].unbind(dim=1)
         Y.addcmul_(S, change)
+        self._recount()
+
+    def fill(self, pairs):
+        """Forget all pairs and store these, at the price of a few pushes.
+
+        Parameters
+        ----------
+        pairs : sequence of (Tensor, Tensor), each of shape (d,)
+            At most ``memory``, oldest first; those of safely positive
+            curvature are kept.
+        """
+        self.clear()
+        for row, (s, y) in zip(self._rows[:len(pairs)], pairs, strict=True):
+            row[0], row[1] = s, y
+        self._n, self._scaling = len(pairs), [True] * len(pairs)
+        self._recount()
+
+    def _recount(self):
+        """Inner products of pairs that were written, less the unsound."""
+        S, Y = self._rows[:self._n].unbind(dim=1)
         gram = torch.stack([S @ Y.T, Y @ Y.T])
-        least = curvature * S.norm(dim=1) * gram[1].diagonal().sqrt()
+        least = CURVATURE * S.norm(dim=1) * gram[1].diagonal().sqrt()
         order = self._by_age(torch.arange(self._n))
         sound = (gram[0].diagonal() > least).cpu()[order]
         self._scaling = [

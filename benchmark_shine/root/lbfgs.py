@@ -8,13 +8,9 @@ from torch import Tensor
 
 from ..checks import check_choice, check_integer, check_number
 from ..equation import Equation
-from ..operators import LBFGSInverse
+from ..operators import CURVATURE, LBFGSInverse
 from .base import Root
 from .line_search import NOISE, Point, strong_wolfe
-
-# A pair enters the memory where sᵀy > CURVATURE ‖s‖ ‖y‖: below, B would not
-# safely stay positive definite.
-CURVATURE = 1e-10
 
 # What becomes of the last solve's pairs: used as they are, dropped, shifted.
 KEEP_PAIRS = {True: 1, False: 0, "corrected": 2}
@@ -253,7 +249,7 @@ class LBFGS:
         if not self.keep_pairs:
             B.clear()
         if self.keep_pairs == "corrected":
-            B.shift(equation.diagonal - previous.diagonal, CURVATURE)
+            B.shift(equation.diagonal - previous.diagonal)
         return B
 
     def _forget(self, B, gradient):

@@ -1,5 +1,6 @@
 # make run       the quickstart, from a bare clone: a picture, a result file
 # make test      the tests, from a bare clone; make test-slow: the long ones
+# make rivals    the libraries of the rivals that are optional; tests have them
 # make figures   every quick figure; make figure NAME=fig1 SCALE=paper: one
 # make lint      flake8
 #
@@ -24,7 +25,7 @@ AUTHORS := --authors figures/authors_20news_seed0.csv
 EXTRA_fig1 := $(AUTHORS)
 EXTRA_figE1 := $(AUTHORS)
 
-.PHONY: run test test-slow lint figure figures install
+.PHONY: run test test-slow lint figure figures install rivals
 .ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -33,11 +34,13 @@ run: install
 	$(BIN)/python figures/quickstart.py $(OUTPUTS)/quickstart.parquet \
 	    --output-dir $(OUTPUTS) --name quickstart --x-scale log
 	echo "result file: $(OUTPUTS)/quickstart.parquet"
+	[ -f $(VENV)/rivals ] || \
+	    echo "more rivals (jaxopt, Optuna, torchdeq): make rivals"
 
-test: install
+test: install rivals
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: install
+test-slow: install rivals
 	$(BIN)/python -m pytest -m slow
 
 lint: install
@@ -73,4 +76,11 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+rivals: $(VENV)/rivals
+
+$(VENV)/rivals: requirements-rivals.lock | install
+	$(BIN)/python -m pip install --quiet --no-deps \
+	    --requirement requirements-rivals.lock
 	touch $@

@@ -12,6 +12,7 @@ class Solver(StepSolver):
     """
 
     name = library = "jaxopt"
+    requirements = ["pip::jaxopt"]
     parameters = {
         name: StepSolver.parameters[name]
         for name in ("memory", "tol", "decay", "anchor", "moves", "max_iter")

@@ -1,6 +1,8 @@
 from benchmark_shine.single_loop import Soba
 from benchmark_shine.solver import BilevelSolver
 
+FIRST_SOLVE = "memory", "tol", "c2", "scale", "max_iter"
+
 
 class Solver(BilevelSolver):
     """SOBA: no inner loops, z, q and theta move at once (whole gradients).
@@ -11,20 +13,16 @@ class Solver(BilevelSolver):
     Parameters
     ----------
     n_iter : int
-        Iterations per point of the curve.
+        Iterations per point of the curve, after a first solve for z.
     ratio : float
         Inner over outer step size; the paper searches for it.
     n_power : int
         Power iterations for ‖J‖, whose inverse is the inner step.
-
-    ``tol``, ``memory``, ``c2``, ``scale`` and ``max_iter`` are those of the
-    one solve that z starts from.
     """
 
     name = "SOBA"
     parameters = {
-        name: BilevelSolver.parameters[name]
-        for name in ("memory", "tol", "c2", "scale", "max_iter")
+        name: BilevelSolver.parameters[name] for name in FIRST_SOLVE
     } | {"n_iter": [50], "ratio": [10.0], "n_power": [5]}
     keep_pairs = False
 
@@ -32,10 +30,9 @@ class Solver(BilevelSolver):
         return None
 
     def for_bilevel(self, problem, n_outer):
-        find_root = self.make_finder(problem, n_outer)
-        return Soba(
-            find_root, self.tol, self.n_iter, self.ratio, self.n_power
-        ), None, None, n_outer
+        first = self.make_finder(problem, n_outer)
+        settings = self.tol, self.n_iter, self.ratio, self.n_power
+        return Soba(first, *settings), None, None, n_outer
 
     def steps(self):
         loop, *_, n_outer = self._parts

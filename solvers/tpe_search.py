@@ -17,6 +17,7 @@ class Solver(SearchSolver):
     """
 
     name, library = "TPE-search", "optuna"
+    requirements = ["pip::optuna"]
     parameters = {
         **SearchSolver.parameters, "n_points": [30], "n_startup": [10],
     }

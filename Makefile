@@ -1,5 +1,6 @@
 # make run       the quickstart, from a bare clone: a picture, a result file
 # make test      the tests, from a bare clone; make test-slow: the long ones
+# make rivals    the libraries of the rivals that are optional; tests have them
 # make figures   every quick figure; make figure NAME=fig1 SCALE=paper: one
 # make league RESULT=outputs/fig1_quick.parquet: who is best, in tables
 # make validate SOLVER=/path/to/my_solver.py: check and rank a new solver
@@ -44,7 +45,7 @@ MDEQ_paper := $(DENSE_paper) --forward-steps 18 --backward-steps 20 \
 CONFIG_fig3 := deq
 RUN := $(or $(CONFIG_$(NAME)),$(NAME))_$(SCALE)
 
-.PHONY: run test test-slow lint figure figures league validate install
+.PHONY: run test test-slow lint figure figures league validate install rivals
 .ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -53,11 +54,13 @@ run: install
 	$(BIN)/python figures/quickstart.py $(OUTPUTS)/quickstart.parquet \
 	    --output-dir $(OUTPUTS) --name quickstart --x-scale log
 	echo "result file: $(OUTPUTS)/quickstart.parquet"
+	[ -f $(VENV)/rivals ] || \
+	    echo "more rivals (jaxopt, Optuna, torchdeq): make rivals"
 
-test: install
+test: install rivals
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: install
+test-slow: install rivals
 	$(BIN)/python -m pytest -m slow
 
 lint: install
@@ -115,4 +118,11 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+rivals: $(VENV)/rivals
+
+$(VENV)/rivals: requirements-rivals.lock | install
+	$(BIN)/python -m pip install --quiet --no-deps \
+	    --requirement requirements-rivals.lock
 	touch $@

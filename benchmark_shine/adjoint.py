@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_integer, check_number
-from .operators import LinearOperator, combine, rows_times
+from .operators import LBFGSInverse, LinearOperator, combine, rows_times
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class AdjointSystem:
         First guess: the previous outer step's q, None before there is one.
     tol : float
         Relative residual that an iterative solver is asked for.
+    diagonal : Tensor, shape () or (d,), or None
+        A known diagonal part of J, such as that of a penalty.
     """
 
     jt: Callable[[Tensor], Tensor]
@@ -46,6 +48,7 @@ class AdjointSystem:
     z: Tensor
     start: Tensor | None
     tol: float
+    diagonal: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,19 @@ class Shine:
         return system.inverse.T @ system.rhs
 
 
+def cold(inverse):
+    """No first estimate: a solver starts from B = I."""
+    return None
+
+
 @dataclass(frozen=True)
 class ConjugateGradient:
     """Conjugate gradients on Jᵀ q = rhs, for symmetric J.
 
     To the system's tolerance this is HOAG (Pedregosa, ICML 2016); stopped
-    after a few iterations it is limited backward.
+    after a few iterations it is limited backward; with the forward pass's
+    estimate as its preconditioner (Nocedal and Wright 2006, algorithm 5.3)
+    SHINE makes the exact method cheaper.
 
     Parameters
     ----------
@@ -82,11 +92,15 @@ class ConjugateGradient:
     first : callable, Tensor (d,) -> Tensor (d,)
         First guess from z where the system has none: `zeros` or, as
         published, `at_root`.
+    estimate : callable, LinearOperator -> LinearOperator or None
+        The preconditioner, from the forward pass's estimate of J⁻¹: `cold`
+        for none, or `transposed`.  The estimate must be positive definite.
     """
 
     max_iter: int = 10_000
     growth: float = 0.0
     first: Callable[[Tensor], Tensor] = torch.zeros_like
+    estimate: Callable = cold
 
     def __post_init__(self):
         check_integer("max_iter", self.max_iter, least=0)
@@ -101,20 +115,70 @@ class ConjugateGradient:
             n_iter += int(self.growth / math.sqrt(system.tol))
         if n_iter == 0:
             return q
+        B = self.estimate(system.inverse)
         r = rhs - system.jt(q) if q.any() else rhs
-        p, rr = r, float(r @ r)
-        goal = (system.tol * float(rhs.norm())) ** 2
+        p = r if B is None else B @ r
+        rBr = float(r @ p)
+        goal = system.tol * float(rhs.norm())
         for _ in range(n_iter):
-            if not rr > goal:
+            if not float(r.norm()) > goal:
                 break
             jp = system.jt(p)
             curvature = float(p @ jp)
             if curvature == 0:  # J is indefinite: no step along p
                 break
-            alpha = rr / curvature
+            alpha = rBr / curvature
             q, r = q + alpha * p, r - alpha * jp
-            rr, previous = float(r @ r), rr
-            p = r + (rr / previous) * p
+            Br = r if B is None else B @ r
+            rBr, previous = float(r @ Br), rBr
+            p = Br + (rBr / previous) * p
+        return q
+
+
+class Recycled:
+    """Conjugate gradients preconditioned by those of earlier systems.
+
+    Morales and Nocedal, *Automatic preconditioning by limited memory
+    quasi-Newton updating*, SIAM J. Optim. 2000: each iteration makes a secant
+    pair of J for nothing, its direction p and J p.  The newest of them (in
+    the paper: some of the last solve's) are the L-BFGS matrix that
+    preconditions the next system, whose J is near; what a known diagonal of J
+    has changed by since is taken into account.  The first system of a run,
+    which has no start, has no preconditioner.
+
+    It remembers: one of these for each run.
+
+    Parameters
+    ----------
+    memory : int
+        m, pairs kept.  During a solve all of its own are.
+    """
+
+    def __init__(self, memory=30):
+        check_integer("memory", memory, least=1)
+        self.memory, self._inverse, self._diagonal = memory, None, None
+
+    def __call__(self, system):
+        if system.start is None:
+            self._inverse = None
+        elif self._inverse is not None and system.diagonal is not None:
+            self._inverse.shift(system.diagonal - self._diagonal)
+        pairs = []
+
+        def jt(v):
+            pairs.append((v, system.jt(v)))
+            return pairs[-1][1]
+
+        q = ConjugateGradient(estimate=lambda _: self._inverse)(
+            replace(system, jt=jt)
+        )
+        if self._inverse is None:
+            self._inverse = LBFGSInverse(
+                self.memory, system.rhs, system.inverse.fixed_scale
+            )
+        pairs = [*zip(*self._inverse.pairs()), *pairs]
+        self._inverse.fill(pairs[-self.memory:])
+        self._diagonal = system.diagonal
         return q
 
 
@@ -162,15 +226,142 @@ class Neumann:
     def __call__(self, system):
         if not system.rhs.any():
             return system.rhs
-        v, norm = system.rhs, 1.0
-        for _ in range(self.n_power):
-            v = system.jt(v / v.norm())
-            norm = float(v.norm())
+        norm = spectral_norm(system.jt, system.rhs, self.n_power)
         q = p = system.rhs / norm
         for _ in range(self.n_steps):
             p = p - system.jt(p) / norm
             q = q + p
         return q
+
+
+def spectral_norm(product, v, n_steps):
+    """‖J‖ from below, by power iterations: J symmetric, or its transpose.
+
+    Parameters
+    ----------
+    product : callable, Tensor -> Tensor
+    v : Tensor
+        Where they begin, not zero.
+    n_steps : int
+        Products; 0 gives 1.
+
+    Returns
+    -------
+    float
+    """
+    norm = 1.0
+    for _ in range(n_steps):
+        v = product(v / v.norm())
+        norm = float(v.norm())
+    return norm
+
+
+@dataclass(frozen=True)
+class GradientDescent:
+    """Gradient descent on ½ qᵀJ q - rhsᵀq from the last q, J symmetric.
+
+    AmIGO: Arbel and Mairal, *Amortized implicit differentiation for
+    stochastic bilevel optimization*, ICLR 2022, algorithm 3, here with whole
+    gradients.  Its step is 1 / ‖J‖, ‖J‖ estimated as in `Neumann`.  From zero
+    k steps are the first k terms of the Neumann series.
+
+    Parameters
+    ----------
+    n_steps : int
+        Steps, one product each (the first from zero is free).
+    n_power : int
+        Power iterations; 0 takes ‖J‖ = 1.
+    """
+
+    n_steps: int = 10
+    n_power: int = 5
+
+    def __post_init__(self):
+        check_integer("n_steps", self.n_steps, least=0)
+        check_integer("n_power", self.n_power, least=0)
+
+    def __call__(self, system):
+        q = system.start
+        if q is None:
+            q = torch.zeros_like(system.rhs)
+        if not system.rhs.any():
+            return system.rhs
+        norm = spectral_norm(system.jt, system.rhs, self.n_power)
+        for _ in range(self.n_steps):
+            r = system.rhs - system.jt(q) if q.any() else system.rhs
+            q = q + r / norm
+        return q
+
+
+def columns(d, rank, generator, dtype):
+    """So many different unit vectors at random, (rank, d)."""
+    index = torch.randperm(d, generator=generator)[:rank]
+    rows = torch.zeros(rank, d, dtype=dtype)
+    rows[torch.arange(rank), index] = 1.0
+    return rows
+
+
+def gaussian(d, rank, generator, dtype):
+    """So many standard normal vectors, (rank, d)."""
+    return torch.randn(rank, d, generator=generator, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Nystrom:
+    r"""q = (H_k + D)⁻¹ rhs, H_k the Nyström approximation of H = J - D.
+
+    Hataya and Yamada, *Nyström method for accurate and scalable implicit
+    differentiation*, AISTATS 2023, equation 6: with rows of Omega drawn at
+    random, C = H Omegaᵀ and W = Omega C,
+
+        H_k = C W⁺ Cᵀ,   q = v - D⁻¹ C (W + Cᵀ D⁻¹ C)⁺ Cᵀ v,   v = D⁻¹ rhs.
+
+    The vectors are drawn from one seed, the same ones at each outer step.
+
+    Parameters
+    ----------
+    rank : int
+        k, products; at most d.
+    rho : float or None
+        D = rho I and H = J, as published, with 0.01.  None: D is the
+        penalty's diagonal, known to the system, and H what remains of J;
+        then q is exact at full rank.
+    sketch : callable
+        `columns` of H (published), or `gaussian` combinations of them
+        (Frangella, Tropp and Udell, SIMAX 2023), which see every feature.
+    seed : int
+    """
+
+    rank: int = 10
+    rho: float | None = None
+    sketch: Callable = columns
+    seed: int = 0
+
+    def __post_init__(self):
+        check_integer("rank", self.rank, least=1)
+        if self.rho is not None:
+            check_number("rho", self.rho, above=0)
+
+    def __call__(self, system):
+        rhs, D = system.rhs, system.diagonal
+        shift = 0.0 if self.rho is not None else D
+        if self.rho is not None:
+            D = self.rho
+        elif D is None:
+            raise ValueError(
+                "rho: J has no part that is known to be diagonal; give a "
+                "number"
+            )
+        generator = torch.Generator().manual_seed(self.seed)
+        rank = min(self.rank, len(rhs))
+        omega = self.sketch(len(rhs), rank, generator, rhs.dtype)
+        omega = omega.to(rhs.device)
+        C = torch.stack([system.jt(row) - shift * row for row in omega])
+        v, W = rhs / D, C @ omega.T
+        small = torch.linalg.pinv(
+            0.5 * (W + W.T) + (C / D) @ C.T, hermitian=True
+        )
+        return v - (C.T @ (small @ (C @ v))) / D
 
 
 @dataclass(frozen=True)
@@ -285,11 +476,6 @@ class Gmres:
 
 def _divide(rows, by, where):
     return torch.where(where.unsqueeze(1), rows / by.unsqueeze(1), 0.0)
-
-
-def cold(inverse):
-    """No first estimate: a solver starts from B = I."""
-    return None
 
 
 @dataclass(frozen=True)

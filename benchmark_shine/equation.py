@@ -35,6 +35,10 @@ class Equation:
     continues : bool
         Whether this is the equation of the outer step before at another
         theta, so that its q is near this one's: not so for mini-batches.
+    diagonal : Tensor, shape () or (d,), or None
+        Where theta adds a diagonal to J and does nothing else to it, that
+        diagonal: at another theta J is this J plus the difference of the
+        two.  None where J depends on theta otherwise.
     """
 
     g: Callable[[Tensor], Tensor]
@@ -45,3 +49,4 @@ class Equation:
     step: int = 1
     rows: Callable[[Tensor], Callable[[Tensor], Tensor]] | None = None
     continues: bool = True
+    diagonal: Tensor | None = None

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .adjoint import AdjointSystem
+from .adjoint import AdjointSystem, spectral_norm
 
 
 class TransposedJacobian:
@@ -54,6 +54,29 @@ class Counted:
         self.n_jvp += 1
 
 
+def norm_of_jacobian(equation, z, n_power):
+    """‖J‖ at z by power iterations from dl/dz, for steps along g.
+
+    Parameters
+    ----------
+    equation : Equation
+    z : Tensor, shape (d,)
+    n_power : int
+        Products; 0 gives 1.
+
+    Returns
+    -------
+    norm : float
+    n_g, n_jvp : int
+        Evaluations of g and products with Jᵀ that it took.
+    """
+    z = z.detach().requires_grad_()
+    with torch.enable_grad():
+        rhs, = torch.autograd.grad(equation.loss(z), z)
+    jt = TransposedJacobian(equation.g, z)
+    return spectral_norm(jt, rhs, n_power), jt.n_g, jt.n_calls
+
+
 class _Implicit(torch.autograd.Function):
     """The identity on z whose backward hands -q to the equation."""
 
@@ -68,7 +91,9 @@ class _Implicit(torch.autograd.Function):
         return None, -ctx.solve(rhs), None
 
 
-def attach(g, root, adjoint, theta_part=None, start=None, tol=1e-6):
+def attach(
+    g, root, adjoint, theta_part=None, start=None, tol=1e-6, diagonal=None,
+):
     r"""Make a root differentiable in theta, by a method of your choice.
 
     The result has the value of ``root.z``; its gradient is that of the
@@ -89,6 +114,8 @@ def attach(g, root, adjoint, theta_part=None, start=None, tol=1e-6):
         First guess for q, where there is one.
     tol : float
         Relative residual that iterative adjoints are asked for.
+    diagonal : Tensor, shape () or (d,), or None
+        A part of J that is known to be diagonal.
 
     Returns
     -------
@@ -115,7 +142,9 @@ def attach(g, root, adjoint, theta_part=None, start=None, tol=1e-6):
 
     def solve(rhs):
         jt = TransposedJacobian(g, z)
-        return adjoint(AdjointSystem(jt, rhs, root.inverse, z, start, tol))
+        return adjoint(
+            AdjointSystem(jt, rhs, root.inverse, z, start, tol, diagonal)
+        )
 
     with torch.enable_grad():
         in_theta = (g if theta_part is None else theta_part)(z)
@@ -169,7 +198,10 @@ def hypergradient(equation, theta, root, adjoint, start=None, tol=1e-6):
         return q
 
     with torch.enable_grad():
-        z = attach(equation.g, root, recorded, equation.theta_part, start, tol)
+        z = attach(
+            equation.g, root, recorded, equation.theta_part, start, tol,
+            equation.diagonal,
+        )
         loss = equation.loss(z)
     grads = torch.autograd.grad(loss, theta)
     (q, system), = asked

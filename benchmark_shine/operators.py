@@ -4,6 +4,11 @@ from abc import ABC, abstractmethod
 import torch
 
 
+# A pair enters the memory where sᵀy > CURVATURE ‖s‖ ‖y‖: below, B would not
+# safely stay positive definite.
+CURVATURE = 1e-10
+
+
 class LinearOperator(ABC):
     """A (d, d) matrix known by its products, ``B @ v`` and ``B.T @ v``.
 
@@ -206,6 +211,7 @@ class LBFGSInverse(LinearOperator):
     def clear(self):
         """Forget all pairs, keep the memory allocated."""
         self._n = self._oldest = 0
+        self._scaling = []  # whether a pair may set the scale, by age
         self.scale = 1.0 if self.fixed_scale is None else self.fixed_scale
 
     def __len__(self):
@@ -232,6 +238,7 @@ class LBFGSInverse(LinearOperator):
         slot = self._n
         if slot == self.memory:
             slot, self._oldest = self._oldest, (self._oldest + 1) % slot
+            self._scaling.pop(0)
             self._gram[:, :-1, :-1] = self._gram[:, 1:, 1:].clone()
         else:
             self._n += 1
@@ -241,8 +248,60 @@ class LBFGSInverse(LinearOperator):
         sy, yy = products.unbind(dim=1)
         self._gram[0, :n, n - 1] = sy
         self._gram[1, :n, n - 1] = self._gram[1, n - 1, :n] = yy
-        if rescale and self.fixed_scale is None:
-            self.scale = float(sy[-1] / yy[-1])
+        self._scaling.append(rescale)
+        self._rescale()
+
+    def _rescale(self):
+        if self.fixed_scale is None and True in self._scaling:
+            newest = self._n - 1 - self._scaling[::-1].index(True)
+            sy, yy = self._gram[:, newest, newest]
+            self.scale = float(sy / yy)
+
+    def shift(self, change):
+        """Make every pair one of J + diag(change): y becomes y + change s.
+
+        Exact where a quadratic penalty has changed its weights by that.  A
+        pair whose curvature is not safely positive then leaves.
+
+        Parameters
+        ----------
+        change : Tensor, shape () or (d,)
+        """
+        S, Y = self._rows[:self._n].unbind(dim=1)
+        Y.addcmul_(S, change)
+        self._recount()
+
+    def fill(self, pairs):
+        """Forget all pairs and store these, at the price of a few pushes.
+
+        Parameters
+        ----------
+        pairs : sequence of (Tensor, Tensor), each of shape (d,)
+            At most ``memory``, oldest first; those of safely positive
+            curvature are kept.
+        """
+        self.clear()
+        for row, (s, y) in zip(self._rows[:len(pairs)], pairs, strict=True):
+            row[0], row[1] = s, y
+        self._n, self._scaling = len(pairs), [True] * len(pairs)
+        self._recount()
+
+    def _recount(self):
+        """Inner products of pairs that were written, less the unsound."""
+        S, Y = self._rows[:self._n].unbind(dim=1)
+        gram = torch.stack([S @ Y.T, Y @ Y.T])
+        least = CURVATURE * S.norm(dim=1) * gram[1].diagonal().sqrt()
+        order = self._by_age(torch.arange(self._n))
+        sound = (gram[0].diagonal() > least).cpu()[order]
+        self._scaling = [
+            scaling for scaling, stays in zip(self._scaling, sound) if stays
+        ]
+        if not sound.all():
+            order, self._oldest = order[sound], 0
+            self._rows[:len(order)] = self._rows[order]
+        self._n = n = len(order)
+        self._gram[:, :n, :n] = gram[:, order][:, :, order]
+        self._rescale()
 
     def pairs(self):
         """The stored pairs, oldest first: two tensors of shape (n, d)."""

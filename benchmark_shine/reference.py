@@ -54,16 +54,18 @@ def _distance(a, b):
 
 
 def _errors(found, exact):
-    """Of q and dF/dtheta; a batch's q is taken as one vector."""
+    """Of dF/dtheta, and of q where there is one; a batch's as one vector."""
     h, h_exact = (
         torch.cat([g.reshape(-1) for g in grads])
         for grads in (found.grads, exact.grads)
     )
+    errors = {"hypergrad_rel_error": _distance(h, h_exact)}
+    if found.q is None:
+        return errors
     q, q_exact = found.q.reshape(-1), exact.q.reshape(-1)
-    return {
+    return errors | {
         "q_cosine": float(torch.cosine_similarity(q, q_exact, dim=0)),
         "q_rel_error": _distance(q, q_exact),
-        "hypergrad_rel_error": _distance(h, h_exact),
     }
 
 
@@ -91,7 +93,7 @@ def measure(step):
         ``value_function``, see above; ``q_cosine`` and ``q_rel_error``
         between the method's q and J⁻ᵀ dl/dz at the same (theta, z);
         ``hypergrad_rel_error`` likewise for dF/dtheta.  NaN where the step
-        has no q, or the reference did not converge.
+        has no such thing, or the reference did not converge.
     """
     nothing = dict.fromkeys(
         ("value_function", "q_cosine", "q_rel_error", "hypergrad_rel_error"),
@@ -110,9 +112,8 @@ def measure(step):
     found = value_function(
         step.equation, step.z, step.value, float(exact.q.norm())
     )
-    if step.q is None:
-        return nothing | {"value_function": found}
-    return {"value_function": found} | _errors(step, exact)
+    errors = {} if step.grads is None else _errors(step, exact)
+    return nothing | {"value_function": found} | errors
 
 
 def n_affordable(d):

@@ -14,7 +14,7 @@ from benchopt.stopping_criterion import NoCriterion
 from .adjoint import BroydenAdjoint, at_root, cold
 from .checkpoint import Checkpoint, keep, resume
 from .checks import check_choice, check_integer
-from .engine import run
+from .engine import descend, run
 from .operators import transposed, untransposed
 from .outer import Hoag, Search, Torch, from_now, from_start
 from .root import LBFGS, AdjointBroyden, Anderson, Broyden
@@ -71,9 +71,10 @@ class ImplicitSolver(BaseSolver):
     scale : float, "secant" or None
         B0 = scale × identity, or sᵀy / yᵀy of the newest pair, or what the
         data set says.  Published: secant in figure 1, 1 in figure 2.
-    keep_pairs : bool
+    keep_pairs : bool or "corrected"
         Whether the pairs survive the outer step, though they are of another
-        theta.  Published: only in figure 2.
+        theta; or with what theta adds to J corrected.  Published: True, only
+        in figure 2.
     max_iter : int
         Most inner iterations per outer step; the paper's 1,000.
     forward : {"broyden", "adjoint_broyden", "anderson"}
@@ -289,6 +290,36 @@ class ImplicitSolver(BaseSolver):
         }
 
 
+class BilevelSolver(ImplicitSolver):
+    """A method that is not made, or makes no sense, for networks.
+
+    The parameters are those of `ImplicitSolver` for bi-level problems.
+    """
+
+    parameters = {
+        name: values for name, values in ImplicitSolver.parameters.items()
+        if name not in EQUILIBRIUM_ONLY
+    }
+
+    def for_equilibrium(self, problem, n_outer):
+        raise ValueError(f"{self.name}: is for bi-level problems")
+
+
+class StepSolver(BilevelSolver):
+    """A method whose outer step is not a root finder and an adjoint.
+
+    ``make_finder`` gives that step: a callable that
+    :func:`benchmark_shine.engine.descend` knows how to use.
+    """
+
+    def make_adjoint(self):
+        return None
+
+    def steps(self):
+        solve, _, outer, n_outer = self._parts
+        yield from descend(self._problem, solve, outer, n_outer)
+
+
 class SearchSolver(ImplicitSolver):
     """A search over theta: no hypergradient, the best so far is the result.
 
@@ -308,9 +339,9 @@ class SearchSolver(ImplicitSolver):
         )
     } | {"n_points": [10]}
 
-    @abstractmethod
     def values(self, problem):
-        """The values of theta, an array of shape (n_points,)."""
+        """The values of theta, (n_points,); or override `make_outer`."""
+        raise NotImplementedError
 
     def make_adjoint(self):
         return None
@@ -322,11 +353,14 @@ class SearchSolver(ImplicitSolver):
         )
 
     def make_outer(self, problem):
-        check_integer("n_points", self.n_points, least=1)
         return Search(tuple(self.values(problem).tolist()), self.tol)
 
     def count_outer(self, n_outer):
         return self.n_points
+
+    def for_bilevel(self, problem, n_outer):
+        check_integer("n_points", self.n_points, least=1)
+        return super().for_bilevel(problem, n_outer)
 
     def report(self, best, step):
         if best is None or step.value < best.value:

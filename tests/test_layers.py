@@ -15,6 +15,9 @@ PACKAGE = {
     "root": "torch torchdeq .checks .operators .equation .root",
     "adjoint": "torch .checks .operators",
     "implicit": "torch .adjoint",
+    "single_loop": "torch .checks .engine .implicit",
+    "libraries": "torch numpy sklearn threadpoolctl optuna jax jaxopt "
+                 ".checks .engine .operators .problems .root",
     "outer": "torch .checks",
     "engine": "torch .equation .implicit .root",
     "unrolled": "torch .checks .engine .implicit",
@@ -39,7 +42,8 @@ PACKAGE = {
         ".networks .problems .reference .simulate .solver",
 }
 FOLDERS = {
-    "solvers": "numpy .adjoint .checks .engine .root .solver .unrolled",
+    "solvers": "numpy .adjoint .checks .engine .libraries .operators .root "
+               ".single_loop .solver .unrolled",
     "datasets": "numpy scipy sklearn torch pooch benchopt libsvmdata "
                 ".checks .data .images .networks .problems .simulate",
 }

@@ -48,6 +48,16 @@ class Design:
         transposed.shape = self.shape[::-1]
         return transposed
 
+    def numpy(self):
+        """X as an ndarray or a SciPy CSR matrix that shares its memory."""
+        A = self._A
+        if A.layout != torch.sparse_csr:
+            return A.numpy()
+        parts = A.values(), A.col_indices(), A.crow_indices()
+        return scipy.sparse.csr_matrix(
+            tuple(part.numpy() for part in parts), shape=self.shape
+        )
+
     def __matmul__(self, w):
         """X @ w for w of shape (p,) or (p, k); differentiable in w."""
         return _Product.apply(w, self._A, self._At)

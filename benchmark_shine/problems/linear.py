@@ -155,7 +155,9 @@ class PenalisedModel(ABC):
             value = self.phi(outputs, train.y) + 0.5 * (weighted @ z)
             return float(value), weighted.add_(data_gradient(outputs))
 
-        return Equation(g, self.loss, z, energy, theta_part, k)
+        return Equation(
+            g, self.loss, z, energy, theta_part, k, diagonal=weights
+        )
 
     def loss(self, z):
         """Outer loss: Σ phi on the validation part."""

@@ -33,6 +33,8 @@ class Root:
         its residual exploded or was not finite.
     steps : Tensor of int64, shape (B,), or None
         Steps made by each sample before it was done.
+    diagonal : Tensor, shape () or (d,), or None
+        The equation's: that of the theta which the inverse belongs to.
     """
 
     z: Tensor
@@ -47,3 +49,4 @@ class Root:
     solved: Tensor | None = None
     diverged: Tensor | None = None
     steps: Tensor | None = None
+    diagonal: Tensor | None = None

@@ -8,13 +8,12 @@ from torch import Tensor
 
 from ..checks import check_choice, check_integer, check_number
 from ..equation import Equation
-from ..operators import LBFGSInverse
+from ..operators import CURVATURE, LBFGSInverse
 from .base import Root
 from .line_search import NOISE, Point, strong_wolfe
 
-# A pair enters the memory where sᵀy > CURVATURE ‖s‖ ‖y‖: below, B would not
-# safely stay positive definite.
-CURVATURE = 1e-10
+# What becomes of the last solve's pairs: used as they are, dropped, shifted.
+KEEP_PAIRS = {True: 1, False: 0, "corrected": 2}
 
 # A solve ends after so many iterations in a row without a smaller residual
 # and without a decrease of the energy beyond its rounding.
@@ -83,13 +82,30 @@ class Opa:
 
     Parameters
     ----------
-    every : callable, int -> int
-        M as a function of the outer step.
+    every : callable, int -> int, or None
+        M as a function of the outer step; None: no pair on the way.
     direction : callable, (Equation, Tensor (d,)) -> Tensor (d,)
+    at_root : int
+        Pairs once the solve has ended (L-BFGS only).  Each is a quasi-Newton
+        step on J q = v from q = B v: with y = J e, B+ v is e plus B+ times
+        the residual v - J e.
+
+    Raises
+    ------
+    ValueError
+        Where ``at_root`` is out of its range.
     """
 
-    every: Callable[[int], int]
+    every: Callable[[int], int] | None
     direction: Callable[[Equation, Tensor], Tensor] = loss_gradient
+    at_root: int = 0
+
+    def __post_init__(self):
+        check_integer("at_root", self.at_root, least=0)
+
+    def due(self, n_iter, k):
+        """Whether iteration n_iter of outer step k adds a pair."""
+        return self.every is not None and n_iter % self.every(k) == 0
 
 
 @dataclass(frozen=True)
@@ -112,9 +128,10 @@ class LBFGS:
         Constant of sufficient decrease.
     scale : float or None
         B0 = scale × identity; None takes sᵀy / yᵀy of the newest pair.
-    keep_pairs : bool
+    keep_pairs : bool or "corrected"
         Start from the previous solve's pairs (stale in theta, as in the
-        authors' Python L-BFGS) instead of from none (their compiled one).
+        authors' Python L-BFGS) instead of from none (their compiled one);
+        corrected: made those of this theta, where it adds a diagonal to J.
     max_trials : int
         Most energy evaluations a line search.
     opa : Opa or None
@@ -130,7 +147,7 @@ class LBFGS:
     c2: float = 0.9
     c1: float = 1e-4
     scale: float | None = None
-    keep_pairs: bool = False
+    keep_pairs: bool | str = False
     max_trials: int = 20
     opa: Opa | None = None
 
@@ -139,7 +156,7 @@ class LBFGS:
             check_integer(name, getattr(self, name), least=1)
         check_number("c1", self.c1, above=0, below=1)
         check_number("c2", self.c2, above=self.c1, below=1)
-        check_choice("keep_pairs", self.keep_pairs, {True: 1, False: 0})
+        check_choice("keep_pairs", self.keep_pairs, KEEP_PAIRS)
         if self.scale is not None:
             check_number("scale", self.scale, above=0)
 
@@ -165,11 +182,11 @@ class LBFGS:
         n_calls, n_iter = 1, 0
         first_residual = residual = float(gradient.norm())
         tol = max(atol, rtol * first_residual)
-        B = self._memory(previous, z)
+        B = self._memory(previous, equation)
         # of the gradient with the memory: a pass over it that serves both
         # the direction and, as a difference, the next pair
         products = B.project(gradient)
-        lowest, stalled = residual, 0
+        lowest, stalled, length = residual, 0, 0.0
         while (
             residual > tol and n_iter < self.max_iter and stalled < STALLED
         ):
@@ -204,22 +221,36 @@ class LBFGS:
             lowest, stalled = (
                 min(lowest, residual), 0 if better else stalled + 1
             )
-            if self._opa_due(equation, n_iter):
-                products, n_more = self._push_opa(
-                    B, equation, z, gradient, products, float(step.norm())
-                )
-                n_calls += n_more
+            if self.opa:
+                length = float(step.norm())
+                if self.opa.due(n_iter, equation.step):
+                    products, n_more = self._push_opa(
+                        B, equation, z, gradient, products, length, 1
+                    )
+                    n_calls += n_more
+        if self.opa and self.opa.at_root:
+            n_calls += self._push_opa(
+                B, equation, z, gradient, products, length, self.opa.at_root
+            )[1]
         return Root(
             z, B, residual, first_residual, n_iter, n_calls,
-            residual <= tol,
+            residual <= tol, diagonal=equation.diagonal,
         )
 
-    def _memory(self, previous, z):
+    def _memory(self, previous, equation):
+        if self.keep_pairs == "corrected" and equation.diagonal is None:
+            raise ValueError(
+                "keep_pairs: 'corrected' needs an equation that says which "
+                "diagonal theta adds to J"
+            )
         if previous is None:
-            return LBFGSInverse(self.memory, z, self.scale)
+            return LBFGSInverse(self.memory, equation.start, self.scale)
+        B = previous.inverse
         if not self.keep_pairs:
-            previous.inverse.clear()
-        return previous.inverse
+            B.clear()
+        if self.keep_pairs == "corrected":
+            B.shift(equation.diagonal - previous.diagonal)
+        return B
 
     def _forget(self, B, gradient):
         B.clear()
@@ -232,20 +263,23 @@ class LBFGS:
             return B.refresh(products, gradient)
         return products
 
-    def _opa_due(self, equation, n_iter):
-        return self.opa and n_iter % self.opa.every(equation.step) == 0
-
-    def _push_opa(self, B, equation, z, gradient, products, length):
-        e = B @ self.opa.direction(equation, z)
-        norm = float(e.norm())
-        if not (norm > 0 and math.isfinite(norm)):
-            return products, 0
+    def _push_opa(
+        self, B, equation, z, gradient, products, length, n_pairs
+    ):
+        """Learn OPA pairs; the gradient's products, evaluations made."""
+        v = self.opa.direction(equation, z)
         shortest = torch.finfo(z.dtype).eps ** 0.5 * (1 + float(z.norm()))
-        e *= max(length, shortest) / norm
-        change = equation.energy(z + e)[1] - gradient
-        # the direction is one of low curvature: its pair as the scale would
-        # make the next steps far too long
-        products = self._push(
-            B, e, change, B.project(change), gradient, products, rescale=False
-        )
-        return products, 1
+        for n in range(n_pairs):
+            e = B @ v
+            norm = float(e.norm())
+            if not (norm > 0 and math.isfinite(norm)):
+                return products, n
+            e *= max(length, shortest) / norm
+            change = equation.energy(z + e)[1] - gradient
+            # the direction is one of low curvature: its pair as the scale
+            # would make the next steps far too long
+            products = self._push(
+                B, e, change, B.project(change), gradient, products,
+                rescale=False,
+            )
+        return products, n_pairs

@@ -1,0 +1,22 @@
+from benchmark_shine.adjoint import Recycled
+from benchmark_shine.solver import BilevelSolver
+
+
+class Solver(BilevelSolver):
+    """HOAG, each linear solve preconditioned by the one before.
+
+    Morales and Nocedal, *Automatic preconditioning by limited memory
+    quasi-Newton updating*, SIAM J. Optim. 2000.  Exact to the same shrinking
+    tolerance as HOAG, from the last q as there.
+
+    Parameters
+    ----------
+    n_recycled : int
+        Pairs of the last solve that are kept.
+    """
+
+    name = "Recycled-PCG"
+    parameters = {**BilevelSolver.parameters, "n_recycled": [30]}
+
+    def make_adjoint(self):
+        return Recycled(self.n_recycled)

@@ -1,0 +1,25 @@
+from benchmark_shine.adjoint import Shine
+from benchmark_shine.root import Opa
+from benchmark_shine.solver import BilevelSolver
+
+
+class Solver(BilevelSolver):
+    """SHINE with OPA pairs at the root, once the forward solver has ended.
+
+    Ours, after Ramzi et al., ICLR 2022, section 2.3: with warm starts the
+    last solve learns few pairs, and these are the ones that q needs.
+
+    Parameters
+    ----------
+    n_pairs : int
+        Pairs, one evaluation of g each.
+    """
+
+    name = "SHINE-at-root"
+    parameters = {**BilevelSolver.parameters, "n_pairs": [5]}
+
+    def make_adjoint(self):
+        return Shine()
+
+    def make_opa(self, n_outer):
+        return Opa(None, at_root=self.n_pairs)

@@ -1,0 +1,28 @@
+from benchmark_shine.adjoint import Shine
+from benchmark_shine.root import Opa
+from benchmark_shine.solver import BilevelSolver
+
+
+class Solver(BilevelSolver):
+    """SHINE-corrected and SHINE-at-root in one.
+
+    Ours, after Ramzi et al., ICLR 2022: the pairs that q needed at the last
+    root are carried to this one, with theta's change taken into account.
+
+    Parameters
+    ----------
+    n_pairs : int
+        OPA pairs at the root, one evaluation of g each.
+    """
+
+    name = "SHINE-corrected-at-root"
+    parameters = {
+        **BilevelSolver.parameters, "keep_pairs": ["corrected"],
+        "n_pairs": [5],
+    }
+
+    def make_adjoint(self):
+        return Shine()
+
+    def make_opa(self, n_outer):
+        return Opa(None, at_root=self.n_pairs)

@@ -1,0 +1,17 @@
+from benchmark_shine.adjoint import ConjugateGradient
+from benchmark_shine.operators import transposed
+from benchmark_shine.solver import BilevelSolver
+
+
+class Solver(BilevelSolver):
+    """SHINE as preconditioner: HOAG's conjugate gradients, with B for J⁻¹.
+
+    Exact to the same shrinking tolerance as HOAG; B is the estimate that
+    L-BFGS ended with (Morales and Nocedal, SIAM J. Optim. 2000, for
+    preconditioners of this form).
+    """
+
+    name = "SHINE-PCG"
+
+    def make_adjoint(self):
+        return ConjugateGradient(estimate=transposed)

@@ -1,0 +1,31 @@
+import numpy as np
+
+from benchmark_shine.libraries import ScikitLearn
+from benchmark_shine.solver import SearchSolver, StepSolver
+
+
+class Solver(StepSolver, SearchSolver):
+    """scikit-learn's own fits along its default path of penalties.
+
+    What ``LogisticRegressionCV`` does (Pedregosa et al., JMLR 2011): values
+    of C = exp(-theta) from 1e-4 to 1e4, equally spaced in log C, each fit
+    from the last; scored on the one validation part.
+
+    Parameters
+    ----------
+    n_points : int
+        Its default is 10.
+    tol : float
+        The estimator's; its default is 1e-4.
+    max_iter : int
+        The estimator's.
+    """
+
+    name = "sklearn-search"
+    parameters = {"n_points": [10], "tol": [1e-4], "max_iter": [1000]}
+
+    def values(self, problem):
+        return -np.log(np.logspace(-4, 4, self.n_points))
+
+    def make_finder(self, problem, n_outer):
+        return ScikitLearn(problem, self.tol, self.max_iter)

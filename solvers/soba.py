@@ -1,0 +1,39 @@
+from benchmark_shine.single_loop import Soba
+from benchmark_shine.solver import BilevelSolver
+
+FIRST_SOLVE = "memory", "tol", "c2", "scale", "max_iter"
+
+
+class Solver(BilevelSolver):
+    """SOBA: no inner loops, z, q and theta move at once (whole gradients).
+
+    Dagréou et al., *A framework for bilevel optimization that enables
+    stochastic and global variance reduction algorithms*, NeurIPS 2022.
+
+    Parameters
+    ----------
+    n_iter : int
+        Iterations per point of the curve, after a first solve for z.
+    ratio : float
+        Inner over outer step size; the paper searches for it.
+    n_power : int
+        Power iterations for ‖J‖, whose inverse is the inner step.
+    """
+
+    name = "SOBA"
+    parameters = {
+        name: BilevelSolver.parameters[name] for name in FIRST_SOLVE
+    } | {"n_iter": [50], "ratio": [10.0], "n_power": [5]}
+    keep_pairs = False
+
+    def make_adjoint(self):
+        return None
+
+    def for_bilevel(self, problem, n_outer):
+        first = self.make_finder(problem, n_outer)
+        settings = self.tol, self.n_iter, self.ratio, self.n_power
+        return Soba(first, *settings), None, None, n_outer
+
+    def steps(self):
+        loop, *_, n_outer = self._parts
+        yield from loop(self._problem, n_outer)

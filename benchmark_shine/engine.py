@@ -82,6 +82,11 @@ def _leaves(theta):
     return tuple(t.detach().clone().requires_grad_() for t in theta)
 
 
+def _before(state, step):
+    """The step, with the state of the next if that is all it needs."""
+    return step if step.equation.continues else replace(step, state=state)
+
+
 def run(problem, find_root, adjoint, outer, n_outer, resumed=None):
     """Descend the outer loss, one point per outer step.
 
@@ -109,16 +114,15 @@ def run(problem, find_root, adjoint, outer, n_outer, resumed=None):
         diverged one.
     """
     theta, z = problem.start()
-    step = resumed
     if resumed is None:
         state = outer.start(theta)
         theta = _leaves(theta)
         equation = problem.draw(theta, z, 0)
         with torch.no_grad():
-            value = float(equation.loss(z))
-        step = Step(theta, z, value, equation, state=state)
-        yield step
-    state = step.state
+            step = Step(theta, z, float(equation.loss(z)), equation)
+        yield _before(state, step)
+    else:
+        step, state = resumed, resumed.state
     root = q = None
     for k in range(step.n_outer + 1, n_outer + 1):
         theta = _leaves(state.theta)
@@ -145,11 +149,8 @@ def run(problem, find_root, adjoint, outer, n_outer, resumed=None):
             forward_time=step.forward_time + solved - began,
             backward_time=step.backward_time + done - solved,
         )
-        last = k == n_outer or step.diverged
-        if not last:
-            state = outer.step(state, value, grads, root.first_residual)
-            if not equation.continues:
-                step = replace(step, state=state)
-        yield step
-        if last:
+        if step.diverged or k == n_outer:
+            yield step
             return
+        state = outer.step(state, value, grads, root.first_residual)
+        yield _before(state, step)

@@ -82,6 +82,11 @@ def _leaves(theta):
     return tuple(t.detach().clone().requires_grad_() for t in theta)
 
 
+def _before(state, step):
+    """The step, with the state of the next if that is all it needs."""
+    return step if step.equation.continues else replace(step, state=state)
+
+
 def run(problem, find_root, adjoint, outer, n_outer, resumed=None):
     """Descend the outer loss, one point per outer step.
 
@@ -153,12 +158,11 @@ def descend(problem, solve, outer, n_outer, resumed=None):
         theta = _leaves(theta)
         equation = problem.draw(theta, z, 0)
         with torch.no_grad():
-            value = float(equation.loss(z))
-        step = Step(theta, z, value, equation, state=state)
-        yield step
+            step = Step(theta, z, float(equation.loss(z)), equation)
+        yield _before(state, step)
     else:  # a step of which no more than the progress is known
         step = Step(theta, z, math.nan, None, **vars(resumed))
-    state = step.state
+        state = step.state
     for k in range(step.n_outer + 1, n_outer + 1):
         theta = _leaves(state.theta)
         equation = problem.draw(theta, step.z, k)
@@ -169,14 +173,9 @@ def descend(problem, solve, outer, n_outer, resumed=None):
             forward_time=step.forward_time + this.forward_time,
             backward_time=step.backward_time + this.backward_time,
         )
-        last = k == n_outer or step.diverged
-        if not last:
-            first = math.nan if step.root is None else (
-                step.root.first_residual
-            )
-            state = outer.step(state, step.value, step.grads, first)
-            if not equation.continues:
-                step = replace(step, state=state)
-        yield step
-        if last:
+        if step.diverged or k == n_outer:
+            yield step
             return
+        first = math.nan if step.root is None else step.root.first_residual
+        state = outer.step(state, step.value, step.grads, first)
+        yield _before(state, step)

@@ -253,7 +253,7 @@ class ImplicitSolver(BaseSolver):
         that of the run before.
         """
         cache = get_running_benchmark().get_cache_location()
-        if cache is None:
+        if cache is None or not meta:  # benchopt's trial runs have no names
             return None, ""
         names = [meta[f"{part}_name"] for part in (
             "dataset", "objective", "solver",

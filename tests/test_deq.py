@@ -1,8 +1,10 @@
 """Deep equilibrium problems, picture files and data sets."""
+import gc
 import gzip
 import io
 import math
 import tarfile
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -258,6 +260,21 @@ def test_derivatives_can_be_taken_again(make):
     )
     for a, b in zip(first, second):
         assert a is b or torch.equal(a, b)
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+@pytest.mark.parametrize("unrolled_steps", [0, 5])
+def test_an_equation_is_freed_with_its_weights(unrolled_steps, make):
+    problem = make()
+    problem.recipe = replace(problem.recipe, unrolled_steps=unrolled_steps)
+    theta = leaves(problem.start()[0])
+    equation = problem.draw(theta, None, 1)
+    root = FixedPoint(2)(equation, atol=0.0)
+    found = hypergradient(equation, theta, root, Gmres(2))
+    alive = [weakref.ref(t) for t in theta]
+    del theta, equation, root, found
+    gc.collect()
+    assert not any(ref() is not None for ref in alive)
 
 
 @pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)

@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -140,6 +141,20 @@ def _part(name, tensors):
     }
 
 
+def _call(shell, buffers, part, weights, *inputs):
+    """A part of a network with these weights and its share of buffers."""
+    tensors = weights | _part(part, buffers)
+    return functional_call(getattr(shell, part), tensors, inputs, strict=True)
+
+
+def _prepare(call, effective, names, cell_names, x, *values):
+    """Injection and effective weights of the cell: all that is not of z."""
+    theta = dict(zip(names, values))
+    injection = call("stem", _part("stem", theta), x)
+    weights = effective(_part("cell", theta))
+    return injection, *(weights[name] for name in cell_names)
+
+
 class _Bound:
     """A network's maps with everything but z filled in.
 
@@ -155,14 +170,20 @@ class _Bound:
     """
 
     def __init__(self, shell, effective, theta, buffers, x, mask):
-        self._shell, self._effective = shell, effective
-        self._buffers, self._x, self._mask = buffers, x, mask
+        self._mask = mask
         self._head = _part("head", theta)
         self._theta = {
             name: t for name, t in theta.items()
             if not name.startswith("head.")
         }
         self._cell_names = [name for name, _ in shell.cell.named_parameters()]
+        self._call = partial(_call, shell, buffers)
+        # Holds no self: the graph holds it, self the graph, and a ring through
+        # autograd is never freed.
+        self._prepare = partial(
+            _prepare, self._call, effective, tuple(self._theta),
+            self._cell_names, x,
+        )
         theta = tuple(self._theta.values())
         with torch.no_grad():
             self._known = self._prepare(*theta)
@@ -170,18 +191,6 @@ class _Bound:
             self._prepared = _Deferred.apply(
                 self._prepare, self._known, *theta
             )
-
-    def _call(self, part, weights, *inputs):
-        tensors = weights | _part(part, self._buffers)
-        return functional_call(
-            getattr(self._shell, part), tensors, inputs, strict=True
-        )
-
-    def _prepare(self, *values):
-        theta = dict(zip(self._theta, values))
-        injection = self._call("stem", _part("stem", theta), self._x)
-        weights = self._effective(_part("cell", theta))
-        return injection, *(weights[name] for name in self._cell_names)
 
     def _f(self, z, mask, injection, *weights):
         weights = dict(zip(self._cell_names, weights))

@@ -116,9 +116,10 @@ def keep(checkpoint, callback, outer, step):
     step : Step
         Without a state, no run goes on from it.
     """
-    evaluated = callback.curve[-1]["stop_val"] == step.n_outer
-    if step.state is None or not evaluated or not checkpoint.due:
+    if step.state is None or not checkpoint.due:
         return
+    if callback.curve[-1]["stop_val"] != step.n_outer:
+        return  # not evaluated
     known = callback.meta | callback.info
     checkpoint.write({
         "curve": [

@@ -234,7 +234,8 @@ class ImplicitSolver(BaseSolver):
         meta, outer = callback.meta, self._parts[2]
         # torch imports half of itself for its first optimiser: a second that
         # is not to be on the first solver's clock
-        outer.start(self._problem.start()[0])
+        if outer is not None:
+            outer.start(self._problem.start()[0])
         self._checkpoint = Checkpoint(*self._identify(meta))
         found = resume(self._checkpoint, callback, outer, self.get_next)
         self._resumed = found

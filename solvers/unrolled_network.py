@@ -35,8 +35,6 @@ class Solver(ImplicitSolver):
         return Phantom(self.n_layers)
 
     def steps(self):
-        *_, outer, n_outer = self._parts
+        *_, outer, n = self._parts
         layers = Unrolled(self.n_layers)
-        yield from descend(
-            self._problem, layers, outer, n_outer, self._resumed
-        )
+        yield from descend(self._problem, layers, outer, n, self._resumed)

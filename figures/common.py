@@ -54,7 +54,8 @@ PROTOCOLS = ("fair", "published")
 # In the order of legends and tables.
 METHODS = (
     "SHINE", "SHINE-OPA", "SHINE-refine", "SHINE-fallback", "Jacobian-Free",
-    "HOAG", "HOAG-limited", "Neumann", "Grid-search", "Random-search",
+    "HOAG", "HOAG-limited", "Neumann", "Phantom", "Unrolled-network",
+    "torchdeq", "Grid-search", "Random-search",
 )
 X_LABELS = {
     "time": "time (s)",

@@ -18,13 +18,15 @@ from networks import load, without_steps
 
 Y_LABELS = {"test_loss": "test loss", "test_accuracy": "test accuracy (%)"}
 IN_BOTH = {"HOAG", "SHINE", "Jacobian-Free"}
+# Without being asked.
+OTHER_FORWARD = {"SHINE-OPA", "torchdeq", "Unrolled-network"}
 
 
 def columns_of(frame):
     """What the columns of panels show: frames by title."""
     methods = frame["method"]
-    other = methods.str.contains("forward=") | (
-        methods.map(base_of) == "SHINE-OPA"
+    other = methods.str.contains("forward=") | methods.map(base_of).isin(
+        OTHER_FORWARD
     )
     columns = {"usual forward solver": frame[~other]}
     if other.any():

@@ -33,8 +33,21 @@ STYLES = {
     "HOAG": ("#0072B2", "-"),
     "HOAG-limited": ("#56B4E9", DASHED),
     "Neumann": ("#000000", TWO_DOTS),
+    "Phantom": ("#44AA99", DASHED),
+    "Unrolled-network": ("#666666", MIXED),
+    "torchdeq": ("#332288", "-"),
     "Grid-search": ("#7F5539", DOTTED),
     "Random-search": ("#999933", DOTTED),
+}
+# Variants that configs/ has: the colour of their method.
+VARIANTS = {
+    "SHINE (forward=adjoint_broyden)": ("#D55E00", LONG),
+    "SHINE (forward=anderson)": ("#D55E00", DOTTED),
+    "Jacobian-Free (forward=anderson)": ("#009E73", DOTTED),
+    "HOAG (backward=gmres)": ("#0072B2", LONG),
+    "HOAG (forward=anderson)": ("#0072B2", DOTTED),
+    "torchdeq (backward=broyden)": ("#332288", LONG),
+    "torchdeq (backward=anderson)": ("#332288", DOTTED),
 }
 SPARE_COLOURS = ("#332288", "#44AA99", "#CC79A7", "#882255", "#666666")
 SPARE_DASHES = (LONG, DASHED, MIXED, TWO_DOTS)
@@ -44,8 +57,7 @@ GREY = "#999999"
 def style_of(method):
     """Colour and dashes of a label, the same in any figure.
 
-    Unknown methods, and variants of one method in one panel, get spare ones
-    by their name alone.
+    Methods and variants not known here get spare ones, by their name alone.
 
     Returns
     -------
@@ -57,7 +69,7 @@ def style_of(method):
         SPARE_COLOURS[chance % len(SPARE_COLOURS)],
         SPARE_DASHES[chance // 8 % len(SPARE_DASHES)],
     )
-    colour, dashes = STYLES.get(method, spare)
+    colour, dashes = (STYLES | VARIANTS).get(method, spare)
     return {"color": colour, "linestyle": dashes}
 
 

@@ -5,13 +5,15 @@ import numpy as np
 import pandas as pd
 
 import common
-from common import METHODS, ResultError, base_of, cell, rank, short_names
+from common import ResultError, base_of, cell, rank, short_names
 
 # Where a method has its number of backward steps.
 STEPS = {
     "HOAG-limited": "n_cg", "Jacobian-Free": "n_refine",
     "SHINE-refine": "n_refine", "Neumann": "n_steps",
 }
+# They solve nothing.
+FREE = {"SHINE", "SHINE-OPA", "SHINE-fallback"}
 # What an outer step costs: seconds made ms, and numbers.
 COSTS = {
     "forward_time": 1e3, "backward_time": 1e3, "n_g": 1.0, "n_jvp": 1.0,
@@ -31,8 +33,7 @@ def without_steps(method):
 
 def _backward_steps(frame):
     base = frame["method"].map(base_of)
-    free = base.isin(METHODS) & ~base.isin(STEPS)
-    steps = pd.Series(np.where(free, 0.0, np.nan), frame.index)
+    steps = pd.Series(np.where(base.isin(FREE), 0.0, np.nan), frame.index)
     for name, column in STEPS.items():
         steps = steps.mask(base == name, frame[column])
     return steps.mask(base == "HOAG", np.inf)

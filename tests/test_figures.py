@@ -284,7 +284,10 @@ def test_seed_leaves_the_name_of_a_data_set():
 
 def test_one_style_per_method():
     assert tuple(drawing.STYLES) == common.METHODS
-    assert len(set(drawing.STYLES.values())) == len(drawing.STYLES)
+    known = drawing.STYLES | drawing.VARIANTS
+    assert len(set(known.values())) == len(known)
+    for variant, (colour, _) in drawing.VARIANTS.items():
+        assert colour == drawing.STYLES[common.base_of(variant)][0]
     spare = drawing.style_of("Newton")
     assert spare == drawing.style_of("Newton")
     assert spare["color"] in drawing.SPARE_COLOURS

@@ -1,5 +1,6 @@
 """Figures of networks, from a result file whose every number is known."""
 import importlib
+import itertools
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -78,6 +79,7 @@ def results():
                 ("Jacobian-Free[n_refine=2]", 5, {"p_solver_n_refine": 2}),
                 ("Neumann", 6, {"p_solver_n_steps": 10}),
                 ("SHINE-OPA", 2, {}),
+                ("Unrolled-network", 2, {}),
                 ("Newton", 2, {}),
             )
         ]
@@ -128,8 +130,12 @@ def drawn(result_file, tmp_path_factory):
 def test_backward_steps(tmp_path):
     frame = loaded(tmp_path, results())
     steps = frame.groupby("method")["backward_steps"].agg(["min", "max"])
-    assert (steps["min"] == steps["max"]).drop("Newton").all()
-    assert steps["min"].dropna().to_dict() == {
+    assert set(steps[steps["min"].isna()].index) == {
+        "Newton", "Unrolled-network"
+    }
+    steps = steps.dropna()
+    assert (steps["min"] == steps["max"]).all()
+    assert steps["min"].to_dict() == {
         "HOAG": np.inf, "HOAG-limited": 5, "HOAG-limited (n_cg=1)": 1,
         "SHINE": 0, "SHINE (forward=anderson)": 0, "SHINE-OPA": 0,
         "SHINE-refine": 5, "SHINE-refine (n_refine=10)": 10,
@@ -208,7 +214,7 @@ def test_cost_table(tmp_path):
         ("SHINE-OPA", "0"), ("SHINE-refine", "5"), ("SHINE-refine", "10"),
         ("Jacobian-Free", "0"), ("Jacobian-Free", "2"), ("HOAG", "full"),
         ("HOAG-limited", "1"), ("HOAG-limited", "5"), ("Neumann", "10"),
-        ("Newton", "-"),
+        ("Unrolled-network", "-"), ("Newton", "-"),
     ]
     assert table.iloc[0].to_dict() == {
         "data set": "pictures", "method": "SHINE", "backward steps": "0",
@@ -307,7 +313,7 @@ def test_convergence(drawn):
     usual, other = (
         {"HOAG", "HOAG-limited", "SHINE", "SHINE-refine", "Jacobian-Free",
          "Neumann", "Newton"},
-        {"HOAG", "SHINE", "Jacobian-Free", "SHINE-OPA",
+        {"HOAG", "SHINE", "Jacobian-Free", "SHINE-OPA", "Unrolled-network",
          "SHINE (forward=anderson)"},
     )
     found = panels(figure)
@@ -420,6 +426,38 @@ def configs():
 
 def test_both_scales_have_the_same_solvers(configs):
     assert configs["quick"]["solver"] == configs["paper"]["solver"]
+
+
+def names_of(entry):
+    """What benchopt calls the solvers of an entry, defaults left out."""
+    if isinstance(entry, str):
+        return [entry]
+    (name, settings), = entry.items()
+    usual = {"n_cg": 5, "n_refine": 0 if name == "Jacobian-Free" else 5,
+             "n_steps": 10}
+    values = [
+        value if isinstance(value, list) else [value]
+        for value in settings.values()
+    ]
+    return [
+        f"{name}[{','.join(changed)}]" if changed else name
+        for changed in (
+            [f"{key}={value}" for key, value in sorted(zip(settings, choice))
+             if usual.get(key) != value]
+            for choice in itertools.product(*values)
+        )
+    ]
+
+
+def test_every_method_that_is_run_has_a_style_of_its_own(configs):
+    names = [
+        name for entry in configs["quick"]["solver"]
+        for name in names_of(entry)
+    ]
+    assert "HOAG-limited[n_cg=1]" in names and "HOAG-limited" in names
+    known = drawing.STYLES | drawing.VARIANTS
+    for label in common.short_names(names).values():
+        assert label in known or networks.without_steps(label) != label
 
 
 def test_every_point_of_figure_3_is_run(configs):

@@ -462,7 +462,7 @@ RACES = {
     "network": Race(
         "digits[width=32]", 33, 0,
         {"5 points": 5.0, "2 points": 2.0, "1 point": 1.0},
-        points_missing, "the test accuracy misses the best by at most",
+        points_missing, "the test accuracy is below the best by at most",
     ),
 }
 
@@ -598,9 +598,10 @@ def validate(path, n_seeds=3, n_outer=None, results=None, say=print):
                 race, path, cls, n_seeds, n_outer, results or Path(folder)
             )
             ranks = rankings[race.dataset] = ranking(race, rows)
-            say(f"Race on {race.dataset}: medians over {n_seeds} seeds, in "
-                "seconds / evaluations of g and")
-            say(f"products with Jᵀ, until {race.goal}")
+            say(f"Race on {race.dataset}, seeds 0 to {n_seeds - 1}:")
+            say("median seconds / evaluations (of g, and products with Jᵀ) "
+                "until")
+            say(race.goal)
             for line in table(race, ranks, names_of(cls)):
                 say(line)
     return rankings

@@ -136,15 +136,16 @@ class ConjugateGradient:
 
 
 class Recycled:
-    """Conjugate gradients preconditioned by those of earlier systems.
+    """Conjugate gradients preconditioned by those of the systems before.
 
     Morales and Nocedal, *Automatic preconditioning by limited memory
     quasi-Newton updating*, SIAM J. Optim. 2000: each iteration makes a secant
-    pair of J for nothing, its direction p and J p.  The newest of them (in
-    the paper: some of the last solve's) are the L-BFGS matrix that
-    preconditions the next system, whose J is near; what a known diagonal of J
-    has changed by since is taken into account.  The first system of a run,
-    which has no start, has no preconditioner.
+    pair of J for nothing, its direction p and J p.  Those of the last solve,
+    or a sample evenly spread over it, are the L-BFGS matrix that preconditions
+    the next system, whose J is near.  Where they are too few for the memory,
+    older ones stay; what a known diagonal of J has changed by since is taken
+    into account.  The first system of a run, which has no start, has no
+    preconditioner.
 
     It remembers: one of these for each run.
 
@@ -176,7 +177,11 @@ class Recycled:
             self._inverse = LBFGSInverse(
                 self.memory, system.rhs, system.inverse.fixed_scale
             )
-        pairs = [*zip(*self._inverse.pairs()), *pairs]
+        spread = torch.linspace(0, len(pairs) - 1, self.memory)
+        chosen = spread.round().long().unique().tolist() if pairs else []
+        pairs = [
+            *zip(*self._inverse.pairs()), *(pairs[n] for n in chosen)
+        ]
         self._inverse.fill(pairs[-self.memory:])
         self._diagonal = system.diagonal
         return q

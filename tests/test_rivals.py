@@ -376,13 +376,18 @@ def test_unrolled_is_the_derivative_of_its_loss(n_steps, kind):
         z = root.z
         for _ in range(n_steps):
             z = z - problem.draw((theta,), z, 1).g(z)
-        return float(problem.loss(z))
+        return z, float(problem.loss(z))
 
-    assert step.value == pytest.approx(value(theta[0].detach()), rel=1e-14)
+    z, there = value(theta[0].detach())
+    assert step.value == pytest.approx(there, rel=1e-14)
+    for found in step.z, step.root.z:
+        torch.testing.assert_close(found, z)
     for i, e in enumerate(1e-6 * torch.eye(2, dtype=torch.float64)):
-        slope = value(theta[0].detach() + e) - value(theta[0].detach() - e)
+        (_, above), (_, below) = (
+            value(theta[0].detach() + move) for move in (e, -e)
+        )
         assert float(step.grads[0][i]) == pytest.approx(
-            slope / 2e-6, rel=1e-5
+            (above - below) / 2e-6, rel=1e-5
         )
 
 

@@ -86,9 +86,10 @@ class Opa:
         M as a function of the outer step; None: no pair on the way.
     direction : callable, (Equation, Tensor (d,)) -> Tensor (d,)
     at_root : int
-        Pairs once the solve has ended (L-BFGS only).  Each is a quasi-Newton
-        step on J q = v from q = B v: with y = J e, B+ v is e plus B+ times
-        the residual v - J e.
+        Pairs once the solve has ended (L-BFGS only): BFGS on J q = v with
+        exact steps, from q = 0, each pair of the direction e = t B r with the
+        residual r left by those before.  They are conjugate, so that B v is
+        then q + B r, one step better than q itself.
 
     Raises
     ------
@@ -186,7 +187,7 @@ class LBFGS:
         # of the gradient with the memory: a pass over it that serves both
         # the direction and, as a difference, the next pair
         products = B.project(gradient)
-        lowest, stalled, length = residual, 0, 0.0
+        lowest, stalled = residual, 0
         while (
             residual > tol and n_iter < self.max_iter and stalled < STALLED
         ):
@@ -221,16 +222,14 @@ class LBFGS:
             lowest, stalled = (
                 min(lowest, residual), 0 if better else stalled + 1
             )
-            if self.opa:
-                length = float(step.norm())
-                if self.opa.due(n_iter, equation.step):
-                    products, n_more = self._push_opa(
-                        B, equation, z, gradient, products, length, 1
-                    )
-                    n_calls += n_more
+            if self.opa and self.opa.due(n_iter, equation.step):
+                products, n_more = self._push_opa(
+                    B, equation, z, gradient, products, float(step.norm()), 1
+                )
+                n_calls += n_more
         if self.opa and self.opa.at_root:
             n_calls += self._push_opa(
-                B, equation, z, gradient, products, length, self.opa.at_root
+                B, equation, z, gradient, products, 0.0, self.opa.at_root
             )[1]
         return Root(
             z, B, residual, first_residual, n_iter, n_calls,
@@ -267,15 +266,16 @@ class LBFGS:
         self, B, equation, z, gradient, products, length, n_pairs
     ):
         """Learn OPA pairs; the gradient's products, evaluations made."""
-        v = self.opa.direction(equation, z)
+        r = self.opa.direction(equation, z)
         shortest = torch.finfo(z.dtype).eps ** 0.5 * (1 + float(z.norm()))
         for n in range(n_pairs):
-            e = B @ v
+            e = B @ r
             norm = float(e.norm())
             if not (norm > 0 and math.isfinite(norm)):
                 return products, n
             e *= max(length, shortest) / norm
             change = equation.energy(z + e)[1] - gradient
+            r = r - float(r @ e) / float(change @ e) * change
             # the direction is one of low curvature: its pair as the scale
             # would make the next steps far too long
             products = self._push(

@@ -275,7 +275,7 @@ class LBFGS:
                 return products, n
             e *= max(length, shortest) / norm
             change = equation.energy(z + e)[1] - gradient
-            r = r - float(r @ e) / float(change @ e) * change
+            r = r - (r @ e) / (change @ e) * change
             # the direction is one of low curvature: its pair as the scale
             # would make the next steps far too long
             products = self._push(

@@ -7,9 +7,9 @@ Sections: ``inner`` (value and gradient against its two sparse products),
 ``lbfgs`` (direction against four products with an (m, d) matrix; memory),
 ``broyden`` (a step against one pass over its factors), ``runs`` (30 outer
 steps on 20 newsgroups, alternating with SciPy's compiled L-BFGS-B on SciPy's
-CSR products, the authors' forward solver), ``growth`` (see
-benchmarks/growth.py).  Needs 20 newsgroups in scikit-learn's cache, for
-which ``benchopt prepare . -d 20news`` is the command.
+CSR products, the authors' forward solver), ``overhead`` and ``growth`` (see
+benchmarks/overhead.py, growth.py).  Needs 20 newsgroups in scikit-learn's
+cache, for which ``benchopt prepare . -d 20news`` is the command.
 
 Everything is a ratio of medians of calls that alternate in one process: the
 machine's mood hits both sides.  One thread is timed in CPU seconds, two in
@@ -38,29 +38,8 @@ from benchmark_shine.outer import Hoag, from_now
 from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS, Broyden
 
-from . import growth
-
-
-def medians(calls, repeats, clock=time.process_time):
-    """Median seconds of each call, in turns.
-
-    Parameters
-    ----------
-    calls : dict, name -> callable without arguments
-    repeats : int
-    clock : callable
-
-    Returns
-    -------
-    dict, name -> float
-    """
-    seconds = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            began = clock()
-            call()
-            seconds[name].append(clock() - began)
-    return {name: statistics.median(s) for name, s in seconds.items()}
+from . import growth, overhead
+from .timing import medians
 
 
 def row(label, seconds, floor, floor_label):
@@ -294,8 +273,10 @@ SECTIONS = {"inner": inner, "lbfgs": lbfgs, "broyden": broyden}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sections", nargs="*",
-                        help=f"{', '.join(SECTIONS)}, runs, growth")
+    parser.add_argument(
+        "sections", nargs="*",
+        help=f"{', '.join(SECTIONS)}, runs, overhead, growth",
+    )
     parser.add_argument("--output-dir", default="results")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -305,7 +286,9 @@ def main():
     if options.peak:
         print(memory_of_a_solve())
         return
-    wanted = options.sections or [*SECTIONS, "runs", "growth"]
+    wanted = options.sections or [
+        *SECTIONS, "runs", "overhead", "growth",
+    ]
     sections = [SECTIONS[name] for name in SECTIONS if name in wanted]
     for threads in (1, 2) if sections else ():
         torch.set_num_threads(threads)
@@ -323,6 +306,9 @@ def main():
     if "runs" in wanted:
         head("20 newsgroups, 30 outer steps, 1 thread")
         runs()
+    if "overhead" in wanted:
+        print("\nOverhead of a run of 30 outer steps, 1 thread")
+        overhead.main(newsgroups()[0])
     if "growth" in wanted:
         growth.main(Path(options.output_dir))
 

@@ -19,7 +19,7 @@ from benchmark_shine.implicit import attach
 from benchmark_shine.root import Broyden
 
 torch.manual_seed(0)
-x, y = (torch.tensor(data[:500]) for data in load_digits(return_X_y=True))
+x, y = (torch.tensor(data[:300]) for data in load_digits(return_X_y=True))
 x = x.float() / 16
 
 
@@ -77,9 +77,9 @@ compare(model)
 
 # %%
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-for step in range(31):
+for step in range(21):
     loss = loss_of(model, Shine())
-    if step % 10 == 0:
+    if step % 5 == 0:
         print(f"step {step}: loss {loss:.3f}")
     optimizer.zero_grad()
     loss.backward()

@@ -2,14 +2,18 @@
 import re
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from benchopt.benchmark import Benchmark
 from matplotlib.mathtext import MathTextParser
 
 from benchmark_shine import root as finders
+from benchmark_shine.adjoint import AdjointSystem
+from benchmark_shine.operators import Identity
 from benchmark_shine.solver import ImplicitSolver
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,11 +79,11 @@ def test_links_lead_somewhere(name):
 def test_formulas_can_be_read(name):
     text = re.sub(r"`[^`]*`", "", prose((ROOT / name).read_text("utf-8")))
     parse = MathTextParser("path").parse
-    for formula in re.findall(r"\$([^$]+)\$", text):
+    for formula in re.findall(r"\$\$?([^$]+)\$\$?", text):
         # what Markdown takes for something of its own, on GitHub
-        assert not re.search(r"[|<>*\n]|\\[{}\\_]|^\s|\s$", formula), formula
+        bad = re.search(r"[|<>*\n]|\\[^a-zA-Z]|^\s|\s$", formula)
+        assert not bad, formula
         parse(f"${formula}$")
-    assert text.count("$") % 2 == 0
 
 
 # Methods
@@ -94,6 +98,7 @@ def section(text, title):
     return re.split(r"(?m)^#+ ", part[1])[0]
 
 
+@lru_cache
 def solver_classes():
     """Every solver of the suite, whether or not its library is here."""
     found = Benchmark(ROOT).get_solvers()
@@ -109,13 +114,73 @@ def test_every_solver_has_its_section():
     for name, cls in classes.items():
         stem = Path(sys.modules[cls.__module__].__file__).name
         own = section(text, f"`{name}`")
-        assert f"(../solvers/{stem})" in own, name
         table, = (row for row in text.splitlines()
                   if row.startswith("|") and f"`{name}`" in row.split("|")[1])
         assert f"(../solvers/{stem})" in table, name
         for parameter, values in cls.parameters.items():
             if usual.get(parameter) != values:
                 assert f"`{parameter}`" in own, (name, parameter)
+
+
+def rows():
+    """The overview: cells of a method's row, by its name."""
+    for line in section(METHODS.read_text("utf-8"), "Overview").splitlines():
+        name, *cells = (cell.strip() for cell in line.split("|")[1:-1] or "?")
+        if name.startswith("`"):
+            yield name.strip("`"), cells
+
+
+COUNTED = {
+    (name, where): int(count)
+    for name, (*_, bilevel, networks) in rows()
+    for where, count in (("bilevel", bilevel), ("networks", networks))
+    if count.isdigit() and not name.startswith("Unrolled")
+}
+
+
+@pytest.mark.parametrize("name, where", COUNTED)
+def test_products_are_those_of_the_overview(name, where):
+    d = 20
+    M = torch.randn(d, d, dtype=torch.float64)
+    M = torch.eye(d, dtype=torch.float64) + 0.1 * M @ M.T / d
+    shape = (d,) if where == "bilevel" else (1, d)
+    calls = []
+
+    def jt(v):
+        calls.append(v)
+        return v @ M
+
+    system = AdjointSystem(
+        jt, torch.randn(shape, dtype=torch.float64), Identity(),
+        torch.randn(shape, dtype=torch.float64),
+        torch.randn(shape, dtype=torch.float64)
+        if where == "bilevel" else None, 0.0, torch.full_like(M[0], 0.5),
+    )
+    solver = solver_classes()[name].get_instance()
+    if where == "bilevel":
+        solver.make_adjoint()(system)
+    else:
+        solver.make_batched_adjoint(50)(system)
+    assert len(calls) == COUNTED[name, where]
+
+
+def test_where_a_method_runs():
+    datasets = {cls.name: cls for cls in Benchmark(ROOT).get_datasets()}
+    problems = [
+        cls.get_data()["problem"] for cls in (
+            datasets["simulated"].get_instance(n_samples=40, n_features=8),
+            datasets["digits"].get_instance(width=8),
+        )
+    ]
+    for name, (*_, bilevel, networks) in rows():
+        cls = solver_classes()[name]
+        for problem, count in zip(problems, (bilevel, networks)):
+            try:
+                problem.assemble(cls.get_instance(), 5)
+                runs = True
+            except ValueError:
+                runs = False
+            assert runs == (count != "–"), (name, problem)
 
 
 def test_every_finder_has_its_row():

@@ -304,7 +304,8 @@ def run(names, venv=None, root=ROOT):
                 )
                 if state == "FAILED":
                     failed.append(command)
-                    print("    " + "\n    ".join(output.splitlines()[-30:]))
+                    for line in output.rstrip("\n").split("\n")[-30:]:
+                        print("    " + line.rpartition("\r")[2])
             shell.end()
     print(", ".join(f"{count} {state}" for state, count in counts.items()))
     return failed

@@ -6,8 +6,8 @@ The clone is of the last commit, in an empty home folder, as
 ~/benchmark_shine.  A page's commands run one after the other, in one shell
 that starts in the clone.  Of the blocks of code, fenced or indented, those
 are shell whose fence says sh, bash or console, or without a word at their
-fence whose first line begins with a command that is known here.  Comments on
-the last line before a block steer it:
+fence where a line begins with a command that is known here: then all must.
+A comment before a block steers it:
 
     <!-- not run: reason -->           none of its commands
     <!-- not run, 2 3: reason -->      its second and third
@@ -33,12 +33,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = ("sh", "bash", "console", "shell")
 KNOWN = re.compile(
-    r"(?:\$ )?(?:\w+=\S* )*(?:\S*/)?"
-    r"(?:make|python3?|pip|benchopt|git|cd|mkdir|export|sbatch|apt-get)\s"
+    r"(?:\$ )?(?:\w+=\S* )*(?:\S*/bin/\S+|(?:make|python3?|pip|benchopt|dask"
+    r"|git|cd|mkdir|export|sudo|apt-get|sbatch|srun|sacct|scancel)\s)"
 )
 MARK = re.compile(r"<!-- (not run|file)((?:[ ,]+\d+)*): (.+?) -->$", re.DOTALL)
 FENCE = re.compile(r"^ *(`{3,}|~{3,})\s*(\S*)")
-LIMIT = 1800  # seconds; a reader would like to know of more
+ITEM = re.compile(r" {0,3}(?:[-*+]|\d+[.)]) +(?=\S)")
+LIMIT = 3600  # seconds; what takes longer should be marked
 
 
 @dataclass(frozen=True)
@@ -79,31 +80,34 @@ def blocks(text):
         ``language`` is None for an indented block; ``mark`` is the comment
         before it, or empty; ``line`` that of its first line, from 1.
     """
-    lines, n, before = text.splitlines(), 0, ""
+    lines, n, before, item = ["", *text.splitlines()], 1, "", 0
     while n < len(lines):
-        fence = FENCE.match(lines[n])
+        line, fence = lines[n], FENCE.match(lines[n])
+        code = " " * (item + 4)  # an item's text is indented already
         if fence:
             end = n + 1
             while not lines[end].strip().startswith(fence[1]):
                 end += 1
-            yield fence[2], before, n + 2, lines[n + 1:end]
-            n, before = end + 1, ""
-        elif lines[n].startswith("    ") and not before.startswith(
-            ("- ", "* ", "1. ")
-        ):
+            yield fence[2], before, n + 1, lines[n + 1:end]
+            n, before = end, ""
+        elif line.startswith(code) and not lines[n - 1].strip():
             end = n
             while end < len(lines) and (
-                lines[end].startswith("    ") or not lines[end].strip()
+                lines[end].startswith(code) or not lines[end].strip()
             ):
                 end += 1
-            yield None, before, n + 1, [line[4:] for line in lines[n:end]]
-            n, before = end, ""
-        else:
-            if lines[n].strip():
-                # a comment, or a paragraph, may have several lines
-                joined = n and lines[n - 1].strip() and before
-                before = f"{before}\n{lines[n]}" if joined else lines[n]
-            n += 1
+            yield None, before, n, [line[len(code):] for line in lines[n:end]]
+            n, before = end - 1, ""
+        elif line.strip():
+            bullet = ITEM.match(line)
+            if bullet:
+                item = len(bullet[0])
+            elif not line.startswith(" ") and not lines[n - 1].strip():
+                item = 0
+            # a comment, or a paragraph, may have several lines
+            goes_on = lines[n - 1].strip() and before
+            before = f"{before}\n{line}" if goes_on else line
+        n += 1
 
 
 def joined(body):
@@ -144,7 +148,7 @@ def read(page, text):
         commands = list(joined(body))
         if not language:
             known = [bool(KNOWN.match(text)) for _, text in commands]
-            if not any(known[:1]):
+            if not any(known):
                 continue
             if not all(known):
                 raise ValueError(

@@ -56,7 +56,7 @@ make no command
 
 <!-- not run: hours -->
 
-    benchopt run .
+    .venv/bin/any
 """
 
 
@@ -70,7 +70,8 @@ def test_what_is_a_command():
         Command("p.md", 17, "cat > x <<EOF\nline \\$HOME\nEOF"),
         Command("p.md", 24, "x = 1\n", file="my.py"),
         Command("p.md", 28, "three"),
-        Command("p.md", 42, "benchopt run .", reason="hours"),
+        Command("p.md", 38, "benchopt run ."),
+        Command("p.md", 42, ".venv/bin/any", reason="hours"),
     ]
     assert found[1].title == "python -m tool --option"
 
@@ -79,6 +80,7 @@ def test_what_is_a_command():
     ("<!-- not run -->\n\n    make run\n", "cannot read"),
     ("<!-- not run, 2: x -->\n\n    make run\n", "not so many"),
     ("    make run\n    or else\n", "commands and something else"),
+    ("    or else\n    make run\n", "commands and something else"),
 ])
 def test_a_page_that_is_not_clear(text, message):
     with pytest.raises(ValueError, match=f"p.md:.*{message}"):

@@ -4,6 +4,7 @@
 # make figures   every quick figure; make figure NAME=fig1 SCALE=paper: one
 # make league RESULT=outputs/fig1_quick.parquet: who is best, in tables
 # make validate SOLVER=/path/to/my_solver.py: check and rank a new solver
+# make commands  every command of README.md and docs/, in a fresh clone
 # make lint      flake8
 #
 # Runs, pictures and tables land in outputs/, which git ignores; what the
@@ -45,7 +46,7 @@ MDEQ_paper := $(DENSE_paper) --forward-steps 18 --backward-steps 20 \
 CONFIG_fig3 := deq
 RUN := $(or $(CONFIG_$(NAME)),$(NAME))_$(SCALE)
 
-.PHONY: run test test-slow lint figure figures league validate install rivals
+.PHONY: run test test-slow commands lint figure figures league validate install rivals
 .ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -62,6 +63,9 @@ test: install rivals
 
 test-slow: install rivals
 	$(BIN)/python -m pytest -m slow
+
+commands:
+	@$(PYTHON) tests/commands.py
 
 lint: install
 	$(BIN)/python -m flake8

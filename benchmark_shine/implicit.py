@@ -98,7 +98,8 @@ def attach(
 
     The result has the value of ``root.z``; its gradient is that of the
     implicit function theorem, -(dg/dtheta)ᵀ q, with q from ``adjoint``,
-    which is asked once per backward pass.
+    which is asked once per backward pass.  In a batch, a system per row, all
+    shapes (d,) are (B, d).
 
     Parameters
     ----------

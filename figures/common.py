@@ -456,6 +456,32 @@ def save_text(text, folder, name):
     return text
 
 
+def put(path, name, text, command):
+    """Replace what stands between the two marks of a Markdown file.
+
+    The first, <!-- NAME:begin ... -->, is given the command; the other is
+    <!-- NAME:end -->.
+
+    Raises
+    ------
+    ResultError
+        Where the file has not exactly one such pair.
+    """
+    marks = re.compile(
+        rf"(<!-- {name}:begin).*?-->\n.*?(<!-- {name}:end -->)", re.DOTALL
+    )
+    old = path.read_text(encoding="utf-8")
+    if len(marks.findall(old)) != 1:
+        raise ResultError(
+            f"{path}: needs one line <!-- {name}:begin --> and below it one "
+            f"line <!-- {name}:end -->, to put the table between"
+        )
+    new = marks.sub(
+        lambda found: f"{found[1]} {command} -->\n{text}{found[2]}", old
+    )
+    path.write_text(new, encoding="utf-8")
+
+
 # Command line
 
 def positive(text):

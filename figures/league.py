@@ -8,7 +8,6 @@ one number a row, NAME.csv.  With --readme, prints one short table per problem
 and puts it between the two lines <!-- league:begin ... --> and
 <!-- league:end --> of that file; the first of them keeps the command.
 """
-import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -21,8 +20,8 @@ import pandas as pd
 
 from common import (
     PROTOCOLS, ResultError, alive, arguments, base_of, markdown,
-    one_line_errors, only, quantile, rank, read_runs, save_text, short_names,
-    warn,
+    one_line_errors, only, put, quantile, rank, read_runs, save_text,
+    short_names, warn,
 )
 
 RUN = ["protocol", "method", "seed"]
@@ -574,31 +573,6 @@ def brief(problem, title):
 
 # Command line
 
-MARKS = re.compile(
-    r"(<!-- league:begin).*?-->\n.*?(<!-- league:end -->)", re.DOTALL
-)
-
-
-def put(path, text, command):
-    """Replace what stands between the two marks of a Markdown file.
-
-    Raises
-    ------
-    ResultError
-        Where the file has not exactly one such pair.
-    """
-    old = path.read_text(encoding="utf-8")
-    if len(MARKS.findall(old)) != 1:
-        raise ResultError(
-            f"{path}: needs one line <!-- league:begin --> and below it one "
-            "line <!-- league:end -->, to put the table between"
-        )
-    new = MARKS.sub(
-        lambda found: f"{found[1]} {command} -->\n{text}{found[2]}", old
-    )
-    path.write_text(new, encoding="utf-8")
-
-
 def main(words=None):
     """Command line; returns the problems."""
     words = sys.argv[1:] if words is None else [*map(str, words)]
@@ -622,7 +596,7 @@ def main(words=None):
                 brief(problem, titles[problem.dataset]) for problem in problems
             )
             print(text, end="")
-            put(options.readme, text, command)
+            put(options.readme, "league", text, command)
             return problems
         text = f"# The league\n\nMade by `{command}`.\n\n" + full(
             problems, titles

@@ -398,7 +398,18 @@ def test_the_template_of_data_sets_makes_a_problem():
 def test_the_page_has_a_competitor_of_twenty_lines(written):
     path = written(page_example())
     assert page_example().count("\n") <= 20
-    assert check_truth(load(path), path, lambda line: None) == set(PROBLEMS)
+    lines = []
+    assert check_truth(load(path), path, lines.append) == set(PROBLEMS)
+    page = (ROOT / "docs" / "add_a_solver.md").read_text()
+    row = r"(?m)^ +(\w+)((?: +[\d.e+-]+){5}) +true$"
+    said, found = (
+        {name: [float(word) for word in numbers.split()]
+         for name, numbers in re.findall(row, text)}
+        for text in (page, "\n".join(lines))
+    )
+    assert set(said) == set(found) == set(PROBLEMS)
+    for name in PROBLEMS:
+        np.testing.assert_allclose(found[name], said[name], rtol=0.1)
 
 
 @pytest.mark.slow

@@ -9,22 +9,24 @@ from .batched import BatchedFinder, Picard, swap
 class PairsInverse(LowRank):
     """An inverse estimate that lives in a finder's memory, ``pairs``.
 
+    ``solve`` counts the solves of that memory, up to the one it is of.
+
     Raises
     ------
     RuntimeError
         On use after the memory has been taken over by another solve.
     """
 
-    def __init__(self, pairs, *factors):
+    def __init__(self, pairs, solve, *factors):
         super().__init__(*factors)
-        self.pairs, self._solve = pairs, pairs.n_solves
+        self.pairs, self._solve = pairs, solve
 
     @property
     def T(self):
         transposed = super().T
         return PairsInverse(
-            self.pairs, transposed.left, transposed.right, transposed.middle,
-            transposed.scale, transposed.order,
+            self.pairs, self._solve, transposed.left, transposed.right,
+            transposed.middle, transposed.scale, transposed.order,
         )
 
     def __matmul__(self, v):
@@ -232,7 +234,9 @@ class Pairs:
             dead.unsqueeze(1) | dead.unsqueeze(2), 0.0
         )
         middle.diagonal(dim1=1, dim2=2).masked_fill_(dead, 1.0)
-        return PairsInverse(self, left, right, middle, self.scale, order)
+        return PairsInverse(
+            self, self.n_solves, left, right, middle, self.scale, order
+        )
 
     def _erase(self, left, right, which):
         left[which] = right[which] = 0.0

@@ -1,0 +1,268 @@
+"""The numbers of the paper, or of its authors' code, beside ours.
+
+    python figures/reproduce.py FOLDER [--page docs/reproduce.md]
+
+FOLDER has result files under the names that `make figure` gives them in
+outputs/: results, say.  Prints a table per figure, and says of each file that
+is missing how to make it.  With --page the tables are put between the two
+lines <!-- reproduce:begin ... --> and <!-- reproduce:end --> of that page;
+the first of them keeps the command.
+"""
+import argparse
+import shlex
+import sys
+import textwrap
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import figE2_deq_inversion as figE2
+import fig2_opa
+import fig3_deq
+from authors import SCHEMES
+from common import (
+    ResultError, base_of, cell, markdown, one_line_errors, put, rank,
+    read_runs, read_table,
+)
+from networks import load, steps_label
+
+HERE = Path(__file__).parent
+# The authors' runs on their Python L-BFGS; their others are in SCHEMES.
+PYTHON_SCHEMES = {
+    "pure-python": "HOAG", "shine-big-rank-pp": "SHINE",
+    "shine-big-rank-opa": "SHINE-OPA",
+}
+# Their last point, a name here, and how it is written.
+ENDS = {
+    "held-out loss": ("heldout_loss", "test_loss", ".2f"),
+    "log λ": ("log_lambda", "theta", ".2f"),
+    "g": ("cum_inner_fg", "n_g", ".0f"),
+    "Jᵀ": ("cum_hvp", "n_jvp", ".0f"),
+}
+PUBLISHED = {
+    "CIFAR-10": "authors_cifar10.csv", "ImageNet": "authors_imagenet.csv",
+}
+CURVES = ["HOAG", "SHINE", "Jacobian-Free"]
+# Solvers of figure E.2 as the paper orders them, best first.
+ORDER = [
+    "SHINE-OPA[side=untransposed]", "SHINE[forward=adjoint_broyden]",
+    "SHINE", "Jacobian-Free",
+]
+
+
+# Tables
+
+def read_ends(schemes):
+    """Where the authors' runs of 20 newsgroups end, one row per method."""
+    raw = read_table(
+        HERE / "authors_20news_seed0.csv", pd.read_csv, ["scheme"],
+        "restore it with git",
+    )
+    ends = raw[raw["scheme"].isin(schemes)].groupby("scheme").last()
+    # of the last z; searches report the best so far
+    fitted = ends["log_lambda_fitted"].fillna(ends["log_lambda_after"])
+    searches = ends.index.str.contains("search")
+    fitted = fitted.mask(searches, ends["log_lambda_after"])
+    ends = ends.assign(log_lambda=fitted).rename(index=schemes)
+    return ends.loc[sorted(ends.index, key=rank)]
+
+
+def newsgroups(path, schemes):
+    """A row per method of the published protocol that the authors ran.
+
+    Parameters
+    ----------
+    path : Path
+        Of a result file.
+    schemes : dict of str to str
+        The authors' name of a run, and ours.
+    """
+    options = argparse.Namespace(results=[path], datasets=["20news"])
+    runs = read_runs(options, "logistic")
+    runs = runs[runs["protocol"] == "published"]
+    rows = []
+    for method, theirs in read_ends(schemes).iterrows():
+        own = runs[runs["method"].map(base_of) == method]
+        own = own[own["step"] == theirs["outer_step"]]
+        if own.empty:
+            continue
+        first = own[own["seed"] == 0].mean(numeric_only=True)
+        losses = own["test_loss"]
+        rows.append({"method": f"`{method}`"} | {
+            title: f"{cell(theirs[name], form)} / {cell(first[ours], form)}"
+            for title, (name, ours, form) in ENDS.items()
+        } | {
+            "ours, median of seeds":
+                f"{cell(losses.median(), '.2f')} ({own['seed'].nunique()})",
+        })
+    return pd.DataFrame(rows)
+
+
+def inversion(path):
+    """Quartiles of each direction and quantity of figure 2, right."""
+    points, rows = fig2_opa.read_inversion(path), []
+    for (direction, quantity), theirs in fig2_opa.AUTHORS.items():
+        own = points[points["direction"] == direction][quantity]
+        rows.append({
+            "direction": direction, "quantity": quantity,
+            "authors": " / ".join(f"{x:.5f}" for x in theirs[1:4]),
+            "ours": " / ".join(
+                f"{own.quantile(q):.5f}" for q in (0.25, 0.5, 0.75)
+            ),
+        })
+    return pd.DataFrame(rows)
+
+
+def beside_full(points):
+    """Accuracy, time, and both relative to the full solve.
+
+    Parameters
+    ----------
+    points : pandas.DataFrame
+        Of `fig3_deq.points_of`, of one data set, or of
+        `fig3_deq.read_authors`.
+
+    Returns
+    -------
+    pandas.DataFrame, indexed by curve and steps
+        Text.
+    """
+    points = points.set_index(["curve", "steps"])
+    full = points.loc["HOAG", np.inf]
+    change = (points["accuracy"] - full["accuracy"]).map("{:+.2f}".format)
+    faster = (full["time"] / points["time"]).map("{:.1f}".format)
+    accuracies = points["accuracy"].map("{:.2f}".format)
+    times = points["time"].map("{:.3g}".format)
+    return pd.DataFrame({
+        "top-1 (%)": accuracies + " (" + change + ")",
+        "backward (ms)": times + " (" + faster + " ×)",
+    })
+
+
+def networks(path):
+    """A row per point of figure 3 that is published."""
+    columns = {
+        name: beside_full(fig3_deq.read_authors(HERE / file))
+        for name, file in PUBLISHED.items()
+    }
+    wanted = columns["CIFAR-10"].index
+    options = argparse.Namespace(results=[path], datasets=[])
+    for name, own in fig3_deq.points_of(load(options)).groupby("dataset"):
+        columns[f"{name.partition('[')[0]}, here"] = beside_full(own)
+    rows = [
+        {"method": f"`{curve}`", "steps": steps_label(steps)} | {
+            f"{name}: {title}": text
+            for name, table in columns.items()
+            for title, text in
+            table.reindex(wanted).loc[(curve, steps)].fillna("–").items()
+        }
+        for curve, steps in sorted(
+            wanted, key=lambda key: (CURVES.index(key[0]), -key[1])
+        )
+    ]
+    return pd.DataFrame(rows)
+
+
+def network_inversion(*paths):
+    """A row per method of figure E.2, a column per trained network."""
+    frame = figE2.read(paths)
+    frame = frame[frame["state"] == "trained"]
+    rows = []
+    for solver in sorted(frame["solver"].unique(), key=figE2.rank):
+        own = frame[frame["solver"] == solver].groupby("network")
+        known = solver in ORDER
+        rows.append({
+            "q": figE2.look_of(solver)[0],
+            "place in the paper":
+                f"{ORDER.index(solver) + 1}" if known else "–",
+        } | {
+            f"{name}, trained: cosine": f"{cosine:.3f}" for name, cosine in
+            own["sample_cosine_median"].median().items()
+        })
+    return pd.DataFrame(rows)
+
+
+# The page
+
+ENDS_EXPLAINED = """\
+Authors / ours, both seed 0, at the authors' last outer step (29; searches:
+their tenth value): the loss that no method descends, log λ of that solution,
+evaluations of g and products with Jᵀ up to there."""
+
+# Heading; file names, of which the first found is used (all that match, where
+# it is a pattern); table; what it shows.
+SECTIONS = (
+    ("Figure 1, left: 20 newsgroups", ["fig1_paper.parquet"],
+     partial(newsgroups, schemes=SCHEMES), ENDS_EXPLAINED),
+    ("Figure E.1, left: 20 newsgroups", ["figE1_paper.parquet"],
+     partial(newsgroups, schemes=SCHEMES), ENDS_EXPLAINED),
+    ("Figure 2, left: 20 newsgroups", ["fig2_paper.parquet"],
+     partial(newsgroups, schemes=PYTHON_SCHEMES), ENDS_EXPLAINED),
+    ("Figure 2, right: the inverse", ["fig2_inversion.csv"], inversion, """\
+Quartiles over 100 tries of ‖Bv‖ / ‖J⁻¹v‖ and of the cosine of these two."""),
+    ("Figure 3: networks", ["deq_paper.parquet", "deq_quick.parquet"],
+     networks, """\
+Published: CIFAR-10 with MDEQ LARGE, 5 seeds, and ImageNet with MDEQ SMALL, 1
+seed.  What can be compared across data sets is the difference to the full
+solve, in points, and how much faster than it the backward pass is."""),
+    ("Figure E.2: the inverse in networks", ["figE2*.csv"],
+     network_inversion, """\
+The paper draws a point per batch; what it says is the order of the methods.
+Ours: cosine of q with the exact one, median sample."""),
+)
+
+
+def compare(folder):
+    """Every table that a folder has files for, in Markdown.
+
+    Raises
+    ------
+    ResultError
+        Where it has none of them.
+    """
+    parts, missing = [], []
+    for title, patterns, table, words in SECTIONS:
+        found = next(filter(None, (
+            sorted(folder.glob(pattern)) for pattern in patterns
+        )), None)
+        if found is None:
+            missing.append(patterns[0])
+            parts.append(f"**{title}**: no {patterns[0]} in {folder}.\n")
+            continue
+        files = ", ".join(f"`{path.name}`" for path in found)
+        words = textwrap.fill(f"**{title}**, from {files}.  {words}", 79)
+        parts.append(f"{words}\n\n{markdown(table(*found))}")
+    if len(missing) == len(SECTIONS):
+        raise ResultError(
+            f"{folder}: has none of {', '.join(missing)}; run make figure "
+            "SCALE=paper, and give the folder that it writes to"
+        )
+    return "\n".join(parts)
+
+
+def main(words=None):
+    """Command line; returns the text."""
+    words = sys.argv[1:] if words is None else [*map(str, words)]
+    command = shlex.join(["python", "figures/reproduce.py", *words])
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE",
+        help="put the tables between the marks of this Markdown file",
+    )
+    options = parser.parse_args(words)
+    with one_line_errors():
+        text = compare(options.folder)
+        print(text, end="")
+        if options.page:
+            put(options.page, "reproduce", text, command)
+    return text
+
+
+if __name__ == "__main__":
+    main()

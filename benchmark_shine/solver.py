@@ -216,7 +216,7 @@ class ImplicitSolver(BaseSolver):
         try:
             problem.assemble(self, n_outer)
         except (TypeError, ValueError) as error:
-            return True, str(error)
+            return True, " ".join(str(error).split())
         return False, None
 
     def set_objective(self, problem, n_outer, threads):
@@ -360,7 +360,7 @@ class SearchSolver(ImplicitSolver):
         return self.n_points
 
     def for_bilevel(self, problem, n_outer):
-        check_integer("n_points", self.n_points, least=1)
+        check_integer("n_points", self.n_points, least=1, most=10 ** 6)
         return super().for_bilevel(problem, n_outer)
 
     def report(self, best, step):

@@ -22,10 +22,10 @@ PACKAGE = {
     "engine": "torch .equation .implicit .root",
     "unrolled": "torch .checks .engine .implicit",
     "memory": "torch",
-    "problems": "torch numpy scipy .equation .implicit .memory .problems "
-                ".reference .root",
-    "networks": "torch .problems",
-    "images": "torch numpy PIL pooch",
+    "problems": "torch numpy scipy .checks .equation .implicit .memory "
+                ".problems .reference .root",
+    "networks": "torch .checks .problems",
+    "images": "torch numpy PIL pooch .checks",
     "reference": "torch .adjoint .implicit .root",
     "simulate": "numpy scipy sklearn .checks",
     "data": "numpy sklearn .checks .problems",

@@ -269,8 +269,8 @@ def curve_of(root_dir, folder, objective=OBJECTIVE, data=DATA, **settings):
     return read_results(run_benchmark(
         str(root_dir), solver_names=[str(folder / "cut.py")],
         dataset_names=[data], objective_filters=[objective],
-        plot_result=False, display=False, show_progress=False,
-        output_file=str(output), **{"max_runs": 100} | settings,
+        plot_result=False, display=False, output_file=str(output),
+        **{"max_runs": 100, "show_progress": False} | settings,
     ))
 
 

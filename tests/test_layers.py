@@ -31,12 +31,13 @@ PACKAGE = {
     "data": "numpy sklearn .checks .problems",
     "inversion":
         "numpy pandas torch sklearn . .data .implicit .problems .root",
+    "progress": "tqdm",
     "deq_inversion":
         "pandas torch benchopt click . .adjoint .checks .engine .implicit "
         ".operators .problems .reference .root",
     "solver":
         "torch benchopt .adjoint .checkpoint .checks .engine .operators "
-        ".outer .root",
+        ".outer .progress .root",
     "validate":
         "pandas torch sklearn benchopt .checks .data .images .implicit "
         ".networks .problems .reference .simulate .solver",

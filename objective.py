@@ -70,7 +70,7 @@ class Objective(BaseObjective):
         try:
             if self.n_outer is not None:
                 check_integer("n_outer", self.n_outer, least=1)
-            check_integer("threads", self.threads, least=1)
+            check_integer("threads", self.threads, least=1, most=1024)
             check_integer("reference", self.reference, least=0)
         except ValueError as error:
             return True, str(error)

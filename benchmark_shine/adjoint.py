@@ -389,12 +389,8 @@ class Phantom:
     tau: float = 1.0
 
     def __post_init__(self):
-        check_integer("k", self.k, least=0)
-        if not (self.k and 0 < self.tau <= 1):
-            raise ValueError(
-                "k, tau: need k of at least 1 and tau in (0, 1], got "
-                f"{self.k}, {self.tau}"
-            )
+        check_integer("k", self.k, least=1)
+        check_number("tau", self.tau, above=0, most=1)
 
     def __call__(self, system):
         q = p = self.tau * system.rhs
@@ -547,8 +543,7 @@ class NormRule:
     ratio: float = 1.3
 
     def __post_init__(self):
-        if not self.ratio > 0:
-            raise ValueError(f"ratio: must be positive, got {self.ratio}")
+        check_number("ratio", self.ratio, above=0)
 
     def __call__(self, system, q):
         return q.norm(dim=-1) <= self.ratio * system.rhs.norm(dim=-1)

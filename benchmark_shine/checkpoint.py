@@ -81,9 +81,12 @@ class Checkpoint:
             return self._start_over(str(error))
         if hashlib.sha256(data[32:]).digest() != data[:32]:
             return self._start_over(f"{self._path} is damaged")
-        identity, content = torch.load(
-            io.BytesIO(data[32:]), weights_only=True
-        )
+        try:
+            identity, content = torch.load(
+                io.BytesIO(data[32:]), weights_only=True
+            )
+        except Exception:  # of any type: what it was given is nobody's file
+            return self._start_over(f"{self._path} is no checkpoint")
         if identity != self._identity:
             return self._start_over(
                 f"{self._path} is of other code, data or settings"

@@ -2,10 +2,12 @@
 import math
 from collections.abc import Hashable
 from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 
 
-def check_integer(name, value, least):
-    """Insist on an integer of at least ``least``.
+def check_integer(name, value, least, most=2 ** 31 - 1):
+    """Insist on an integer of ``least`` to ``most``.
 
     Raises
     ------
@@ -13,10 +15,39 @@ def check_integer(name, value, least):
         ``name: must be …, got …``.
     """
     integer = isinstance(value, Integral) and not isinstance(value, bool)
-    if not (integer and value >= least):
+    if not (integer and least <= value <= most):
+        high = integer and value > most
+        bound = f"at most {most}" if high else f"at least {least}"
         raise ValueError(
-            f"{name}: must be an integer of at least {least}, got {value!r}"
+            f"{name}: must be an integer of {bound}, got {value!r}"
         )
+
+
+def check_seed(seed):
+    """Insist on what NumPy and torch both take for a seed.
+
+    Raises
+    ------
+    ValueError
+        ``seed: must be …, got …``.
+    """
+    check_integer("seed", seed, least=0, most=2 ** 32 - 1)
+
+
+def check_path(name, value):
+    """A path, with the home folder of ~.
+
+    Raises
+    ------
+    ValueError
+        Where it is no text, or of an unknown home.
+    """
+    if not isinstance(value, (str, PathLike)):
+        raise ValueError(f"{name}: must be text, got {value!r}")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{name}: {value}: {error}") from None
 
 
 def check_number(
@@ -40,7 +71,8 @@ def check_number(
     """
     low = f"({above:g}" if least is None else f"[{least:g}"
     high = f"{below:g})" if most is None else f"{most:g}]"
-    fits = isinstance(value, Real) and (
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    fits = number and (
         (above < value if least is None else least <= value)
         and (value < below if most is None else value <= most)
     )

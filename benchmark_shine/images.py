@@ -4,7 +4,9 @@ Readers raise a ValueError of one line that names the file.  Nothing is
 unpickled, and nothing of an archive is written to the disk.
 """
 import gzip
+import lzma
 import math
+import struct
 import tarfile
 import warnings
 import zlib
@@ -19,6 +21,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
+from .checks import check_integer, check_path
+
 # Channel means and standard deviations of ImageNet, for pixels in 0 .. 255.
 IMAGENET_MEAN = 123.675, 116.28, 103.53
 IMAGENET_STD = 58.395, 57.12, 57.375
@@ -26,6 +30,9 @@ IMAGENET_STD = 58.395, 57.12, 57.375
 # Where downloads are kept.
 CACHE = Path(pooch.os_cache("benchmark_shine"))
 
+# What pictures may be.  Pillow knows more formats, by the content of a file
+# and not its name, and runs Ghostscript for one of them.
+FORMATS = "JPEG", "PNG"
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
@@ -286,6 +293,14 @@ def random_part(width, height, random):
 
 # ---------------------------------------------------------------- readers
 
+# What Pillow raises for damaged files, sooner or later.
+UNREADABLE = (
+    OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError,
+    IndexError, OverflowError, struct.error, zlib.error,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)
+
+
 def _because(error):
     """An exception's message on one line."""
     return " ".join(str(error).split())
@@ -300,12 +315,13 @@ def open_picture(path):
         Where it is missing, damaged or no picture.
     """
     try:
+        if not Path(path).is_file():  # reading a pipe would wait for ever
+            raise ValueError("there is no such file")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            with Image.open(path, formats=FORMATS) as picture:
                 return picture.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError,
-            Image.DecompressionBombWarning) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"{path}: not a readable picture ({_because(error)})"
         ) from None
@@ -325,7 +341,7 @@ def list_folder(root):
     ValueError
         Where there is no such folder, no class or an empty class.
     """
-    root = Path(root).expanduser()
+    root = check_path("path", root)
     if not root.is_dir():
         raise ValueError(f"{root}: there is no such folder")
     folders = sorted(
@@ -366,10 +382,7 @@ def some(items, labels, n):
     """
     if n is None:
         return items, labels
-    if not (isinstance(n, int) and n >= 1):
-        raise ValueError(
-            f"n_train, n_test: must be integers of at least 1, got {n!r}"
-        )
+    check_integer("n_train, n_test", n, least=1)
     chosen = np.random.default_rng(0).permutation(len(labels))[:n]
     if isinstance(items, tuple):
         return tuple(items[i] for i in chosen), labels[chosen]
@@ -389,7 +402,7 @@ def two_folders(root, train="train", test="test"):
     ValueError
         As `list_folder`, or where the parts have different classes.
     """
-    root = Path(root).expanduser()
+    root = check_path("path", root)
     *first, classes = list_folder(root / train)
     *second, others = list_folder(root / test)
     if classes != others:
@@ -446,7 +459,7 @@ def read_idx(path):
         content = Path(path).read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, struct.error, zlib.error) as error:
         raise ValueError(
             f"{path}: cannot be read ({_because(error)})"
         ) from None
@@ -507,8 +520,11 @@ def read_cifar10(path):
     try:
         with tarfile.open(path) as archive:
             for name in names:
-                member = archive.extractfile(name)
-                content = member.read() if member else b""
+                member = archive.getmember(name)
+                # a link may be one to itself
+                content = b"" if not member.isreg() else (
+                    archive.extractfile(member).read()
+                )
                 if not content or len(content) % record:
                     raise ValueError(
                         f"{path}: {name} has {len(content)} bytes, not a "
@@ -521,8 +537,8 @@ def read_cifar10(path):
                         "there are ten classes"
                     )
                 parts.append(rows)
-    except (OSError, EOFError, KeyError, zlib.error,
-            tarfile.TarError) as error:
+    except (OSError, EOFError, KeyError, OverflowError, struct.error,
+            zlib.error, lzma.LZMAError, tarfile.TarError) as error:
         raise ValueError(
             f"{path}: not the CIFAR-10 archive ({_because(error)})"
         ) from None

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import torch
 
+from .checks import check_choice, check_seed
 from .problems import MDEQ, SmallDEQ
 from .problems.classifier import Recipe
 from .problems.mdeq import CONFIGURATIONS
@@ -21,11 +22,24 @@ def check_network(network):
     ValueError
         Where the name is none of them.
     """
-    names = "dense", *CONFIGURATIONS
-    if network not in names:
+    check_choice("network", network, {"dense": None} | CONFIGURATIONS)
+
+
+def check_device(device):
+    """Insist on a device that torch can compute on.
+
+    Raises
+    ------
+    ValueError
+        ``device: torch sees no …``.
+    """
+    try:
+        torch.zeros(1, device=str(device)).tolist()
+    except (AssertionError, ImportError, RuntimeError) as error:
         raise ValueError(
-            f"network: {network!r} is not one of {', '.join(names)}"
-        )
+            f"device: torch sees no {device!r} here "
+            f"({str(error).splitlines()[0]})"
+        ) from None
 
 
 def augmentation(network):
@@ -64,8 +78,8 @@ def build(network, train, test, seed=0, device="cpu", width=64,
         Where a setting is out of its range, or there is no such device.
     """
     check_network(network)
-    if str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device: torch sees no {device} here")
+    check_device(device)
+    check_seed(seed)
     asked = {
         "batch_size": batch_size, "epochs": epochs,
         "unrolled_steps": unrolled_steps, "jacobian_weight": jacobian_weight,

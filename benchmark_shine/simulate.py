@@ -3,7 +3,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.preprocessing import normalize
 
-from .checks import check_integer
+from .checks import check_integer, check_seed
 
 
 def regression(n_samples, n_features, seed):
@@ -26,6 +26,7 @@ def regression(n_samples, n_features, seed):
     """
     check_integer("n_samples", n_samples, least=8)
     check_integer("n_features", n_features, least=8)
+    check_seed(seed)
     rng = np.random.RandomState(seed)
     # singular values fall by a factor of 30: J is neither I nor hopeless
     scales = np.geomspace(1, 1 / 30, n_features)
@@ -58,6 +59,7 @@ def text(n_samples, n_features, seed):
     """
     check_integer("n_samples", n_samples, least=8)
     check_integer("n_features", n_features, least=8)
+    check_seed(seed)
     rng = np.random.RandomState(seed)
     frequency = 1 / np.arange(1, n_features + 1)
     frequency /= frequency.sum()

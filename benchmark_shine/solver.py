@@ -17,6 +17,7 @@ from .checks import check_choice, check_integer
 from .engine import descend, run
 from .operators import transposed, untransposed
 from .outer import Hoag, Search, Torch, from_now, from_start
+from .progress import Report
 from .root import LBFGS, AdjointBroyden, Anderson, Broyden
 
 # Forward solvers of equilibrium networks, of at most n steps: they forget
@@ -216,7 +217,7 @@ class ImplicitSolver(BaseSolver):
         try:
             problem.assemble(self, n_outer)
         except (TypeError, ValueError) as error:
-            return True, str(error)
+            return True, " ".join(str(error).split())
         return False, None
 
     def set_objective(self, problem, n_outer, threads):
@@ -244,6 +245,8 @@ class ImplicitSolver(BaseSolver):
                 f"{self} on {meta['dataset_name']}: resumed after outer step "
                 f"{found.n_outer} of {self._last}", flush=True,
             )
+        done = found.n_outer if found else 0
+        self._report = Report(callback, self._last, done)
 
     def _identify(self, meta):
         """A checkpoint's place, and what decides how its run goes.
@@ -277,12 +280,18 @@ class ImplicitSolver(BaseSolver):
 
     def run(self, callback):
         self._best = None
-        for step in self.steps():
-            self._best = self.report(self._best, step)
-            if not callback():
-                break
-            keep(self._checkpoint, callback, self._parts[2], step)
+        try:
+            for step in self.steps():
+                self._best = self.report(self._best, step)
+                stop = not callback()
+                self._report.show(self._best)
+                if stop:
+                    break
+                keep(self._checkpoint, callback, self._parts[2], step)
+        finally:
+            self._report.close()
         self._checkpoint.remove()
+        self._report.finish()
 
     def get_result(self):
         find_root, adjoint, *_ = self._parts
@@ -360,7 +369,7 @@ class SearchSolver(ImplicitSolver):
         return self.n_points
 
     def for_bilevel(self, problem, n_outer):
-        check_integer("n_points", self.n_points, least=1)
+        check_integer("n_points", self.n_points, least=1, most=10 ** 6)
         return super().for_bilevel(problem, n_outer)
 
     def report(self, best, step):

@@ -4,6 +4,7 @@ import pooch
 from benchopt import BaseDataset
 from sklearn.datasets import get_data_home
 
+from benchmark_shine.checks import check_path
 from benchmark_shine.data import loaded
 from benchmark_shine.images import (
     CACHE, pictures, read_cifar10, read_pictures, some, two_folders,
@@ -19,7 +20,7 @@ ARCHIVE = CACHE / "cifar-10-binary.tar.gz"
 def find(path):
     """The archive or the picture folder: as given, else where they belong."""
     if path is not None:
-        return Path(path).expanduser()
+        return check_path("path", path)
     for place in ARCHIVE, Path(get_data_home()) / "cifar10_jpeg":
         if place.exists():
             return place

@@ -2,6 +2,7 @@ from benchopt import BaseDataset
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from benchmark_shine.checks import check_seed
 from benchmark_shine.data import loaded
 from benchmark_shine.images import pictures
 from benchmark_shine.networks import build
@@ -34,6 +35,7 @@ class Dataset(BaseDataset):
         return loaded(self._build)
 
     def _build(self):
+        check_seed(self.seed)
         digits = load_digits()
         x, x_test, y, y_test = train_test_split(
             digits.images[:, None].astype("uint8"), digits.target,

@@ -1,6 +1,7 @@
 import torch
 from benchopt import BaseDataset
 
+from benchmark_shine.checks import check_integer
 from benchmark_shine.data import loaded
 from benchmark_shine.images import PictureFiles, some, two_folders
 from benchmark_shine.networks import build
@@ -36,6 +37,7 @@ class Dataset(BaseDataset):
                 "imagenet: name the folder that has train/ and val/, "
                 "-d \"imagenet[path='/data/imagenet']\""
             )
+        check_integer("size", self.size, least=1)
         *parts, n_classes = two_folders(self.path, "train", "val")
         train, test = (
             PictureFiles(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow
+from pyarrow.parquet import ParquetFile
 
 OUTPUT = Path(__file__).parent / "output"
 
@@ -107,7 +108,7 @@ def read_table(path, reader, columns, remedy):
     try:
         frame = reader(path).reset_index(drop=True)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        why = str(error).splitlines()[0].rstrip(".")
+        why = " ".join(str(error).split())[:200].rstrip(".")
         raise ResultError(f"{path}: cannot be read ({why}); {remedy}")
     missing = [name for name in columns if name not in frame]
     if missing:
@@ -116,7 +117,34 @@ def read_table(path, reader, columns, remedy):
         )
     if frame.empty:
         raise ResultError(f"{path}: has no rows; {remedy}")
+    if not frame.columns.is_unique:
+        raise ResultError(f"{path}: two columns of one name; {remedy}")
     return frame
+
+
+def read_parquet(path):
+    """A parquet file's columns, of whatever pandas made of them the plainest.
+
+    Its own notes in the file, on an index and types of its own, are not
+    followed, and bytes stay bytes: nothing is unpickled.
+    """
+    return ParquetFile(path).read().to_pandas(ignore_metadata=True)
+
+
+def textual(path, frame, names):
+    """Insist on columns of text.
+
+    Raises
+    ------
+    ResultError
+    """
+    for name in names:
+        odd = [x for x in frame[name] if not isinstance(x, str)]
+        if odd:
+            raise ResultError(
+                f"{path}: column {name} has {str(odd[0])[:20]!r} where text "
+                "is expected; give a file as it was written"
+            )
 
 
 def numeric(path, frame, names):
@@ -124,7 +152,10 @@ def numeric(path, frame, names):
     try:
         return frame[list(names)].astype(float).rename(columns=names)
     except (TypeError, ValueError) as error:
-        raise ResultError(f"{path}: not numbers: {error}")
+        why = " ".join(str(error).split())[:200]
+        raise ResultError(
+            f"{path}: not numbers ({why}); give a file as it was written"
+        )
 
 
 def read_results(paths):
@@ -139,11 +170,12 @@ def read_results(paths):
     frames = []
     for path in paths:
         raw = read_table(
-            path, pd.read_parquet, [*NAMES, *NUMBERS],
+            path, read_parquet, [*NAMES, *NUMBERS],
             "give the .parquet file that `benchopt run` wrote",
         )
         absent = [name for name in OPTIONAL if name not in raw]
         raw = raw.assign(**dict.fromkeys(absent, np.nan))
+        textual(path, raw, NAMES)
         numbers = numeric(path, raw, NUMBERS | OPTIONAL)
         frames.append(raw[list(NAMES)].rename(columns=NAMES).join(numbers))
     frame = pd.concat(frames, ignore_index=True)

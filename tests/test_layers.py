@@ -22,21 +22,22 @@ PACKAGE = {
     "engine": "torch .equation .implicit .root",
     "unrolled": "torch .checks .engine .implicit",
     "memory": "torch",
-    "problems": "torch numpy scipy .equation .implicit .memory .problems "
-                ".reference .root",
-    "networks": "torch .problems",
-    "images": "torch numpy PIL pooch",
+    "problems": "torch numpy scipy .checks .equation .implicit .memory "
+                ".problems .reference .root",
+    "networks": "torch .checks .problems",
+    "images": "torch numpy PIL pooch .checks",
     "reference": "torch .adjoint .implicit .root",
     "simulate": "numpy scipy sklearn .checks",
     "data": "numpy sklearn .checks .problems",
     "inversion":
         "numpy pandas torch sklearn . .data .implicit .problems .root",
+    "progress": "tqdm",
     "deq_inversion":
         "pandas torch benchopt click . .adjoint .checks .engine .implicit "
         ".operators .problems .reference .root",
     "solver":
         "torch benchopt .adjoint .checkpoint .checks .engine .operators "
-        ".outer .root",
+        ".outer .progress .root",
     "validate":
         "pandas torch sklearn benchopt .checks .data .images .implicit "
         ".networks .problems .reference .simulate .solver",

@@ -27,6 +27,7 @@ from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
+from ..checks import check_integer, check_number
 from ..equation import Equation
 from ..implicit import hypergradient
 from ..memory import peak_memory
@@ -87,17 +88,8 @@ class Recipe:
             ("backward_steps", 0), ("unrolled_steps", 0),
             ("unrolled_layers", 1),
         ):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= least):
-                raise ValueError(
-                    f"{name}: must be an integer of at least {least}, got "
-                    f"{value!r}"
-                )
-        if not self.jacobian_weight >= 0:
-            raise ValueError(
-                "jacobian_weight: must not be negative, got "
-                f"{self.jacobian_weight}"
-            )
+            check_integer(name, getattr(self, name), least)
+        check_number("jacobian_weight", self.jacobian_weight, least=0)
 
     def rate_at(self, k, n_steps):
         """Learning rate of outer step k, from 1, of n_steps: a cosine."""

@@ -4,6 +4,7 @@ import math
 import torch
 from torch import nn
 
+from ..checks import check_integer, check_number
 from .classifier import EquilibriumClassifier
 
 
@@ -53,14 +54,8 @@ class SmallDEQ(EquilibriumClassifier):
 
     def __init__(self, train, test, recipe, d=64, contraction=0.95,
                  **settings):
-        if not (isinstance(d, int) and d >= 1):
-            raise ValueError(
-                f"d: must be an integer of at least 1, got {d!r}"
-            )
-        if not 0 < contraction < 1:
-            raise ValueError(
-                f"contraction: must be between 0 and 1, got {contraction}"
-            )
+        check_integer("width", d, least=1, most=2 ** 14)  # d² weights
+        check_number("contraction", contraction, above=0, below=1)
         self.contraction = contraction
         super().__init__(d, train, test, recipe, **settings)
 

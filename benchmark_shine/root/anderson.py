@@ -1,6 +1,7 @@
 """Anderson acceleration, whose multisecant matrix is an inverse estimate."""
 from dataclasses import dataclass
 
+from ..checks import check_number
 from ..operators import rows_times
 from .pairs import Pairs, PairsFinder, PairsRule
 
@@ -68,10 +69,8 @@ class Anderson(PairsFinder):
 
     def __post_init__(self):
         super().__post_init__()
-        if not 0 < self.beta <= 1:
-            raise ValueError(f"beta: must be in (0, 1], got {self.beta}")
-        if not self.ridge >= 0:
-            raise ValueError(f"ridge: must not be negative, got {self.ridge}")
+        check_number("beta", self.beta, above=0, most=1)
+        check_number("ridge", self.ridge, least=0)
 
     def rule(self, equation, previous):
         memory = max(1, min(self.memory, self.max_iter))

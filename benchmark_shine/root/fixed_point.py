@@ -1,6 +1,7 @@
 """Damped fixed-point iteration."""
 from dataclasses import dataclass
 
+from ..checks import check_number
 from .batched import BatchedFinder, Picard
 
 
@@ -30,8 +31,7 @@ class FixedPoint(BatchedFinder):
 
     def __post_init__(self):
         super().__post_init__()
-        if not 0 < self.tau <= 1:
-            raise ValueError(f"tau: must be in (0, 1], got {self.tau}")
+        check_number("tau", self.tau, above=0, most=1)
 
     def rule(self, equation, previous):
         return Picard(self.tau)

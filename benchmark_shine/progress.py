@@ -1,0 +1,105 @@
+"""Where a run stands: a live line on a terminal, one line in the log."""
+import sys
+from multiprocessing import parent_process
+from threading import current_thread, main_thread
+
+from tqdm import tqdm
+
+INDENT = " " * 8  # below benchopt's tree of solvers
+LIVE = INDENT + (
+    "step {n_fmt}/{total_fmt}{postfix}, {elapsed} so far, {remaining} left: "
+    "{desc}"
+)
+
+
+class _Line(tqdm):
+    """A line below benchopt's, where its own line finds the cursor again."""
+
+    monitor_interval = 0  # no thread beside the solver
+
+    def display(self, msg=None, pos=None):
+        shown = super().display(msg, pos)
+        self.fp.write("\r")
+        self.fp.flush()
+        return shown
+
+
+def _watched(terminal):
+    """Whether anybody sees a live line: workers share one terminal."""
+    return (
+        terminal is not None and terminal.show_progress
+        and sys.stderr.isatty() and parent_process() is None
+        and current_thread() is main_thread()
+    )
+
+
+def _names(meta):
+    """Solver and data set, in full and short."""
+    if not meta:
+        return None, None
+    solver, dataset = meta["solver_name"], meta["dataset_name"]
+    seed = meta.get("p_dataset_seed", "-")
+    base = dataset.partition("[")[0]
+    return f"{solver} on {dataset}", f"{solver} on {base}, seed {seed}"
+
+
+class Report:
+    """What a run tells of itself.
+
+    Nothing of this is on benchopt's clock, which stands from one evaluation
+    of its callback to the callback's ``start``.
+
+    Parameters
+    ----------
+    callback
+        benchopt's, before the run.  Its trial runs, which have no names, are
+        not reported.
+    n_outer : int
+        Outer steps.
+    done : int
+        Those that an earlier, interrupted run has made.  They count as steps,
+        not for the estimate of the time that is left, which is by the mean
+        time of a step since, evaluations included.
+    """
+
+    def __init__(self, callback, n_outer, done=0):
+        self._callback, self._step = callback, None
+        self._n_outer, self._done = n_outer, done
+        self._names, names = _names(callback.meta)
+        terminal = callback.stopping_criterion.terminal
+        self._line = _Line(
+            desc=names, total=n_outer, initial=done, position=1,
+            leave=False, disable=not (self._names and _watched(terminal)),
+            dynamic_ncols=True, smoothing=0, miniters=1, bar_format=LIVE,
+        )
+
+    def show(self, step):
+        """Tell of an outer step, when the callback has seen it."""
+        self._step = step
+        if not self._line.disable:
+            self._line.set_postfix_str(f"loss {step.value:.6g}", False)
+            self._line.update(step.n_outer - self._line.n)
+            self._callback.start()
+
+    def close(self):
+        """Take the live line away."""
+        self._line.close()
+
+    def finish(self):
+        """Write the line of a run that has ended."""
+        self.close()
+        step, callback = self._step, self._callback
+        if not self._names:
+            return
+        notes = [f"{self._done} of them before"] if self._done else []
+        if step.diverged:
+            notes.append("diverged")
+        elif step.n_outer < self._n_outer:
+            notes.append(f"stopped by benchopt: {callback.status}")
+        said = f" ({', '.join(notes)})" if notes else ""
+        print(
+            f"{INDENT}{self._names}: {step.n_outer} of {self._n_outer} outer "
+            f"steps{said}, loss {step.value:.6g}, {callback.time_iter:.3g} s, "
+            f"{step.n_g + step.n_jvp} evaluations", flush=True,
+        )
+        callback.start()

@@ -1,4 +1,5 @@
 from benchmark_shine.adjoint import Shine
+from benchmark_shine.checks import check_integer
 from benchmark_shine.root import Opa
 from benchmark_shine.solver import BilevelSolver
 
@@ -22,4 +23,5 @@ class Solver(BilevelSolver):
         return Shine()
 
     def make_opa(self, n_outer):
+        check_integer("n_pairs", self.n_pairs, least=0)
         return Opa(None, at_root=self.n_pairs)

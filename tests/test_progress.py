@@ -37,7 +37,7 @@ class Screen(io.StringIO):
         return True
 
     def fileno(self):
-        raise OSError("no file")
+        return 2
 
     def write(self, text):
         super().write(text)
@@ -78,7 +78,8 @@ def watch(monkeypatch):
         monkeypatch.setattr(sys, "stdout", screen)
         monkeypatch.setattr(progress, "parent_process", lambda: None)
         monkeypatch.setenv("COLUMNS", str(WIDTH))
-        monkeypatch.setenv("LINES", "40")  # without it tqdm takes no width
+        size = os.terminal_size((WIDTH, 40))
+        monkeypatch.setattr(os, "get_terminal_size", lambda fd: size)
         return screen
 
     return begin
@@ -128,7 +129,7 @@ def test_the_live_line_below_benchopts(watch, clock):
         left = 2 * (10 - k)
         assert below == (
             f"        step {k}/10, loss {1 / (k + 1):.6g}, 00:0{2 * k} so far"
-            f", 00:{left:02} left: SHINE on toy, seed 3"[:WIDTH]
+            f", 00:{left:02} left: SHINE on toy, seed 3"[:WIDTH - 1]
         ) if k else "? left" in below
     report.finish()
     terminal.show_status("done")
@@ -269,7 +270,7 @@ def test_on_a_terminal(root_dir, tmp_path):
 
 
 def test_a_run_that_fails_takes_its_line_away(
-    root_dir, tmp_path, watch, capsys
+    root_dir, tmp_path, watch
 ):
     screen = watch()
     path = spoilt(tmp_path, "raise RuntimeError('out of luck')")
@@ -282,8 +283,9 @@ def test_a_run_that_fails_takes_its_line_away(
 
 
 def test_the_line_is_not_on_the_clock(
-    root_dir, folder, monkeypatch, screen  # noqa: F811
+    root_dir, folder, monkeypatch, watch  # noqa: F811
 ):
+    watch()
     ticks = itertools.count()
     late = [0]
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) + late[0])

@@ -2,6 +2,7 @@
 from dataclasses import replace
 
 import torch
+from benchopt.parallel_backends import is_distributed_frontal
 
 from .problems import MDEQ, SmallDEQ
 from .problems.classifier import Recipe
@@ -48,6 +49,7 @@ def build(network, train, test, seed=0, device="cpu", width=64,
     train, test : Pictures or PictureFiles
     seed : int
     device : str
+        On a machine that only sends runs to a cluster it need not be there.
     width, contraction
         Of the dense network.
     batch_size, epochs, unrolled_steps : int or None
@@ -65,7 +67,9 @@ def build(network, train, test, seed=0, device="cpu", width=64,
     """
     check_network(network)
     if str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device: torch sees no {device} here")
+        if not is_distributed_frontal():
+            raise ValueError(f"device: torch sees no {device} here")
+        device = "cpu"  # nothing is run here, but on a cluster's nodes
     asked = {
         "batch_size": batch_size, "epochs": epochs,
         "unrolled_steps": unrolled_steps, "jacobian_weight": jacobian_weight,

@@ -339,34 +339,11 @@ def test_two_dask_workers_give_the_same_curves(
             same_curves(quickstart, tmp_path / name, benchmark, cwd, config)
 
 
-def slurm_or_skip():
-    pytest.importorskip("submitit")
-    missing = clusters.slurm_is_missing()
-    if missing:
-        pytest.skip(f"a SLURM of one node needs {missing}")
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
-    """What SLURM's commands need in their environment."""
-    slurm_or_skip()
-    with clusters.slurm(tmp_path_factory.mktemp("slurm")) as settings:
-        yield settings
-
-
-def small_jobs(root_dir, folder, **changes):
-    """configs/parallel/slurm.yml for a small machine."""
-    path = root_dir / "configs" / "parallel" / "slurm.yml"
-    config = yaml.safe_load(path.read_text()) | changes
-    (folder / "slurm.yml").write_text(yaml.safe_dump(config))
-    return folder / "slurm.yml"
-
-
 @pytest.mark.slow
 def test_slurm_gives_the_same_curves(quickstart, root_dir, tmp_path, slurm):
     same_curves(
         quickstart, tmp_path, root_dir, tmp_path,
-        small_jobs(root_dir, tmp_path, slurm_mem="1GB"), **slurm,
+        clusters.small_jobs(root_dir, tmp_path, slurm_mem="1GB"), **slurm,
     )
 
 
@@ -412,7 +389,7 @@ def test_a_job_has_the_cores_and_the_gpu_that_it_asks_for(
         "-d", "digits[width=12,'batch_size, epochs'=[(64, 1)]]",
         "-o", "SHINE[n_outer=1,reference=0,threads=2]",
         "-s", f"{solver}[slurm_gres='gpu:1']", "--parallel-config",
-        small_jobs(
+        clusters.small_jobs(
             root_dir, tmp_path, slurm_mem="1GB", slurm_cpus_per_task=2,
         ), cwd=root_dir, **slurm,
     )

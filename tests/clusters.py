@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+import traceback
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -52,7 +53,17 @@ def run_here(arguments, cwd, settings, log, memory):
         for stream in sys.stdout, sys.stderr:
             stream.flush()
             os.dup2(file.fileno(), stream.fileno())
-    benchopt(arguments, prog_name="benchopt")
+    status = 1
+    try:
+        benchopt(arguments, prog_name="benchopt")
+    except SystemExit as ended:
+        status = ended.code
+    except Exception:
+        traceback.print_exc()
+    finally:
+        for stream in sys.stdout, sys.stderr:
+            stream.flush()
+        os._exit(status)  # idle workers are not waited for
 
 
 def benchopt(folder, *arguments, cwd, memory=None, **more):
@@ -68,9 +79,9 @@ def benchopt(folder, *arguments, cwd, memory=None, **more):
     process.start()
     process.join(PATIENCE)
     hangs = process.is_alive()
-    if hangs:
-        process.kill()
-        process.join()
+    with suppress(ProcessLookupError):  # its workers too
+        os.killpg(process.pid, signal.SIGKILL)
+    process.join()
     told = log.read_text(errors="replace")
     assert not hangs, told
     text = re.sub(r"\x1b\[[0-9;]*m", "", told)
@@ -103,10 +114,8 @@ def listening(port):
 
 def end(process):
     """End a process and its children, which share its group."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

@@ -295,7 +295,8 @@ def curves(path):
     ]
     assert len(names) > 20
     by = ["dataset_name", "solver_name", "stop_val"]
-    return rows.sort_values(by)[by[:2] + names].reset_index(drop=True)
+    rows = rows.sort_values(by)[by[:2] + sorted(names)]
+    return rows.reset_index(drop=True)
 
 
 def same_curves(quickstart, folder, benchmark, cwd, parallel, **more):

@@ -1,6 +1,7 @@
 # make run       the quickstart, from a bare clone: a picture, a result file
 # make test      the tests, from a bare clone; make test-slow: the long ones
 # make rivals    the libraries of the rivals that are optional; tests have them
+# make cluster   what runs on dask and SLURM need, see docs/cluster.md
 # make figures   every quick figure; make figure NAME=fig1 SCALE=paper: one
 # make league RESULT=outputs/fig1_quick.parquet: who is best, in tables
 # make validate SOLVER=/path/to/my_solver.py: check and rank a new solver
@@ -46,7 +47,8 @@ MDEQ_paper := $(DENSE_paper) --forward-steps 18 --backward-steps 20 \
 CONFIG_fig3 := deq
 RUN := $(or $(CONFIG_$(NAME)),$(NAME))_$(SCALE)
 
-.PHONY: run test test-slow commands lint figure figures league validate install rivals
+.PHONY: run test test-slow commands lint figure figures league validate \
+    install rivals cluster
 .ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -61,7 +63,7 @@ run: install
 test: install rivals
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: install rivals
+test-slow: install rivals cluster
 	$(BIN)/python -m pytest -m slow
 
 commands:
@@ -129,4 +131,11 @@ rivals: $(VENV)/rivals
 $(VENV)/rivals: requirements-rivals.lock | install
 	$(BIN)/python -m pip install --quiet --no-deps \
 	    --requirement requirements-rivals.lock
+	touch $@
+
+cluster: $(VENV)/cluster
+
+$(VENV)/cluster: requirements-cluster.lock | install
+	$(BIN)/python -m pip install --quiet --no-deps \
+	    --requirement requirements-cluster.lock
 	touch $@

@@ -5,16 +5,28 @@ from pathlib import Path
 
 # A clone runs its own package, installed or not, from any folder, in any
 # worker: benchopt loads this file before any solver or dataset.
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 from benchopt import BaseObjective  # noqa: E402
+from benchopt.benchmark import get_running_benchmark  # noqa: E402
+from joblib import register_parallel_backend  # noqa: E402
 
-from benchmark_shine import fingerprint  # noqa: E402
+from benchmark_shine import LOADED  # noqa: E402
 from benchmark_shine.checks import check_integer  # noqa: E402
 from benchmark_shine.engine import run  # noqa: E402
 from benchmark_shine.outer import Search  # noqa: E402
 from benchmark_shine.root import LBFGS  # noqa: E402
+from benchmark_shine.workers import (  # noqa: E402
+    dask_backend, refuse_other_code,
+)
+
+# "benchopt run ." is to mean this folder in every worker, wherever it lives.
+running = get_running_benchmark()
+if running is not None:
+    running.benchmark_dir = ROOT
+register_parallel_backend("dask", dask_backend)
 
 # What a problem reports of itself; some have only some of them.
 PROBLEMS_OWN = (
@@ -53,7 +65,7 @@ class Objective(BaseObjective):
         "n_outer": [None],
         "threads": [1],
         "reference": [5],
-        "fingerprint": [fingerprint()],
+        "fingerprint": [LOADED],
         "torch": [torch.__version__],
     }
     test_dataset_name = "simulated"
@@ -66,6 +78,13 @@ class Objective(BaseObjective):
         )
         return f"{self.name}[{shown}]"
 
+    _sent = False
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        refuse_other_code(self.fingerprint, self.torch)
+        self._sent = True
+
     def skip(self, problem, reason=None):
         try:
             if self.n_outer is not None:
@@ -74,6 +93,9 @@ class Objective(BaseObjective):
             check_integer("reference", self.reference, least=0)
         except ValueError as error:
             return True, str(error)
+        # benchopt caches what a worker skips; but the client has this data
+        if problem is None and self._sent:
+            raise FileNotFoundError(f"this worker lacks the data: {reason}")
         return problem is None, reason
 
     def set_data(self, problem, reason=None):

@@ -2,6 +2,7 @@
 from dataclasses import replace
 
 import torch
+from benchopt.parallel_backends import is_distributed_frontal
 
 from .checks import check_choice, check_seed
 from .problems import MDEQ, SmallDEQ
@@ -62,6 +63,7 @@ def build(network, train, test, seed=0, device="cpu", width=64,
     train, test : Pictures or PictureFiles
     seed : int
     device : str
+        On a machine that only sends runs to a cluster it need not be there.
     width, contraction
         Of the dense network.
     batch_size, epochs, unrolled_steps : int or None
@@ -78,8 +80,10 @@ def build(network, train, test, seed=0, device="cpu", width=64,
         Where a setting is out of its range, or there is no such device.
     """
     check_network(network)
-    check_device(device)
     check_seed(seed)
+    if is_distributed_frontal():
+        device = "cpu"  # nothing is run here, but on a cluster's nodes
+    check_device(device)
     asked = {
         "batch_size": batch_size, "epochs": epochs,
         "unrolled_steps": unrolled_steps, "jacobian_weight": jacobian_weight,

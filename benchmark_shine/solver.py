@@ -15,10 +15,12 @@ from .adjoint import BroydenAdjoint, at_root, cold
 from .checkpoint import Checkpoint, keep, resume
 from .checks import check_choice, check_integer
 from .engine import descend, run
+from .limits import timely
 from .operators import transposed, untransposed
 from .outer import Hoag, Search, Torch, from_now, from_start
 from .progress import Report
 from .root import LBFGS, AdjointBroyden, Anderson, Broyden
+from .workers import refuse_edited_files
 
 # Forward solvers of equilibrium networks, of at most n steps: they forget
 # none, except for Anderson with its usual window.
@@ -36,7 +38,7 @@ BILEVEL_ONLY = {
     "memory", "tol", "decay", "anchor", "moves", "c2", "scale", "keep_pairs",
     "max_iter", "first_q", "growth", "n_power",
 }
-EQUILIBRIUM_ONLY = {"forward", "backward", "estimate", "side"}
+EQUILIBRIUM_ONLY = {"forward", "backward", "estimate", "side", "slurm_gres"}
 
 # First guess of a first linear solve, before there is a last q.
 FIRST_Q = {"zero": torch.zeros_like, "z": at_root}
@@ -80,6 +82,9 @@ class ImplicitSolver(BaseSolver):
         Most inner iterations per outer step; the paper's 1,000.
     forward : {"broyden", "adjoint_broyden", "anderson"}
         Forward solver of equilibrium networks; published: broyden.
+    slurm_gres : str or None
+        What a SLURM job of this solver asks for beside cores, as "gpu:1".
+        Not part of its name.
 
     A problem picks the parts that suit it: bi-level problems L-BFGS, `Hoag`
     and ``make_adjoint``; equilibrium networks, one row of z per sample, a
@@ -115,6 +120,7 @@ class ImplicitSolver(BaseSolver):
         "keep_pairs": [True],
         "max_iter": [1000],
         "forward": ["broyden"],
+        "slurm_gres": [None],
     }
     _every, _last, _resumed = 1, math.inf, None
 
@@ -132,6 +138,10 @@ class ImplicitSolver(BaseSolver):
         if not quiet:
             print(told)
         return False
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        refuse_edited_files()  # in a worker: clients unpickle no solver
 
     @abstractmethod
     def make_adjoint(self):
@@ -182,7 +192,7 @@ class ImplicitSolver(BaseSolver):
         changed = ",".join(
             f"{name}={value}"
             for name, value in sorted(self._parameters.items())
-            if value != usual[name]
+            if value != usual[name] and name != "slurm_gres"
         )
         return f"{self.name}[{changed}]" if changed else self.name
 
@@ -281,7 +291,8 @@ class ImplicitSolver(BaseSolver):
     def run(self, callback):
         self._best = None
         try:
-            for step in self.steps():
+            timeout = callback.stopping_criterion.timeout
+            for step in timely(self.steps(), timeout):
                 self._best = self.report(self._best, step)
                 stop = not callback()
                 self._report.show(self._best)

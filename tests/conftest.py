@@ -9,6 +9,8 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+import clusters  # noqa: E402
+
 
 @pytest.fixture(autouse=True)
 def reproducible():
@@ -21,3 +23,14 @@ def reproducible():
 def root_dir():
     """The checkout: what benchopt is pointed at."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    """What SLURM's commands need in their environment, of a real one."""
+    pytest.importorskip("submitit")
+    missing = clusters.slurm_is_missing()
+    if missing:
+        pytest.skip(f"a SLURM of one node needs {missing}")
+    with clusters.slurm(tmp_path_factory.mktemp("slurm")) as settings:
+        yield settings

@@ -18,7 +18,7 @@ from benchopt.benchmark import Benchmark
 from benchopt.callback import _Callback
 from benchopt.results import read_results
 
-from benchmark_shine import checkpoint
+from benchmark_shine import checkpoint, workers
 from benchmark_shine.adjoint import Shine
 from benchmark_shine.checkpoint import Checkpoint
 from benchmark_shine.engine import Progress, run
@@ -357,17 +357,20 @@ def test_a_run_may_be_cut_off_more_than_once(root_dir, folder, whole):
 
 
 @pytest.mark.parametrize("change", [
-    lambda folder: {"objective": f"SHINE[n_outer={N},reference=0,"
-                                 "fingerprint=other]"},
-    lambda folder: (folder / "cut.py").write_text(
+    lambda folder, monkeypatch: monkeypatch.setattr(
+        workers, "LOADED", "other"
+    ) or {"objective": OBJECTIVE[:-1] + ",fingerprint=other]"},
+    lambda folder, monkeypatch: (folder / "cut.py").write_text(
         (folder / "cut.py").read_text() + "# edited\n"
     ) and {},
 ], ids=["package", "solver file"])
-def test_other_code_starts_over(change, root_dir, folder, whole, capfd):
+def test_other_code_starts_over(
+    change, root_dir, folder, whole, capfd, monkeypatch
+):
     cut_off(root_dir, folder, "interrupt")
     assert len(checkpoints(folder)) == 1
     capfd.readouterr()
-    curve = curve_of(root_dir, folder, **change(folder))
+    curve = curve_of(root_dir, folder, **change(folder, monkeypatch))
     told = capfd.readouterr().out
     assert "settings: the run starts over" in told
     assert "resumed" not in told

@@ -24,8 +24,10 @@ PACKAGE = {
     "memory": "torch",
     "problems": "torch numpy scipy .checks .equation .implicit .memory "
                 ".problems .reference .root",
-    "networks": "torch .checks .problems",
+    "networks": "torch benchopt .checks .problems",
     "images": "torch numpy PIL pooch .checks",
+    "limits": "",
+    "workers": "torch click joblib .",
     "reference": "torch .adjoint .implicit .root",
     "simulate": "numpy scipy sklearn .checks",
     "data": "numpy sklearn .checks .problems",
@@ -36,8 +38,8 @@ PACKAGE = {
         "pandas torch benchopt click . .adjoint .checks .engine .implicit "
         ".operators .problems .reference .root",
     "solver":
-        "torch benchopt .adjoint .checkpoint .checks .engine .operators "
-        ".outer .progress .root",
+        "torch benchopt .adjoint .checkpoint .checks .engine .limits "
+        ".operators .outer .progress .root .workers",
     "validate":
         "pandas torch sklearn benchopt .checks .data .images .implicit "
         ".networks .problems .reference .simulate .solver",
@@ -48,7 +50,7 @@ FOLDERS = {
     "datasets": "numpy scipy sklearn torch pooch benchopt libsvmdata "
                 ".checks .data .images .networks .problems .simulate",
 }
-OBJECTIVE = "torch benchopt . .checks .engine .outer .root"
+OBJECTIVE = "torch benchopt joblib . .checks .engine .outer .root .workers"
 
 
 def imports(path, package):

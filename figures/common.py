@@ -130,6 +130,8 @@ def numeric(path, frame, names):
 def renamed(path, raw):
     """benchopt's columns under our names; absent ones of OPTIONAL are NaN.
 
+    ``dataset`` has lost its seed.
+
     Parameters
     ----------
     path : str or Path
@@ -140,7 +142,11 @@ def renamed(path, raw):
     absent = [name for name in OPTIONAL if name not in raw]
     raw = raw.assign(**dict.fromkeys(absent, np.nan))
     numbers = numeric(path, raw, NUMBERS | OPTIONAL)
-    return raw[list(NAMES)].rename(columns=NAMES).join(numbers)
+    frame = raw[list(NAMES)].rename(columns=NAMES).join(numbers)
+    return frame.assign(
+        seed=frame["seed"].fillna(0),
+        dataset=frame["dataset"].map(without_seed),
+    )
 
 
 def read_results(paths):
@@ -149,8 +155,8 @@ def read_results(paths):
     Returns
     -------
     pandas.DataFrame
-        Columns: the values of NAMES, NUMBERS and OPTIONAL.  ``moves`` is
-        NaN for searches; ``dataset`` has lost its seed.
+        Of `renamed`: the values of NAMES, NUMBERS and OPTIONAL.  ``moves``
+        is NaN for searches.
     """
     frames = [
         renamed(path, read_table(
@@ -160,8 +166,6 @@ def read_results(paths):
         for path in paths
     ]
     frame = pd.concat(frames, ignore_index=True)
-    frame["seed"] = frame["seed"].fillna(0)
-    frame["dataset"] = frame["dataset"].map(without_seed)
     for dataset, rows in frame.groupby("dataset"):
         prints = sorted(rows["fingerprint"].astype(str).unique())
         if len(prints) > 1:
@@ -250,6 +254,11 @@ def protocols_of(moves):
     return there or {"fair": search}
 
 
+def of_neither(frame):
+    """Rows that no protocol has."""
+    return ~frame["moves"].isin([1, 2]) & frame["moves"].notna()
+
+
 def split_protocols(frame):
     """Add a column ``protocol``; searches may come out twice."""
     parts = [
@@ -335,7 +344,7 @@ def read_runs(options, formulation=None):
     """
     frame = read_results(options.results)
     files = ", ".join(map(str, options.results))
-    odd = ~frame["moves"].isin([1, 2]) & frame["moves"].notna()
+    odd = of_neither(frame)
     if odd.any():
         warn(f"{files}: {odd.sum()} rows of neither protocol are left out")
     frame = frame[~odd]

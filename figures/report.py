@@ -38,7 +38,7 @@ import quickstart
 from common import (
     PROTOCOLS, ResultError, add_gap, alive, arguments, by_step,
     one_line_errors, quantile, rank, read_runs, read_table, short_names,
-    split_name, without_seed,
+    split_name, warn, without_seed,
 )
 from drawing import style_of
 
@@ -479,14 +479,23 @@ def draw(module, words, folder):
             ])
     except SystemExit:
         return [], said.getvalue().strip().removeprefix("error: ")
+    except Exception as error:  # one picture less, and the page says why
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        warn(f"{name} cannot be drawn from these files ({why})")
+        return [], why
     print(said.getvalue(), end="", file=sys.stderr)
-    return sorted(folder.glob(f"{name}*.png")), ""
+    return sorted(folder.glob(f"{name}*.png"), reverse=True), ""
 
 
 def picture(path, words):
-    """A picture, in the page itself."""
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<img alt="{escape(words)}" src="data:image/png;base64,{data}">'
+    """A picture, in the page itself, at 1.5 of its pixels to one of CSS."""
+    png = path.read_bytes()
+    width = int.from_bytes(png[16:20], "big")  # of the header
+    data = base64.b64encode(png).decode("ascii")
+    return (
+        f'<img alt="{escape(words)}" width={width // 1.5:.0f} '
+        f'src="data:image/png;base64,{data}">'
+    )
 
 
 def figures_of(runs, results, inversion, alignment):
@@ -505,7 +514,6 @@ def figures_of(runs, results, inversion, alignment):
     })
     chosen = ["--datasets", *bilevel]
     wanted = [
-        (quickstart, [*results, "--x-scale", "log"], True),
         (fig1_bilevel, [*results, *AUTHORS, *chosen], bilevel),
         (fig2_opa, [*results, "--inversion", *inversion, *chosen],
          bilevel and len(inversion) == 1),
@@ -514,6 +522,7 @@ def figures_of(runs, results, inversion, alignment):
         (fig3_deq, results, len(networks)),
         (deq_convergence, results, len(networks)),
         (figE2_deq_inversion, alignment, alignment),
+        (quickstart, [*results, "--x-scale", "log"], True),
     ]
     parts, missing = [], []
     with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@
 # make cluster   what runs on dask and SLURM need, see docs/cluster.md
 # make figures   every quick figure; make figure NAME=fig1 SCALE=paper: one
 # make league RESULT=outputs/fig1_quick.parquet: who is best, in tables
+# make report RESULT="a.parquet b.parquet": all of it on one page, offline
 # make validate SOLVER=/path/to/my_solver.py: check and rank a new solver
 # make commands  every command of README.md and docs/, in a fresh clone
 # make lint      flake8
@@ -47,8 +48,8 @@ MDEQ_paper := $(DENSE_paper) --forward-steps 18 --backward-steps 20 \
 CONFIG_fig3 := deq
 RUN := $(or $(CONFIG_$(NAME)),$(NAME))_$(SCALE)
 
-.PHONY: run test test-slow commands lint figure figures league validate \
-    install rivals cluster
+.PHONY: run test test-slow commands lint figure figures league report \
+    validate install rivals cluster
 .ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -97,6 +98,9 @@ endif
 
 league: install
 	@$(BIN)/python figures/league.py $(RESULT) --output-dir $(OUTPUTS)
+
+report: install
+	@$(BIN)/python figures/report.py $(RESULT) --output-dir $(OUTPUTS)
 
 $(INVERSION): benchmark_shine/inversion.py | install
 	$(BIN)/python -m benchmark_shine.inversion --tries $(TRIES) --output $@

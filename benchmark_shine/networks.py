@@ -81,7 +81,7 @@ def build(network, train, test, seed=0, device="cpu", width=64,
     """
     check_network(network)
     check_seed(seed)
-    if is_distributed_frontal():
+    if is_distributed_frontal() and str(device).startswith("cuda"):
         device = "cpu"  # nothing is run here, but on a cluster's nodes
     check_device(device)
     asked = {

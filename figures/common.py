@@ -158,29 +158,46 @@ def numeric(path, frame, names):
         )
 
 
+def renamed(path, raw):
+    """benchopt's columns under our names; absent ones of OPTIONAL are NaN.
+
+    ``dataset`` has lost its seed.
+
+    Parameters
+    ----------
+    path : str or Path
+        For the message of an error.
+    raw : pandas.DataFrame
+        As `benchopt run` writes it, with an index 0, 1, 2 …
+    """
+    absent = [name for name in OPTIONAL if name not in raw]
+    raw = raw.assign(**dict.fromkeys(absent, np.nan))
+    textual(path, raw, NAMES)
+    numbers = numeric(path, raw, NUMBERS | OPTIONAL)
+    frame = raw[list(NAMES)].rename(columns=NAMES).join(numbers)
+    return frame.assign(
+        seed=frame["seed"].fillna(0),
+        dataset=frame["dataset"].map(without_seed),
+    )
+
+
 def read_results(paths):
     """Benchopt result files, one below the other.
 
     Returns
     -------
     pandas.DataFrame
-        Columns: the values of NAMES, NUMBERS and OPTIONAL.  ``moves`` is
-        NaN for searches; ``dataset`` has lost its seed.
+        Of `renamed`: the values of NAMES, NUMBERS and OPTIONAL.  ``moves``
+        is NaN for searches.
     """
-    frames = []
-    for path in paths:
-        raw = read_table(
+    frames = [
+        renamed(path, read_table(
             path, read_parquet, [*NAMES, *NUMBERS],
             "give the .parquet file that `benchopt run` wrote",
-        )
-        absent = [name for name in OPTIONAL if name not in raw]
-        raw = raw.assign(**dict.fromkeys(absent, np.nan))
-        textual(path, raw, NAMES)
-        numbers = numeric(path, raw, NUMBERS | OPTIONAL)
-        frames.append(raw[list(NAMES)].rename(columns=NAMES).join(numbers))
+        ))
+        for path in paths
+    ]
     frame = pd.concat(frames, ignore_index=True)
-    frame["seed"] = frame["seed"].fillna(0)
-    frame["dataset"] = frame["dataset"].map(without_seed)
     for dataset, rows in frame.groupby("dataset"):
         prints = sorted(rows["fingerprint"].astype(str).unique())
         if len(prints) > 1:
@@ -269,6 +286,11 @@ def protocols_of(moves):
     return there or {"fair": search}
 
 
+def of_neither(frame):
+    """Rows that no protocol has."""
+    return ~frame["moves"].isin([1, 2]) & frame["moves"].notna()
+
+
 def split_protocols(frame):
     """Add a column ``protocol``; searches may come out twice."""
     parts = [
@@ -354,7 +376,7 @@ def read_runs(options, formulation=None):
     """
     frame = read_results(options.results)
     files = ", ".join(map(str, options.results))
-    odd = ~frame["moves"].isin([1, 2]) & frame["moves"].notna()
+    odd = of_neither(frame)
     if odd.any():
         warn(f"{files}: {odd.sum()} rows of neither protocol are left out")
     frame = frame[~odd]
@@ -429,11 +451,26 @@ def quantile(numbers, q):
     return below + (place - np.floor(place)) * (above - below)
 
 
-def over_seeds(runs, x, quantiles, y="gap"):
-    """Convergence curve of one method, a point per outer step.
+def by_step(runs, y):
+    """A quantity of one method: a row per outer step, a column per seed.
 
-    A run that diverged, whose y is infinite, stays so.  The curve ends with
-    the shortest of the other runs: what is left would be another population.
+    A run that diverged, whose y is infinite, stays so.  The rows end with the
+    shortest of the other runs: what is left would be another population.
+
+    Parameters
+    ----------
+    runs : pandas.DataFrame
+        Of one protocol, data set and method.
+    y : str
+        Column.
+    """
+    ys = runs.pivot(index="step", columns="seed", values=y)
+    last = ys.ffill()
+    return ys.mask(ys.isna() & np.isinf(last), last).dropna()
+
+
+def over_seeds(runs, x, quantiles, y="gap"):
+    """Convergence curve of one method, a point per step of `by_step`.
 
     Parameters
     ----------
@@ -450,9 +487,7 @@ def over_seeds(runs, x, quantiles, y="gap"):
     pandas.DataFrame, indexed by step
         Columns ``x``, that of ``y`` (medians), ``low``, ``high``.
     """
-    ys = runs.pivot(index="step", columns="seed", values=y)
-    last = ys.ffill()
-    ys = ys.mask(ys.isna() & np.isinf(last), last).dropna()
+    ys = by_step(runs, y)
     xs = runs.pivot(index="step", columns="seed", values=x).ffill()
     low, middle, high = (
         ys.agg(quantile, axis=1, q=q)

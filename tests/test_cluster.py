@@ -226,7 +226,7 @@ def test_a_gpu_need_not_be_where_runs_are_sent_from(monkeypatch):
     train, test = pictures(part, part)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     settings = dict(device="cuda", width=4, batch_size=4)
-    with pytest.raises(ValueError, match="device: torch sees no cuda here"):
+    with pytest.raises(ValueError, match="device: torch sees no 'cuda' here"):
         networks.build("dense", train, test, **settings)
     monkeypatch.setattr(networks, "is_distributed_frontal", lambda: True)
     found = networks.build("dense", train, test, **settings)

@@ -162,7 +162,7 @@ SMALL = """\
 ```sh
 mkdir there && cd there
 export WORD=hello
-(sleep 100) &
+tail -f /dev/null &
 test "$PWD $WORD" = "$HOME/benchmark_shine/there hello"
 ```
 

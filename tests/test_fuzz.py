@@ -343,9 +343,10 @@ def fuzz_folder(drawn, world):
             warnings.simplefilter("ignore")
             for paths, labels in two_folders(root)[:2]:
                 assert len(read_pictures(paths)) == len(labels)
-            assert list_folder(root / "train")[2]
+            return list_folder(root / "train")[2]
 
-    return turned_away(read, root)
+    # a name may have two lines: what is said has one
+    return reason_of(loaded(read), root)
 
 
 def idx(data, kind=8):
@@ -791,7 +792,7 @@ def test_bad_inputs_get_a_sentence(name, world, little_memory):
 
 @pytest.mark.slow
 def test_thousands_of_bad_inputs_get_a_sentence(world, little_memory):
-    counts = {name: bad_inputs(name, 300, world) for name in TARGETS}
+    counts = {name: bad_inputs(name, 240, world) for name in TARGETS}
     print(counts)
     assert sum(away for away, _ in counts.values()) >= 2_000
 

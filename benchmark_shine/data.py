@@ -58,7 +58,7 @@ def two_classes(y):
         Where there are not exactly two.
     """
     labels = np.unique(y)
-    if not np.isfinite(labels).all():
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError("y: NaN or infinite labels; expected two classes")
     if len(labels) != 2:
         shown = ", ".join(map(str, labels[:5]))

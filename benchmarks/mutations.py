@@ -40,7 +40,7 @@ SIGNS = {
 }
 # Which tests look at a module, the nearest first; all others come after.
 TESTS = {
-    "adjoint": "adjoint adjoint_batched gradient",
+    "adjoint": "adjoint adjoint_batched gradient rivals",
     "checkpoint": "checkpoint",
     "data": "data",
     "deq_inversion": "deq_inversion",

@@ -458,3 +458,10 @@ def test_the_first_optimiser_is_made_before_the_clock(
         monkeypatch.setattr(cls, "start", noted(name, cls.start))
     curve_of(root_dir, folder, max_runs=1)
     assert made[:3] == ["optimiser", "clock", "optimiser"]
+
+
+def test_a_file_that_cannot_be_read_is_told(file, capsys):
+    file.mkdir(parents=True)
+    assert Checkpoint(file, "me").read() is None
+    told = capsys.readouterr().out
+    assert str(file) in told and told.endswith(": the run starts over\n")

@@ -147,7 +147,7 @@ def test_pictures_too_small_for_the_branches():
 
 @pytest.mark.parametrize("settings, word", [
     ({"contraction": 1.0}, "contraction"), ({"contraction": 0}, "contraction"),
-    ({"d": 0}, "d:"), ({"batch_size": 100}, "batch_size"),
+    ({"d": 0}, "width:"), ({"batch_size": 100}, "batch_size"),
     ({"batch_size": 0}, "batch_size"), ({"forward_steps": 1.5}, "forward"),
     ({"forward_steps": 0}, "forward_steps: .*0"),
     ({"backward_steps": -1}, "backward_steps: .*-1"),

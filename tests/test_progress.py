@@ -129,7 +129,7 @@ def test_the_live_line_below_benchopts(watch, clock):
         left = 2 * (10 - k)
         assert below == (
             f"        step {k}/10, loss {1 / (k + 1):.6g}, 00:0{2 * k} so far"
-            f", 00:{left:02} left: SHINE on toy, seed 3"[:WIDTH - 1]
+            f", 00:{left:02} left: SHINE on toy, seed 3"[:WIDTH - 1].rstrip()
         ) if k else "? left" in below
     report.finish()
     terminal.show_status("done")

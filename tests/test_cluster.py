@@ -355,7 +355,7 @@ def test_two_dask_workers_give_the_same_curves(
         for name, benchmark, cwd in (
             ("dot", ".", root_dir),
             ("parent", root_dir.name, root_dir.parent),
-            ("elsewhere", root_dir, tmp_path),
+            ("absolute", root_dir, tmp_path),
         ):
             (tmp_path / name).mkdir()
             same_curves(quickstart, tmp_path / name, benchmark, cwd, config)

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import torch
 from benchopt import BaseSolver
-from benchopt.benchmark import get_running_benchmark
+from benchopt.benchmark import Benchmark
 from benchopt.stopping_criterion import NoCriterion
 
 from .adjoint import BroydenAdjoint, at_root, cold
@@ -266,8 +266,13 @@ class ImplicitSolver(BaseSolver):
         set.  The place depends on names alone: a run after an edit takes
         that of the run before.
         """
-        cache = get_running_benchmark().get_cache_location()
-        if cache is None or not meta:  # benchopt's trial runs have no names
+        if not meta:  # benchopt's trial runs have no names
+            return None, ""
+        # not the running one: another thread of a dask worker may just be
+        # making it, for its next run
+        here = Benchmark(self._objective._benchmark_dir)
+        cache = here.get_cache_location()
+        if cache is None:
             return None, ""
         names = [meta[f"{part}_name"] for part in (
             "dataset", "objective", "solver",

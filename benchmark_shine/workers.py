@@ -55,7 +55,7 @@ def refuse_edited_files():
     """
     edited = [] if fingerprint() == LOADED else ["benchmark_shine"]
     for name, module in sorted(sys.modules.items()):
-        if name.startswith(FILES):
+        if name.startswith(FILES) and Path(module.__file__).exists():
             now = hashlib.sha256(Path(module.__file__).read_bytes()).digest()
             if vars(module).setdefault("_loaded_as", now) != now:
                 edited.append(module.__file__)

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import benchopt.benchmark
 import cloudpickle
 import numpy as np
 import pandas as pd
@@ -90,6 +91,26 @@ def test_an_edited_file_is_refused(file):
         assert REMEDY in str(refused.value)
     file.write_text("x = 1\n")
     refuse_edited_files()
+    file.unlink()  # whatever it was, it will not be run again
+    refuse_edited_files()
+
+
+def test_a_run_does_not_ask_for_the_running_benchmark(
+    root_dir, objective, solvers, monkeypatch
+):
+    # which another thread of a dask worker may be half-way through making
+    monkeypatch.setattr(
+        benchopt.benchmark, "_RUNNING_BENCHMARK", object.__new__(Benchmark)
+    )
+    solver = solvers["SHINE"].get_instance()
+    solver._objective = objective.get_instance()
+    solver._objective._dataset = solver
+    meta = dict.fromkeys(
+        ("dataset_name", "objective_name", "solver_name", "idx_rep")
+    )
+    path, _ = solver._identify(meta)
+    expected = Benchmark(root_dir).get_cache_location() / "checkpoints"
+    assert path.parent == expected
 
 
 def test_an_edited_package_is_refused(monkeypatch):
@@ -334,7 +355,7 @@ def test_two_dask_workers_give_the_same_curves(
         for name, benchmark, cwd in (
             ("dot", ".", root_dir),
             ("parent", root_dir.name, root_dir.parent),
-            ("elsewhere", root_dir, tmp_path),
+            ("absolute", root_dir, tmp_path),
         ):
             (tmp_path / name).mkdir()
             same_curves(quickstart, tmp_path / name, benchmark, cwd, config)

@@ -203,7 +203,7 @@ def test_a_run_that_kills_every_dask_worker(runs):
 
 
 def test_kill_9_of_a_slurm_job(runs, slurm):
-    runs.strikes("os.kill(os.getppid(), 9); " + KILL, parallel=True)
+    runs.strikes(KILL, parallel=True)
     config = clusters.small_jobs(runs.root, runs.folder, slurm_mem="1GB")
     status, text, _ = runs.again(
         "--parallel-config", config, **slurm

@@ -47,6 +47,12 @@ AUTHORS = ("--authors", Path(__file__).with_name("authors_20news_seed0.csv"))
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 DIGITS = 5  # of a number in the page
 
+HEADINGS = {
+    column.title: column.heading
+    for family in (league.BILEVEL, league.NETWORK)
+    for column in family.columns.values()
+}
+
 # What was run: words, and the column that has it (runs, measurements).
 FACTS = {
     "package fingerprint": ("p_obj_fingerprint", "fingerprint"),
@@ -427,7 +433,8 @@ def claim_of(claim, found):
         )
         rows = "".join(
             "<tr>" + "".join(f"<td>{cell}</td>" for cell in (
-                escape(row.place), escape(row.quantity),
+                escape(row.place),
+                escape(HEADINGS.get(row.quantity, row.quantity)),
                 f"{escape(row.one)}<br><b>{escape(_spread(row.first))}</b>",
                 f"{escape(row.other)}<br><b>{escape(_spread(row.second))}</b>",
                 _ratio(row.first, row.second),

@@ -495,9 +495,9 @@ def test_claims_on_measurements(tmp_path):
 
 
 def test_claims_are_on_the_page(page):
-    row = next(row for row in page.rows if row[1:2] == ["time to 1e-2"])
+    row = next(row for row in page.rows if row[1:2] == ["time to 1e-2 (s)"])
     assert row == [
-        "toy, fair", "time to 1e-2", "SHINE4 (3–5)", "HOAG12 (9–15)", "3",
+        "toy, fair", "time to 1e-2 (s)", "SHINE4 (3–5)", "HOAG12 (9–15)", "3",
         CONFIRMED,
     ]
     badges = [a["class"] for tag, a in page.tags

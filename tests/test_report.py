@@ -521,6 +521,8 @@ TELL = """<script>
 addEventListener("load", async () => {
   const seen = {};
   try { await (%s)(seen); } catch (error) { wrong.push(String(error)); }
+  for (const {name} of performance.getEntriesByType("resource"))
+    if (!name.startsWith("data:")) wrong.push(`fetched ${name}`);
   const out = document.createElement("pre");
   out.id = "outcome";
   out.textContent = JSON.stringify({...seen, wrong});
@@ -553,8 +555,7 @@ def browse(path, tmp_path, act):
     assert found, done.stdout[-2000:] + done.stderr[-2000:]
     seen = json.loads(html.unescape(found[1]))
     assert seen.pop("wrong") == []
-    # Chromium itself logs what scripts cannot see, as files not found
-    assert "CONSOLE" not in done.stderr
+    assert "CONSOLE" not in done.stderr  # warnings, and Chromium's own words
     return seen
 
 

@@ -37,8 +37,8 @@ import nls
 import quickstart
 from common import (
     PROTOCOLS, ResultError, add_gap, alive, arguments, by_step,
-    one_line_errors, quantile, rank, read_runs, read_table, short_names,
-    split_name, warn, without_seed,
+    one_line_errors, quantile, rank, read_parquet, read_runs, read_table,
+    short_names, split_name, warn, without_seed,
 )
 from drawing import style_of
 
@@ -46,6 +46,12 @@ TEMPLATE = Path(__file__).with_suffix(".html")
 AUTHORS = ("--authors", Path(__file__).with_name("authors_20news_seed0.csv"))
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 DIGITS = 5  # of a number in the page
+
+HEADINGS = {
+    column.title: column.heading
+    for family in (league.BILEVEL, league.NETWORK)
+    for column in family.columns.values()
+}
 
 # What was run: words, and the column that has it (runs, measurements).
 FACTS = {
@@ -178,7 +184,7 @@ def read_raw(path):
     if path.suffix == ".csv":
         return read_table(path, pd.read_csv, [], "give another file")
     return read_table(
-        path, pd.read_parquet,
+        path, read_parquet,
         ["objective_name", "dataset_name", "solver_name", "idx_rep"],
         "give the .parquet file that `benchopt run` wrote",
     )
@@ -427,7 +433,8 @@ def claim_of(claim, found):
         )
         rows = "".join(
             "<tr>" + "".join(f"<td>{cell}</td>" for cell in (
-                escape(row.place), escape(row.quantity),
+                escape(row.place),
+                escape(HEADINGS.get(row.quantity, row.quantity)),
                 f"{escape(row.one)}<br><b>{escape(_spread(row.first))}</b>",
                 f"{escape(row.other)}<br><b>{escape(_spread(row.second))}</b>",
                 _ratio(row.first, row.second),

@@ -1,4 +1,5 @@
 """Figures of a result file whose every median is known beforehand."""
+import ast
 import functools
 import importlib
 import subprocess
@@ -607,3 +608,21 @@ def test_as_a_program(tmp_path):
     assert run.returncode == 2 and not run.stdout
     line, = run.stderr.splitlines()
     assert line.startswith("error: gone: no such file")
+
+
+@pytest.mark.parametrize("path", sorted(FIGURES.glob("*.py")),
+                         ids=lambda path: path.name)
+def test_imports_neither_the_package_nor_torch(path):
+    roots = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            roots |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            roots.add(node.module.split(".")[0])
+    own = {script.stem for script in FIGURES.glob("*.py")}
+    allowed = {"matplotlib", "numpy", "pandas", "pyarrow"} | own
+    # the report inlines plotly.js; what benchopt's page loads is fetched once
+    own_needs = {"report.py": {"plotly"}, "offline.py": {"pooch"}}
+    allowed |= own_needs.get(path.name, set())
+    assert roots <= allowed | sys.stdlib_module_names

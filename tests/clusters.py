@@ -21,7 +21,7 @@ SLURM = "munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "sbatch"
 PATH = os.pathsep.join([str(SCRIPTS), os.environ["PATH"], "/usr/sbin"])
 
 # Seconds that anything here may take on a busy machine.
-PATIENCE = 240
+PATIENCE = 600
 
 
 def environment(folder, **more):
@@ -166,6 +166,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge
+FirstJobId={job}
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 StateSaveLocation={folder}/state
@@ -233,6 +234,8 @@ def slurm(folder):
         ports=[free_port() for _ in range(4)],
         cpus=re.search(r"CPUs=(\d+)", measured)[1],
         memory=re.search(r"RealMemory=(\d+)", measured)[1],
+        # submitit would take the files of an earlier job of this number
+        job=1 + secrets.randbelow(60_000_000),
     )
     conf, dbd = folder / "slurm.conf", folder / "slurmdbd.conf"
     conf.write_text(SLURM_CONF.format(**known))

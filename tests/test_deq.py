@@ -817,6 +817,19 @@ def test_a_random_part_is_where_its_numbers_say():
     assert found == pytest.approx((left, top, left + side, top + side))
 
 
+def test_the_centre_of_a_test_picture_is_cut(tmp_path):
+    # seven eighths of 16 pixels are 14: one goes at each side
+    pixels = np.random.RandomState(0).randint(0, 255, (16, 16, 3), np.uint8)
+    images.Image.fromarray(pixels).save(tmp_path / "x.png")
+    files = images.PictureFiles(
+        (tmp_path / "x.png",), torch.zeros(1, dtype=torch.long), 1, 14
+    )
+    x = files.batch(torch.tensor([0]))[0][0].permute(1, 2, 0)
+    x = x * torch.tensor(images.IMAGENET_STD)
+    x = x + torch.tensor(images.IMAGENET_MEAN)
+    assert np.array_equal(x.round().numpy(), pixels[1:-1, 1:-1])
+
+
 def test_a_fixed_part_of_the_pictures():
     items, labels = np.arange(100) * 2, np.arange(100)
     first, chosen = images.some(items, labels, 7)

@@ -313,7 +313,7 @@ class LBFGSInverse(LinearOperator):
 
     def refresh(self, products, v):
         """``project(v)``, from what it was before the last push."""
-        newest = (self._oldest + self._n - 1) % self._n
+        newest = (self._oldest - 1) % self._n
         kept = products[len(products) - self._n + 1:]
         return torch.cat([kept, (self._rows[newest] @ v).unsqueeze(0)])
 

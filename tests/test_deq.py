@@ -809,6 +809,27 @@ def test_reading_an_archive_writes_nothing(tmp_path):
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["c.tar.gz"]
 
 
+def test_a_random_part_is_where_its_numbers_say():
+    # the least area, 8 %, square, a quarter across and three quarters down
+    side = (0.08 * 100 * 80) ** 0.5
+    left, top = 0.25 * (100 - side), 0.75 * (80 - side)
+    found = images.random_part(100, 80, [0.0, 0.5, 0.25, 0.75] * 8)
+    assert found == pytest.approx((left, top, left + side, top + side))
+
+
+def test_the_centre_of_a_test_picture_is_cut(tmp_path):
+    # seven eighths of 16 pixels are 14: one goes at each side
+    pixels = np.random.RandomState(0).randint(0, 255, (16, 16, 3), np.uint8)
+    images.Image.fromarray(pixels).save(tmp_path / "x.png")
+    files = images.PictureFiles(
+        (tmp_path / "x.png",), torch.zeros(1, dtype=torch.long), 1, 14
+    )
+    x = files.batch(torch.tensor([0]))[0][0].permute(1, 2, 0)
+    x = x * torch.tensor(images.IMAGENET_STD)
+    x = x + torch.tensor(images.IMAGENET_MEAN)
+    assert np.array_equal(x.round().numpy(), pixels[1:-1, 1:-1])
+
+
 def test_a_fixed_part_of_the_pictures():
     items, labels = np.arange(100) * 2, np.arange(100)
     first, chosen = images.some(items, labels, 7)

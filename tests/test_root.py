@@ -80,6 +80,16 @@ def test_accepted_points_satisfy_strong_wolfe(convex, c2):
         assert abs(point.slope) <= c2 * abs(origin.slope), seed
 
 
+@pytest.mark.parametrize("t, accepted", [(1.1, True), (1.5, False)])
+def test_the_decrease_is_c1_times_the_tangents(t, accepted):
+    # 4 (t² / 2 - t) ≤ -4 c1 t where t ≤ 2 (1 - c1); the slope is flat enough
+    origin, point, n_trials, _ = search(
+        lambda t: (4 * (t * t / 2 - t), 4 * (t - 1)), t, c1=0.4
+    )
+    assert (n_trials == 1) == accepted
+    assert float(point.t) <= 1.2
+
+
 def test_cubic_minimiser_is_exact_on_cubics():
     def point(t):
         z = torch.tensor([t])

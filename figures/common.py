@@ -128,7 +128,9 @@ def read_parquet(path):
     Its own notes in the file, on an index and types of its own, are not
     followed, and bytes stay bytes: nothing is unpickled.
     """
-    return ParquetFile(path).read().to_pandas(ignore_metadata=True)
+    table = ParquetFile(path).read()
+    table.validate(full=True)  # text that is none would fail on first sight
+    return table.to_pandas(ignore_metadata=True)
 
 
 def textual(path, frame, names):

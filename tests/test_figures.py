@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow.parquet import write_table
 from matplotlib.image import imread
 
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
@@ -626,3 +628,14 @@ def test_imports_neither_the_package_nor_torch(path):
     own_needs = {"report.py": {"plotly"}, "offline.py": {"pooch"}}
     allowed |= own_needs.get(path.name, set())
     assert roots <= allowed | sys.stdlib_module_names
+
+
+def test_text_that_is_none(tmp_path):
+    offsets = pa.py_buffer(np.array([0, 1], dtype="int32").tobytes())
+    text = pa.Array.from_buffers(
+        pa.string(), 1, [None, offsets, pa.py_buffer(b"\x80")]
+    )
+    path = tmp_path / "damaged.parquet"
+    write_table(pa.table({"solver_name": text}), path)
+    with pytest.raises(common.ResultError, match="damaged.*UTF8.*run again"):
+        common.read_table(path, common.read_parquet, [], "run again")

@@ -493,7 +493,7 @@ def fuzz_columns(changes, world):
             column.iloc[0] = cell
             frame = frame.assign(**{name: column})
         elif how == "rows":
-            frame = frame[:abs(hash(name)) % 3]
+            frame = frame[:len(name) % 3]
         elif how == "twice":
             frame = pd.concat([frame, frame])
         elif how == "name":

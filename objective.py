@@ -5,8 +5,7 @@ from pathlib import Path
 
 # A clone runs its own package, installed or not, from any folder, in any
 # worker: benchopt loads this file before any solver or dataset.
-ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch  # noqa: E402
 from benchopt import BaseObjective  # noqa: E402
@@ -23,9 +22,10 @@ from benchmark_shine.workers import (  # noqa: E402
 )
 
 # "benchopt run ." is to mean this folder in every worker, wherever it lives.
+# Links are not followed: a suite of links has solvers of its own.
 running = get_running_benchmark()
 if running is not None:
-    running.benchmark_dir = ROOT
+    running.benchmark_dir = Path(__file__).absolute().parent
 register_parallel_backend("dask", dask_backend)
 
 # What a problem reports of itself; some have only some of them.

@@ -22,10 +22,9 @@ from benchmark_shine.workers import (  # noqa: E402
 )
 
 # "benchopt run ." is to mean this folder in every worker, wherever it lives.
-# Links are not followed: a suite of links has solvers of its own.
 running = get_running_benchmark()
 if running is not None:
-    running.benchmark_dir = Path(__file__).absolute().parent
+    running.benchmark_dir = Path(running.benchmark_dir).absolute()
 register_parallel_backend("dask", dask_backend)
 
 # What a problem reports of itself; some have only some of them.

@@ -1,4 +1,5 @@
 """The one loop: what it yields, counts and survives."""
+import itertools
 import math
 from dataclasses import replace
 from functools import partial
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark_shine import engine
 from benchmark_shine.adjoint import (
     BroydenAdjoint, ConjugateGradient, Gmres, JacobianFree, Neumann, Refine,
     Shine,
@@ -71,6 +73,13 @@ def test_one_point_per_outer_step(adjoint):
     assert steps[-1].forward_time > 0
     for step in steps[1:]:
         assert step.equation.step == step.n_outer
+
+
+def test_the_clock_is_read_three_times_a_step(monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(engine, "clock", lambda like: float(next(ticks)))
+    for step in steps_of(model("logistic"), ConjugateGradient()):
+        assert step.forward_time == step.backward_time == step.n_outer
 
 
 @pytest.mark.parametrize("kind", ["logistic", "multinomial", "ridge"])

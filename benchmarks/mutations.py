@@ -12,6 +12,7 @@ import ast
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -51,12 +52,12 @@ TESTS = {
     "libraries": "rivals",
     "memory": "memory",
     "networks": "deq",
-    "operators": "operators root",
+    "operators": "operators root rivals",
     "outer": "outer engine",
     "problems": "data gradient deq deq_rivals",
     "progress": "progress",
     "reference": "engine gradient deq",
-    "root": "root root_batched deq_rivals",
+    "root": "root root_batched rivals deq_rivals",
     "simulate": "data",
     "single_loop": "rivals",
     "solver": "sweep",
@@ -195,6 +196,10 @@ def main():
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(
             ".git", ".venv", "__cache__", "__pycache__", "outputs",
         ))
+        # for the tests that ask git which files there are
+        subprocess.run(["git", "init", "-q", copy], check=True)
+        if found := notice(copy, ["--collect-only"], options.limit):
+            raise SystemExit(f"without a mutant: {found}")
         for i, place in enumerate(chosen, 1):
             source = (copy / place.path).read_text()
             _, line, change = mutated(source, place.number)

@@ -1,4 +1,5 @@
 from benchmark_shine.adjoint import Recycled
+from benchmark_shine.checks import check_integer
 from benchmark_shine.solver import BilevelSolver
 
 
@@ -19,4 +20,5 @@ class Solver(BilevelSolver):
     parameters = {**BilevelSolver.parameters, "n_recycled": [30]}
 
     def make_adjoint(self):
+        check_integer("n_recycled", self.n_recycled, least=1)
         return Recycled(self.n_recycled)

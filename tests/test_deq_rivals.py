@@ -1,4 +1,5 @@
 """torchdeq, phantom gradient and unrolling, against dense linear algebra."""
+import itertools
 import math
 import sys
 import warnings
@@ -13,6 +14,7 @@ from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
 from benchopt.results import read_results
 
+from benchmark_shine import unrolled
 from benchmark_shine.adjoint import BroydenAdjoint, Phantom
 from benchmark_shine.images import pictures
 from benchmark_shine.implicit import Counted, hypergradient
@@ -290,6 +292,13 @@ def test_counts_of_a_run_are_the_true_ones(
         assert (found[-1].n_g, found[-1].n_jvp) == (18, 15)
     if name == "Phantom":
         assert found[-1].n_jvp == 12
+
+
+def test_times_of_unrolled_networks_are_differences(solvers, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(unrolled, "clock", lambda like: float(next(ticks)))
+    *_, step = steps(solvers["Unrolled-network"], network(), 3)
+    assert (step.forward_time, step.backward_time) == (3, 3)
 
 
 def test_unrolled_networks_learn(solvers):

@@ -202,40 +202,28 @@ def test_a_run_that_kills_every_dask_worker(runs):
         runs.finishes("cC", "--parallel-config", config)
 
 
-def test_kill_9_of_a_slurm_job(runs, slurm):
-    runs.strikes(KILL, parallel=True)
-    config = clusters.small_jobs(runs.root, runs.folder, slurm_mem="1GB")
-    status, text, _ = runs.again(
-        "--parallel-config", config, **slurm
-    )
+def loses_a_slurm_job(runs, slurm, fault, memory):
+    """The run ends, keeping what had ended; the next does the rest."""
+    runs.strikes(fault, parallel=True)
+    config = clusters.small_jobs(runs.root, runs.folder, slurm_mem=memory)
+    arguments = "--parallel-config", config
+    status, text, _ = runs.again(*arguments, **slurm)
     assert status == 1
     assert "UncompletedJobError" in text
     n_kept = len(clusters.cached(runs.folder))
     assert n_kept >= 1
-    status, text, ran = runs.again(
-        "--parallel-config", config, **slurm
-    )
+    status, text, ran = runs.again(*arguments, **slurm)
     assert status == 0, text
     assert len(ran) == 2 * (4 - n_kept)
     assert runs.rows() == LABELS
+
+
+def test_kill_9_of_a_slurm_job(runs, slurm):
+    loses_a_slurm_job(runs, slurm, KILL, "1GB")
 
 
 def test_a_slurm_job_that_takes_too_much_memory(runs, slurm):
-    runs.strikes(HOARD, parallel=True)
-    config = clusters.small_jobs(runs.root, runs.folder, slurm_mem="2GB")
-    status, text, _ = runs.again(
-        "--parallel-config", config, **slurm
-    )
-    assert status == 1
-    assert "UncompletedJobError" in text
-    n_kept = len(clusters.cached(runs.folder))
-    assert n_kept >= 1
-    status, text, ran = runs.again(
-        "--parallel-config", config, **slurm
-    )
-    assert status == 0, text
-    assert len(ran) == 2 * (4 - n_kept)
-    assert runs.rows() == LABELS
+    loses_a_slurm_job(runs, slurm, HOARD, "2GB")
 
 
 # ------------------------------------------------------------------- solvers

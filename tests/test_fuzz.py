@@ -732,6 +732,7 @@ FOUND = {
         ((("SHINE-fallback", "ratio"), "x"), "network"),
         ((("Grid-search", "n_points"), 2 ** 31 - 1), "bilevel"),
         ((("HOAG", "max_iter"), 10 ** 30), "bilevel"),
+        ((("Recycled-PCG", "n_recycled"), None), "bilevel"),
     ],
     "objective settings": [(("SHINE", "threads"), 2 ** 31)],
     "picture": OTHERS,

@@ -1,4 +1,5 @@
 """Every other way to get a bi-level hypergradient, against what is true."""
+import itertools
 import math
 import re
 import sys
@@ -14,6 +15,7 @@ from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
 from benchopt.results import read_results
 
+from benchmark_shine import single_loop, unrolled
 from benchmark_shine.adjoint import (
     ConjugateGradient, GradientDescent, Neumann, Nystrom, Recycled, Shine,
     columns, gaussian, spectral_norm,
@@ -98,8 +100,8 @@ def by_adjoint(adjoint, tol=1e-12):
 
 
 def by_unrolling(problem, equation, theta, root):
-    unrolled = Truncated(lambda *_: root, n_steps=400, n_power=100)
-    return unrolled(equation, theta, hoag_state(), SimpleNamespace(
+    truncated = Truncated(lambda *_: root, n_steps=400, n_power=100)
+    return truncated(equation, theta, hoag_state(), SimpleNamespace(
         root=None
     )).grads[0]
 
@@ -369,8 +371,8 @@ def test_unrolled_is_the_derivative_of_its_loss(n_steps, kind):
     theta = theta_of(problem, [-1.0, 0.5])
     equation = problem.draw(theta, problem.start()[1], 1)
     root = LBFGS(max_iter=4)(equation)
-    unrolled = Truncated(lambda *_: root, n_steps, n_power=0)
-    step = unrolled(equation, theta, hoag_state(), SimpleNamespace(root=None))
+    truncated = Truncated(lambda *_: root, n_steps, n_power=0)
+    step = truncated(equation, theta, hoag_state(), SimpleNamespace(root=None))
 
     def value(theta):
         z = root.z
@@ -541,6 +543,23 @@ def test_a_full_memory_of_corrected_pairs_is_the_inverse():
 
 
 # --------------------------------------------------- OPA pairs at the root
+
+
+def test_a_pair_at_the_root_is_as_short_as_rounding_lets_it():
+    problem = model("logistic", 3)
+    theta = theta_of(problem, -1.0)
+    equation = problem.draw(theta, problem.start()[1], 1)
+    places = []
+
+    def energy(z):
+        places.append(z)
+        return equation.energy(z)
+
+    root = LBFGS(opa=Opa(None, at_root=2))(replace(equation, energy=energy))
+    length = 2 ** -26 * (1 + float(root.z.norm()))
+    for z in places[-2:]:
+        # z + e and back rounds
+        assert float((z - root.z).norm()) == pytest.approx(length, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["ridge", "logistic"])
@@ -818,6 +837,18 @@ def test_costs_are_the_true_ones(name):
     assert step.n_outer == 3
     assert bool(problem.products) == (name != "at root")
     assert step.forward_time > 0 and step.backward_time > 0
+
+
+@pytest.mark.parametrize("module, name, forward, backward", [
+    (unrolled, "unrolled", 3, 3),
+    # the first solve, then four times a step; once a step for ‖J‖
+    (single_loop, "soba", 1 + 3 * 4, 3 * (1 + 4)),
+])
+def test_times_are_differences(module, name, forward, backward, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(module, "clock", lambda like: float(next(ticks)))
+    *_, step = LOOPS[name](model("logistic", 3))
+    assert (step.forward_time, step.backward_time) == (forward, backward)
 
 
 ADJOINTS = {

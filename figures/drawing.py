@@ -117,7 +117,13 @@ def draw_medians(ax, runs, x, y, quantiles, floor=-np.inf, log_x=False):
                 curve["x"], ys["low"], ys["high"], color=line.get_color(),
                 alpha=0.13, linewidth=0,
             )
-    if log_x:
+    if not np.isfinite(lowest):
+        # nothing to see, and matplotlib's logarithms of nothing are errors
+        ax.text(
+            0.5, 0.5, "no run has a finite value", ha="center",
+            transform=ax.transAxes,
+        )
+    elif log_x:
         ax.set_xscale("log")
         plain_numbers(ax.xaxis)
     return lowest
@@ -144,7 +150,8 @@ def draw_curves(ax, runs, x, quantiles, options):
     lowest = draw_medians(
         ax, runs, x, "gap", quantiles, options.floor, options.x_scale == "log"
     )
-    ax.set_yscale("log")
+    if np.isfinite(lowest):
+        ax.set_yscale("log")
     if lowest == options.floor:
         ax.set_ylim(bottom=options.floor / 1.5)
 

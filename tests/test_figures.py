@@ -445,10 +445,16 @@ def test_log_time_leaves_the_start_out(tmp_path):
             assert min(line.get_xdata()) > 0
 
 
-def test_a_panel_of_diverged_runs_is_drawn(tmp_path):
-    frame = loaded(tmp_path, results().assign(objective_diverged=1.0))
-    for ax in drawn_panels(frame):
+@pytest.mark.parametrize("x_scale", ["linear", "log"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_panel_of_diverged_runs_says_so(first, x_scale, tmp_path):
+    frame = results()
+    frame["objective_diverged"] = 1.0 * (frame["stop_val"] >= first)
+    empty = first == 0 or x_scale == "log"  # where the start is left out
+    for ax in drawn_panels(loaded(tmp_path, frame), x_scale):
         ax.figure.canvas.draw()
+        told = [text.get_text() for text in ax.texts]
+        assert told == ["no run has a finite value"] * empty
 
 
 def test_inversion_quality(drawn):

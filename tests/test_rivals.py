@@ -911,7 +911,7 @@ def test_settings_reach_the_methods(solvers):
     ("Nystrom", {"rank": 0}, "rank: .*0"),
     ("Nystrom", {"rho": -1.0}, "rho: .*-1"),
     ("Nystrom", {"sketch": "rows"}, "sketch: 'rows' is not one of columns"),
-    ("Recycled-PCG", {"n_recycled": 0}, "memory: .*0"),
+    ("Recycled-PCG", {"n_recycled": 0}, "n_recycled: .*0"),
     ("SHINE-at-root", {"n_pairs": -1}, "n_pairs: .*-1"),
     ("SHINE-corrected-at-root", {"n_pairs": -1}, "n_pairs: .*-1"),
     ("SHINE-corrected", {"keep_pairs": "x"}, "keep_pairs: 'x' is not one of"),

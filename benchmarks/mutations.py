@@ -56,7 +56,7 @@ TESTS = {
     "outer": "outer engine",
     "problems": "data gradient deq deq_rivals",
     "progress": "progress",
-    "reference": "engine gradient deq",
+    "reference": "engine gradient validate deq",
     "root": "root root_batched rivals deq_rivals",
     "simulate": "data",
     "single_loop": "rivals",

@@ -115,9 +115,10 @@ class Objective(BaseObjective):
         steps = run(self.problem, LBFGS(), None, Search((0.0,)), 1)
         return {
             "step": list(steps)[-1], "find_root": LBFGS(), "adjoint": None,
+            "last": 1,
         }
 
-    def evaluate_result(self, step, find_root, adjoint):
+    def evaluate_result(self, step, find_root, adjoint, last):
         """Score one step; floats only.
 
         ``value`` is the outer (validation) loss at the solver's (theta, z).
@@ -139,7 +140,7 @@ class Objective(BaseObjective):
         }
         due = self.reference and (
             step.n_outer % self.reference == 0
-            or step.n_outer == self._n_outer
+            or step.n_outer == last
         )
         if not due:
             return metrics

@@ -346,6 +346,7 @@ class Nystrom:
         check_integer("rank", self.rank, least=1)
         if self.rho is not None:
             check_number("rho", self.rho, above=0)
+        check_integer("seed", self.seed, least=0)
 
     def __call__(self, system):
         rhs, D = system.rhs, system.diagonal

@@ -133,7 +133,8 @@ def one_batch(problem, theta, index, methods, reference_steps):
     Yields
     ------
     dict
-        ``batch``, ``solver``, those of `quality`; of the forward pass
+        ``batch``, ``solver``, ``batch_size`` (what the reference could
+        afford), those of `quality`; of the forward pass
         ``forward_residual`` (median over samples of ‖g‖ / ‖z‖),
         ``spectral_radius_median`` and ``spectral_radius`` (the largest) of
         df/dz; ``n_g`` and ``n_jvp`` of both passes; ``reference_residual``
@@ -167,7 +168,7 @@ def one_batch(problem, theta, index, methods, reference_steps):
                 jt, rhs, root.inverse, z, None, problem.recipe.backward_tol
             ))
             yield {
-                "batch": index, "solver": name,
+                "batch": index, "solver": name, "batch_size": len(z),
                 **quality(q.double(), exact), **of_root,
                 "n_g": root.n_calls + jt.n_g,
                 "n_jvp": root.n_jvp + jt.n_calls,
@@ -344,7 +345,10 @@ def main(arguments=None):
             frames.append(frame.assign(
                 dataset=name, state=state, test_accuracy=accuracy,
             ))
-    settings = {name: getattr(options, name) for name in NUMBERS}
+    settings = {
+        name: getattr(options, name) for name in NUMBERS
+        if name != "batch_size"
+    }
     frame = pd.concat(frames, ignore_index=True).assign(
         trainer=str(trainer), **settings, fingerprint=fingerprint(),
         torch=torch.__version__,

@@ -62,7 +62,7 @@ def norm_of_jacobian(equation, z, n_power):
     equation : Equation
     z : Tensor, shape (d,)
     n_power : int
-        Products; 0 gives 1.
+        Products; 0 gives 1, and so does dl/dz = 0.
 
     Returns
     -------
@@ -74,6 +74,8 @@ def norm_of_jacobian(equation, z, n_power):
     with torch.enable_grad():
         rhs, = torch.autograd.grad(equation.loss(z), z)
     jt = TransposedJacobian(equation.g, z)
+    if not rhs.any():
+        n_power = 0
     return spectral_norm(jt, rhs, n_power), jt.n_g, jt.n_calls
 
 

@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from . import fingerprint
+from .checks import check_integer, check_seed
 from .data import two_classes
 from .implicit import TransposedJacobian
 from .problems import Logistic
@@ -126,8 +127,13 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(arguments)
-    if min(options.tries, options.every) < 1:
-        parser.error("--tries and --every must be at least 1")
+    try:
+        check_integer("tries", options.tries, least=1)
+        check_integer("every", options.every, least=1)
+        check_seed(options.seed)
+        LBFGS(c2=options.c2)
+    except ValueError as error:
+        parser.error(str(error))
     frame = measure(options.tries, options.every, options.c2, options.seed)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(options.output, index=False)

@@ -142,7 +142,8 @@ class ScikitLearn:
     Raises
     ------
     ValueError
-        Where a setting is out of its range, or there is no such model.
+        Where a setting is out of its range, or there is no such model, or
+        scikit-learn's has other coefficients on these data.
     """
 
     problem: object
@@ -151,8 +152,28 @@ class ScikitLearn:
 
     def __post_init__(self):
         of_kind(ESTIMATORS, self.problem, "scikit-learn")
+        self._check_classes()
         check_number("tol", self.tol, above=0)
         check_integer("max_iter", self.max_iter, least=1)
+
+    def _check_classes(self):
+        """Its logistic regression is ours for all of two or 3+ classes."""
+        n_classes = {Logistic: 2, Multinomial: self.problem.n_outputs}.get(
+            type(self.problem)
+        )
+        if n_classes is None:
+            return
+        found = len(self.problem.train.y.unique())
+        if found < n_classes:
+            raise ValueError(
+                f"scikit-learn: fits no class that it has not seen, and the "
+                f"training data have {found} of {n_classes}"
+            )
+        if n_classes == self.problem.n_outputs == 2:
+            raise ValueError(
+                "scikit-learn: has one row of coefficients for two classes, "
+                "Multinomial has two"
+            )
 
     def __call__(self, equation, theta, state, last):
         """This outer step alone; theta has one value for all its entries.
@@ -301,14 +322,18 @@ def _compiled(problem, memory, max_iter):
 
     @jax.jit
     def solve(z, theta, atol, rtol):
-        first = jnp.linalg.norm(jax.grad(inner)(z, theta))
+        # jaxopt starts from an infinite error, and so makes a step even
+        # where the start will do
+        state = solver.init_state(z, theta)
+        first = jnp.linalg.norm(state.grad)
+        state = state._replace(error=first)
         tol = jnp.maximum(atol, rtol * first)
         step = jax.lax.while_loop(
             lambda step: (
                 (step.state.error > tol) & (step.state.iter_num < max_iter)
             ),
             lambda step: solver.update(step.params, step.state, theta),
-            jaxopt.OptStep(z, solver.init_state(z, theta)),
+            jaxopt.OptStep(z, state),
         )
         return step.params, first, step.state.error, step.state.iter_num
 

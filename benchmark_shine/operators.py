@@ -1,5 +1,6 @@
 """Linear operators: what a root finder leaves behind for the backward pass."""
 from abc import ABC, abstractmethod
+from copy import copy
 
 import torch
 
@@ -7,6 +8,11 @@ import torch
 # A pair enters the memory where sᵀy > CURVATURE ‖s‖ ‖y‖: below, B would not
 # safely stay positive definite.
 CURVATURE = 1e-10
+
+HANDED_OVER = (
+    "this estimate's memory was handed to another solve, as its argument "
+    "`previous`"
+)
 
 
 class LinearOperator(ABC):
@@ -198,6 +204,11 @@ class LBFGSInverse(LinearOperator):
     scale : float or None
         c.  None: sᵀy / yᵀy of the newest pair (Nocedal and Wright 7.20), and
         1 while there is none.
+
+    Raises
+    ------
+    RuntimeError
+        On use after the memory has been taken over by another solve.
     """
 
     def __init__(self, memory, like, scale=None):
@@ -207,6 +218,33 @@ class LBFGSInverse(LinearOperator):
         # S Yᵀ, of which the upper triangle is read, and Y Yᵀ
         self._gram = like.new_zeros(2, memory, memory)
         self.clear()
+
+    @classmethod
+    def take_over(cls, old, memory, like, scale=None):
+        """An old estimate's memory with its pairs, where it fits; else none.
+
+        Parameters
+        ----------
+        old : LinearOperator or None
+            Not usable any more where its memory was taken.
+        memory, like, scale
+            As for the class: what the old estimate has to fit.
+
+        Returns
+        -------
+        LBFGSInverse
+        """
+        fits = isinstance(old, cls) and (
+            old._rows.shape == (memory, 2, like.numel())
+            and old._rows.dtype == like.dtype
+            and old._rows.device == like.device
+            and old.fixed_scale == scale
+        )
+        if not fits:
+            return cls(memory, like, scale)
+        new = copy(old)
+        old._rows = None
+        return new
 
     def clear(self):
         """Forget all pairs, keep the memory allocated."""
@@ -301,7 +339,10 @@ class LBFGSInverse(LinearOperator):
             self._rows[:len(order)] = self._rows[order]
         self._n = n = len(order)
         self._gram[:, :n, :n] = gram[:, order][:, :, order]
-        self._rescale()
+        if n:
+            self._rescale()
+        else:
+            self.clear()
 
     def pairs(self):
         """The stored pairs, oldest first: two tensors of shape (n, d)."""
@@ -335,6 +376,8 @@ class LBFGSInverse(LinearOperator):
         return self.combine(v, self.project(v))
 
     def _live(self):
+        if self._rows is None:
+            raise RuntimeError(HANDED_OVER)
         # slots fill up before they are reused
         return self._rows[:self._n].flatten(0, 1)
 

@@ -313,6 +313,7 @@ class ImplicitSolver(BaseSolver):
         find_root, adjoint, *_ = self._parts
         return {
             "step": self._best, "find_root": find_root, "adjoint": adjoint,
+            "last": self._last,
         }
 
 

@@ -1,4 +1,5 @@
 """Splits, files, data sets, simulations, and what wrong input is told."""
+import math
 import re
 import sys
 
@@ -228,6 +229,20 @@ def test_unknown_class_numbers_are_named(label):
     data[2] = data[2][0], y
     with pytest.raises(ValueError, match="^y: .* 0 .. 2 .*test data"):
         Multinomial(*data)
+
+
+def test_one_class_is_none():
+    with pytest.raises(ValueError, match="^y: .*class 0; needs two classes"):
+        Multinomial(*parts(y=[0, 0, 0, 0, 0, 0]))
+
+
+def test_logistic_loss_has_no_jump():
+    # the value must follow the slope to the last digits
+    model, one = Logistic(*parts()), torch.ones(1, dtype=torch.float64)
+    for margin in np.linspace(-45, 45, 901):
+        exact = math.log1p(math.exp(-abs(margin))) + max(0.0, -margin)
+        found = float(model.phi(margin * one, one))
+        assert found == pytest.approx(exact, rel=4e-16)
 
 
 def test_parts_of_different_width_are_named():

@@ -22,7 +22,7 @@ from benchmark_shine.networks import build
 from benchmark_shine.outer import Torch
 from benchmark_shine.problems import MDEQ, SmallDEQ
 from benchmark_shine.problems.classifier import (
-    Recipe, jacobian_penalty, spectral_radius,
+    Recipe, _Bound, jacobian_penalty, spectral_radius,
 )
 from benchmark_shine.problems.mdeq import (
     LARGE, SMALL, TINY, Configuration, branch_shapes,
@@ -306,6 +306,25 @@ def test_unrolled_steps_are_backpropagation_for_every_method(adjoint):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
 
 
+def test_unrolled_steps_go_through_the_layers_once(monkeypatch):
+    # once forward and once backward, however often a method evaluates g
+    calls = []
+    f = _Bound._f
+    monkeypatch.setattr(
+        _Bound, "_f", lambda self, *args: calls.append(1) or f(self, *args)
+    )
+    problem = tiny(unrolled_steps=1, unrolled_layers=3)
+    theta, z = problem.start()
+    theta = leaves(theta)
+    equation = problem.draw(theta, z, 1)
+    z = equation.start
+    with torch.enable_grad():
+        for _ in range(4):
+            z = z - equation.g(z)
+        torch.autograd.grad(equation.loss(z), theta)
+    assert len(calls) == 2 * 3
+
+
 @pytest.mark.parametrize("finder", [
     Broyden(30, 60), AdjointBroyden(30, 60), FixedPoint(400),
 ])
@@ -558,6 +577,26 @@ def test_batches_of_one(make, adjoint):
     assert step.q.shape == (1, problem.d) and bool(step.q.any())
     found = problem.compare(step, finder, adjoint)
     assert found["peak_memory"] > 0 and found["spectral_radius"] > 0
+
+
+def test_a_pixel_alone_cannot_be_normalised():
+    assert tiny(size=8, config=LARGE, batch_size=2).shapes[-1][1:] == (1, 1)
+    with pytest.raises(ValueError, match="batch_size: 1 .*one pixel"):
+        tiny(size=8, config=LARGE, batch_size=1)
+
+
+def test_the_probe_is_of_the_step_it_is_compared_at():
+    # a finder may do other things at other steps, such as OPA
+    problem, asked = small(torch.float32), []
+
+    def finder(equation, *tolerances):
+        asked.append(equation.step)
+        return Broyden(4, 4)(equation, *tolerances)
+
+    outer = Torch(torch.optim.Adam, atol=1e-3)
+    for step in run(problem, Broyden(4, 4), Shine(), outer, 2):
+        problem.compare(step, finder, Shine())
+    assert asked == [1, 1, 2]
 
 
 @pytest.mark.parametrize("k, rate", [(1, 1e-3), (51, 5.005e-4), (101, 1e-6)])

@@ -15,6 +15,7 @@ from benchmark_shine.deq_inversion import (
     NUMBERS, SOLVERS, TRAINER, by_finder, chosen, load, main, measure,
     one_batch, quality, reference, trained,
 )
+from benchmark_shine.problems import classifier
 from benchmark_shine.root import AdjointBroyden, Broyden, loss_gradient
 
 OPA, PUBLISHED = "SHINE-OPA", "SHINE-OPA[side=untransposed]"
@@ -319,6 +320,15 @@ def test_command_line_writes_the_table(written, network, benchmark):
         2, 200,
     )
     pd.testing.assert_frame_equal(written.loc[:3, expected.columns], expected)
+
+
+def test_a_row_has_the_batch_that_was_measured(
+    network, solvers, monkeypatch
+):
+    # more samples than the exact reference can afford
+    monkeypatch.setattr(classifier, "n_affordable", lambda d: 3)
+    frame = measure(network, network.start()[0], solvers[:1], 1, 20)
+    assert frame["batch_size"].tolist() == [3]
 
 
 @pytest.mark.parametrize("wrong, words", [

@@ -92,10 +92,12 @@ def test_command_line_writes_the_table(tmp_path, root_dir):
     )
 
 
-@pytest.mark.parametrize("wrong", [["--tries", "0"], ["--every", "-1"]])
+@pytest.mark.parametrize("wrong", [
+    ["--tries", "0"], ["--every", "-1"], ["--seed", "-1"], ["--c2", "2"],
+])
 def test_command_line_says_what_is_wrong(wrong, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--output", str(tmp_path / "x.csv"), *wrong])
     assert ended.value.code == 2
-    assert wrong[0] in capsys.readouterr().err
+    assert f"{wrong[0][2:]}: must be" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

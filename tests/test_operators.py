@@ -153,3 +153,11 @@ def test_dense_operator(v):
     assert torch.equal(operator.T @ v, A.T @ v)
     torch.testing.assert_close(operator.dense(v), A)
     torch.testing.assert_close(operator.T.dense(v), A.T)
+
+
+def test_without_sound_pairs_the_scale_is_as_at_first(v):
+    B = filled(3, 4, None)
+    assert B.scale != 1
+    B.shift(torch.tensor(-10.0, dtype=torch.float64))
+    assert len(B) == 0
+    assert torch.equal(B @ v, v)

@@ -32,7 +32,7 @@ from benchmark_shine.root import LBFGS, Opa
 from benchmark_shine.single_loop import Soba
 from benchmark_shine.unrolled import Truncated
 from problems import (
-    counted, jacobian_at, model, network, normal, quadratic, relative,
+    MODELS, counted, jacobian_at, model, network, normal, quadratic, relative,
     ridge_solution, spd, system, theta_of, tight_root,
 )
 
@@ -350,6 +350,7 @@ def test_nystrom_says_what_it_needs():
         Nystrom()(problem)
     for settings, name in (
         ({"rank": 0}, "rank"), ({"rho": 0.0}, "rho"), ({"rho": "x"}, "rho"),
+        ({"seed": 1.5}, "seed"), ({"seed": -1}, "seed"),
     ):
         with pytest.raises(ValueError, match=f"{name}: "):
             Nystrom(**settings)
@@ -445,6 +446,23 @@ def test_soba_moves_all_three_at_once():
 def test_soba_stays_in_its_box():
     *_, step = Soba(LBFGS(), n_iter=20, ratio=1e-4)(model("logistic"), 1)
     assert abs(float(step.theta[0].detach()[0])) == 12
+
+
+@pytest.mark.parametrize("steps", [
+    lambda problem: Soba(LBFGS(), n_iter=2)(problem, 2),
+    lambda problem: descend(
+        problem, Truncated(LBFGS()), Hoag(), 2,
+    ),
+], ids=["soba", "unrolled"])
+def test_a_loss_without_a_slope_moves_nothing(steps):
+    problem = model("ridge")
+    draw = problem.draw
+    problem.draw = lambda *args: replace(
+        draw(*args), loss=lambda z: 0 * z.sum()
+    )
+    *_, step = steps(problem)
+    assert step.n_outer == 2 and not step.diverged
+    assert torch.equal(step.theta[0].detach(), problem.start()[0][0])
 
 
 def test_soba_ends_at_a_nan():
@@ -675,6 +693,18 @@ def test_costs_of_jaxopt_are_those_of_its_products(
 
 
 @needs_jaxopt
+def test_jaxopt_stays_at_a_start_that_will_do(jaxopt_logistic):
+    problem, *_ = jaxopt_logistic
+    theta = theta_of(problem, 0.5)
+    equation, root = tight_root(problem, theta)
+    step = Jaxopt(problem)(
+        equation, theta, hoag_state(1e-3, 1e-8), SimpleNamespace(z=root.z)
+    )
+    assert step.root.n_iter == 0 and torch.equal(step.z, root.z)
+    assert step.root.residual == step.root.first_residual < 1e-8
+
+
+@needs_jaxopt
 def test_jaxopt_leaves_jax_as_it_was(jaxopt_logistic):
     import jax
 
@@ -737,6 +767,21 @@ def test_scikit_learn_has_no_nonlinear_least_squares(solvers):
     )
     assert skipped
     assert why == "scikit-learn: no model here for NonlinearLeastSquares"
+
+
+@pytest.mark.parametrize("kind, labels, why", [
+    ("logistic", [1.0], "have 1 of 2"),
+    ("multinomial", [0, 2], "have 2 of 3"),
+    ("multinomial", [0, 1], "two classes"),
+])
+def test_scikit_learn_needs_every_class(kind, labels, why, solvers):
+    X, rng = np.ones((12, 2)), np.random.RandomState(0)
+    part = X + rng.randn(12, 2), np.resize(labels, 12)
+    problem = MODELS[kind](part, part, part)
+    skipped, told = solvers["sklearn-search"].get_instance().skip(
+        problem, 3, 1
+    )
+    assert skipped and told.startswith("scikit-learn: ") and why in told
 
 
 def test_the_path_is_that_of_logistic_regression_cv(solvers):

@@ -274,8 +274,9 @@ def test_previous_memory_is_emptied():
     finder = LBFGS()
     fresh = finder(equation, atol=1e-6)
     first = finder(equation, atol=1e-3)
+    place = first.inverse._rows.data_ptr()
     again = finder(equation, atol=1e-6, previous=first)
-    assert again.inverse is first.inverse
+    assert again.inverse._rows.data_ptr() == place
     assert torch.equal(again.z, fresh.z)
     assert len(again.inverse) == again.n_iter == fresh.n_iter
 
@@ -288,10 +289,27 @@ def test_previous_memory_is_kept():
     assert n_pairs == first.n_iter
     other = replace(problem.equation, start=normal(77, 12))
     again = finder(other, atol=1e-6, previous=first)
-    assert again.inverse is first.inverse
     assert len(again.inverse) == n_pairs + again.n_iter
+    # a gradient by the old root would be that of the new one
+    with pytest.raises(RuntimeError, match="handed to another solve"):
+        first.inverse @ other.start
     # the kept pairs know the Hessian: no need to learn it again
     assert again.n_iter < finder(other, atol=1e-6).n_iter / 2
+
+
+@pytest.mark.parametrize("other", [
+    LBFGS(memory=5, keep_pairs=True),
+    LBFGS(memory=100, keep_pairs=True, scale=2.0),
+])
+def test_memory_that_does_not_fit_is_left_alone(other):
+    equation = quadratic(np.geomspace(0.1, 10, 12)).equation
+    first = LBFGS(memory=100, keep_pairs=True)(equation, atol=1e-9)
+    expected = first.inverse @ equation.start
+    again = other(equation, atol=1e-6, previous=first)
+    assert again.inverse.memory == other.memory
+    assert again.inverse.fixed_scale == other.scale
+    assert torch.equal(again.z, other(equation, atol=1e-6).z)
+    assert torch.equal(first.inverse @ equation.start, expected)
 
 
 @pytest.mark.parametrize("memory", [1, 4, 100])

@@ -615,24 +615,50 @@ def test_an_exploding_sample_is_given_up():
     assert root.residuals[1] <= problem.g(problem.first)[1].norm()
 
 
-def test_a_singular_update_is_the_identity():
-    # sᵀy = 0: no matrix of this pair has an inverse
+def vector(*entries):
+    return torch.tensor([entries], dtype=torch.float64)
+
+
+def test_a_singular_update_is_damped():
+    # J is skew: sᵀB y = 0 for the first pair, and B+ would have no inverse
     turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
     problem = Linear([0.5], 2)
     problem.A = (torch.eye(2, dtype=torch.float64) - turn)[None]
-    problem.b = torch.tensor([[3.0, 4.0]], dtype=torch.float64)
-    pairs = Pairs(4, problem.b)
-    pairs.push_secant(problem.b, times(turn[None], problem.b))
+    problem.b = vector(3.0, 4.0)
+    pairs, s = Pairs(4, problem.b), problem.b
+    y = times(turn[None], s)
+    pairs.push_secant(s, y)
     v = normal(1, 1, 2)
-    product = pairs.operator() @ v
-    assert product.isfinite().all()
-    # the finder gets over it
-    assert Broyden(4, 20)(problem.equation(), atol=1e-9).converged
-    # from the steps alone it learns nothing, and says so
-    root = Broyden(20, 20)(problem.equation(), atol=1e-9)
-    assert root.steps[0] == 20 and not root.solved[0]
-    assert all(z.isfinite().all() for z in problem.places)
-    assert torch.equal(root.inverse @ v, v)
+    expected = v + (s - y) * (s @ v.T) / 25
+    torch.testing.assert_close(pairs.operator() @ v, expected)
+    # the finder gets over it, in the same way from its steps alone
+    places = []
+    for memory in 4, 20:
+        problem.places.clear()
+        root = Broyden(memory, 20)(problem.equation(), atol=1e-9)
+        assert root.converged
+        places.append(torch.cat(problem.places))
+    torch.testing.assert_close(*places)
+
+
+@pytest.mark.parametrize("s, y", [
+    # sᵀy = 0, but sᵀB y = -1
+    (vector(1.0, 1.0, 0.0), vector(1.0, -1.0, 0.0)),
+    (vector(0.0, 1.0, 1.0), vector(1.0, 2.0, 3.0)),
+])
+def test_the_newest_secant_holds(s, y):
+    pairs = Pairs(4, s)
+    pairs.push_secant(vector(1.0, 0.0, 0.0), vector(2.0, 1.0, 0.0))
+    pairs.push_secant(s, y)
+    torch.testing.assert_close(pairs.operator() @ y, s)
+
+
+def test_an_empty_pair_teaches_nothing():
+    pairs, v = Pairs(4, vector(0.0, 0.0, 0.0)), normal(1, 1, 3)
+    pairs.push_secant(vector(1.0, 0.0, 0.0), vector(2.0, 1.0, 0.0))
+    before = pairs.operator() @ v
+    pairs.push_secant(vector(0.0, 0.0, 0.0), vector(1.0, 2.0, 0.0))
+    assert torch.equal(pairs.operator() @ v, before)
 
 
 @all_finders

@@ -227,6 +227,15 @@ def test_gradient_methods_go_downhill(rows):
             assert values[-1] < values[0]
 
 
+def test_the_end_of_a_short_search_is_measured(root_dir, tmp_path):
+    rows = sweep(
+        root_dir, tmp_path / "short", ["Grid-search[n_points=4]"], [RIDGE],
+        objective_filters=["SHINE[n_outer=9,reference=3]"],
+    )
+    measured = rows["objective_value_function"].notna()
+    assert rows.loc[measured, "objective_n_outer"].tolist() == [0, 3, 4]
+
+
 def test_searches_report_the_best_so_far(rows):
     for _, group in rows[
         rows["solver_name"].str.contains("search")

@@ -18,7 +18,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -59,7 +59,8 @@ class Recipe:
         all steps are made.
     unrolled_steps, unrolled_layers : int
         The first so many outer steps differentiate through so many
-        applications of f from z = 0 instead.
+        applications of f from z = 0 instead.  A method's evaluations of g
+        are then of z minus the result, and none of f.
     jacobian_weight, jacobian_share : float
         Weight of the penalty ‖df/dz‖² / d, and in which share of the outer
         steps it is asked for (Bai, Koltun and Kolter, *Stabilizing
@@ -222,7 +223,11 @@ class _Bound:
         theta = tuple(self._theta.values())
         with torch.no_grad():
             known = compute(*theta)
-        return lambda z: z - _Deferred.apply(compute, known, *theta)[0]
+        # one node for every g: a method that goes back through k of them
+        # goes back through the layers once
+        with torch.enable_grad():
+            out, = _Deferred.apply(compute, known, *theta)
+        return lambda z: z - out
 
     def logits(self, z):
         """Class scores of shape (B, n_classes)."""
@@ -617,8 +622,10 @@ class EquilibriumClassifier(ABC):
         if step.diverged:
             return {}
         theta, tol = step.theta, self.recipe.backward_tol
+        # of the step's number: what a finder does may depend on it
         equation, double = (
-            self.probe(theta, dtype) for dtype in (None, torch.float64)
+            replace(self.probe(theta, dtype), step=max(1, step.n_outer))
+            for dtype in (None, torch.float64)
         )
 
         def solve():

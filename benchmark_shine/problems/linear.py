@@ -210,7 +210,9 @@ class Logistic(_TwoClasses):
     """phi = log(1 + exp(-y x·z)), y in {-1, 1} (Ramzi et al., figure 1)."""
 
     def phi(self, outputs, y):
-        return softplus(-y * outputs).sum()
+        # from torch's threshold, 20, on it jumps by 2e-9: a line search
+        # that needs the last digits may get stuck there
+        return softplus(-y * outputs, threshold=40).sum()
 
     def slope(self, outputs, y):
         return -y * torch.sigmoid(-y * outputs)
@@ -250,6 +252,10 @@ class Multinomial(PenalisedModel):
     def __init__(self, train, *others, **settings):
         self.n_outputs = int(np.max(train[1])) + 1
         super().__init__(train, *others, **settings)
+        if self.n_outputs < 2:
+            raise ValueError(
+                "y: the training data are all of class 0; needs two classes"
+            )
 
     def targets(self, y, name):
         y = super().targets(y, name)

@@ -356,7 +356,8 @@ class MDEQ(EquilibriumClassifier):
     Raises
     ------
     ValueError
-        Where the pictures' size does not suit the branches.
+        Where the pictures' size does not suit the branches, or the batches
+        are too small to be normalised.
     """
 
     def __init__(self, train, test, config=TINY, recipe=None, **settings):
@@ -364,6 +365,15 @@ class MDEQ(EquilibriumClassifier):
         self.shapes = branch_shapes(train.shape, config)
         d = sum(math.prod(shape) for shape in self.shapes)
         super().__init__(d, train, test, recipe or config.recipe, **settings)
+
+    def _follow(self, recipe):
+        super()._follow(recipe)
+        _, H, W = self.shapes[-1]
+        if recipe.batch_size * H * W < 2:
+            raise ValueError(
+                "batch_size: 1 is too few to normalise the coarsest branch, "
+                "which has one pixel"
+            )
 
     def network(self):
         return _Network(

@@ -172,7 +172,8 @@ class LBFGS:
         atol, rtol : float
             Stops where ‖g‖₂ ≤ max(atol, rtol ‖g(start)‖₂).
         previous : Root or None
-            The last root of this finder, whose memory is taken over.
+            The last root of this finder, whose memory is taken over: its
+            inverse is not usable any more.
 
         Returns
         -------
@@ -242,12 +243,13 @@ class LBFGS:
                 "keep_pairs: 'corrected' needs an equation that says which "
                 "diagonal theta adds to J"
             )
-        if previous is None:
-            return LBFGSInverse(self.memory, equation.start, self.scale)
-        B = previous.inverse
+        B = LBFGSInverse.take_over(
+            previous and previous.inverse, self.memory, equation.start,
+            self.scale,
+        )
         if not self.keep_pairs:
             B.clear()
-        if self.keep_pairs == "corrected":
+        elif self.keep_pairs == "corrected" and len(B):
             B.shift(equation.diagonal - previous.diagonal)
         return B
 

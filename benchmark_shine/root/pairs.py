@@ -2,7 +2,9 @@
 import torch
 
 from ..checks import check_integer
-from ..operators import LowRank, combine, dot, rows_times, solve_small
+from ..operators import (
+    HANDED_OVER, LowRank, combine, dot, rows_times, solve_small,
+)
 from .batched import BatchedFinder, Picard, swap
 
 
@@ -31,10 +33,7 @@ class PairsInverse(LowRank):
 
     def __matmul__(self, v):
         if self._solve != self.pairs.n_solves:
-            raise RuntimeError(
-                "this estimate's memory was handed to another solve, as its "
-                "argument `previous`"
-            )
+            raise RuntimeError(HANDED_OVER)
         return super().__matmul__(v)
 
 
@@ -133,7 +132,10 @@ class Pairs:
             B = I + Wᵀ M⁻¹ S,   Mᵢⱼ = sᵢᵀyⱼ - (sᵢᵀsⱼ where i is the newer),
 
         with rows s in S and w = s - y in W: L = W, R = S, K = M.  Each pair is
-        divided by ‖s‖, which changes nothing but the rounding.
+        divided by ‖s‖, which changes nothing but the rounding.  Where sᵀB y
+        is 0 for sure (y is, or J is skew) B+ would be singular: ‖s‖² takes
+        its place, which is the update damped by a half (Moré and Trangenstein
+        1976, after Powell).
 
         Parameters
         ----------
@@ -145,11 +147,16 @@ class Pairs:
             Ry = rows_times(self.R(), y)
         norm = _length(s)
         left, right = self._next_rows()
-        row = rows_times(self.L(), s) / -norm
+        column, row = Ry / norm, rows_times(self.L(), s) / -norm
         corner = dot(s, y).unsqueeze(1) / norm ** 2
         torch.div(s, norm, out=right)
         torch.sub(s, y, out=left).div_(norm)
-        self._border(Ry / norm, row, corner)
+        # sᵀB y / ‖s‖² is corner - row K⁻¹ column
+        vanishes = (corner == 0) & (
+            (column == 0).all(dim=1, keepdim=True)
+            | (row == 0).all(dim=1, keepdim=True)
+        )
+        self._border(column, row, corner.masked_fill(vanishes, 1.0))
 
     def push_multisecant(self, s, y, ridge):
         r"""Anderson's update, type II: afterwards B y = s for all pairs.
@@ -176,10 +183,6 @@ class Pairs:
         """Row and column of K for the new pair; both (n, held)."""
         slot, held, K = self.slot, self.held, self.middle[:self.n]
         K[:, :held, slot], K[:, slot, :held] = column, row
-        # an empty pair says nothing, and does not make K singular
-        corner = torch.where(
-            corner == 0, torch.ones_like(corner), corner
-        )
         K[:, slot, slot] = corner.squeeze(1)
         self.count += 1
 
@@ -275,7 +278,11 @@ class Chain(Pairs):
         s = self.newest()
         Bb, squared = self.operator() @ b, dot(s, s).unsqueeze(1)
         factor = -1 / (1 + dot(s, Bb).unsqueeze(1) / squared)
-        # no update where B+ would be singular: an infinite K leaves B alone
+        # damped as in push_secant where B+ would be singular
+        damped = factor.isinf()
+        squared = torch.where(damped, 2 * squared, squared)
+        factor = torch.where(damped, -2.0, factor)
+        # no update by an empty pair: an infinite K leaves B alone
         sound = factor.isfinite()
         row = -rows_times(self.L(), s)
         self._border(

@@ -229,8 +229,6 @@ class Neumann:
         check_integer("n_power", self.n_power, least=0)
 
     def __call__(self, system):
-        if not system.rhs.any():
-            return system.rhs
         norm = spectral_norm(system.jt, system.rhs, self.n_power)
         q = p = system.rhs / norm
         for _ in range(self.n_steps):
@@ -246,16 +244,16 @@ def spectral_norm(product, v, n_steps):
     ----------
     product : callable, Tensor -> Tensor
     v : Tensor
-        Where they begin, not zero.
+        Where they begin.
     n_steps : int
-        Products; 0 gives 1.
+        Products; 0 gives 1, and so does v = 0.
 
     Returns
     -------
     float
     """
     norm = 1.0
-    for _ in range(n_steps):
+    for _ in range(n_steps if v.any() else 0):
         v = product(v / v.norm())
         norm = float(v.norm())
     return norm

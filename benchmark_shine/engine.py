@@ -78,7 +78,8 @@ def clock(like):
     return time.perf_counter()
 
 
-def _leaves(theta):
+def leaves(theta):
+    """Theta's values as new leaves of the graph."""
     return tuple(t.detach().clone().requires_grad_() for t in theta)
 
 
@@ -155,7 +156,7 @@ def descend(problem, solve, outer, n_outer, resumed=None):
     theta, z = problem.start()
     if resumed is None:
         state = outer.start(theta)
-        theta = _leaves(theta)
+        theta = leaves(theta)
         equation = problem.draw(theta, z, 0)
         with torch.no_grad():
             step = Step(theta, z, float(equation.loss(z)), equation)
@@ -164,7 +165,7 @@ def descend(problem, solve, outer, n_outer, resumed=None):
         step = Step(theta, z, math.nan, None, **vars(resumed))
         state = step.state
     for k in range(step.n_outer + 1, n_outer + 1):
-        theta = _leaves(state.theta)
+        theta = leaves(state.theta)
         equation = problem.draw(theta, step.z, k)
         this = solve(equation, theta, state, step)
         step = replace(

@@ -3,9 +3,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .adjoint import AdjointSystem, spectral_norm
+from .root import loss_gradient
 
 
 class TransposedJacobian:
@@ -70,13 +70,9 @@ def norm_of_jacobian(equation, z, n_power):
     n_g, n_jvp : int
         Evaluations of g and products with Jᵀ that it took.
     """
-    z = z.detach().requires_grad_()
-    with torch.enable_grad():
-        rhs, = torch.autograd.grad(equation.loss(z), z)
     jt = TransposedJacobian(equation.g, z)
-    if not rhs.any():
-        n_power = 0
-    return spectral_norm(jt, rhs, n_power), jt.n_g, jt.n_calls
+    norm = spectral_norm(jt, loss_gradient(equation, z), n_power)
+    return norm, jt.n_g, jt.n_calls
 
 
 class _Implicit(torch.autograd.Function):
@@ -88,8 +84,13 @@ class _Implicit(torch.autograd.Function):
         return z.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, rhs):
+        # once_differentiable would miss what q owes to theta
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "attach: a root has no second derivative here; leave out "
+                "create_graph=True"
+            )
         return None, -ctx.solve(rhs), None
 
 
@@ -123,6 +124,14 @@ def attach(
     Returns
     -------
     Tensor, shape (d,)
+        To be differentiated once.
+
+    Raises
+    ------
+    RuntimeError
+        On a backward pass that is to be differentiated itself.
+    ValueError
+        On a backward pass, where q is not of the right shape.
 
     Examples
     --------
@@ -145,9 +154,14 @@ def attach(
 
     def solve(rhs):
         jt = TransposedJacobian(g, z)
-        return adjoint(
+        q = adjoint(
             AdjointSystem(jt, rhs, root.inverse, z, start, tol, diagonal)
         )
+        if q.shape != rhs.shape:
+            raise ValueError(
+                f"q has shape {tuple(q.shape)}, not {tuple(rhs.shape)}"
+            )
+        return q
 
     with torch.enable_grad():
         in_theta = (g if theta_part is None else theta_part)(z)
@@ -164,8 +178,8 @@ class Hypergradient:
         Outer loss at the root.
     grads : tuple of Tensor
         dF/dtheta, shaped like theta.
-    q, rhs : Tensor, shape (d,)
-        Solution and right-hand side of the adjoint system.
+    q : Tensor, shape (d,)
+        Solution of the adjoint system.
     n_g, n_jvp : int
         Evaluations of g and products with Jᵀ in the backward pass.
     """
@@ -173,7 +187,6 @@ class Hypergradient:
     value: float
     grads: tuple[Tensor, ...]
     q: Tensor
-    rhs: Tensor
     n_g: int
     n_jvp: int
 
@@ -197,7 +210,7 @@ def hypergradient(equation, theta, root, adjoint, start=None, tol=1e-6):
 
     def recorded(system):
         q = adjoint(system)
-        asked.append((q, system))
+        asked.append((q, system.jt))
         return q
 
     with torch.enable_grad():
@@ -207,8 +220,8 @@ def hypergradient(equation, theta, root, adjoint, start=None, tol=1e-6):
         )
         loss = equation.loss(z)
     grads = torch.autograd.grad(loss, theta)
-    (q, system), = asked
-    n_g = system.jt.n_g + (equation.theta_part is None)
+    (q, jt), = asked
+    n_g = jt.n_g + (equation.theta_part is None)
     return Hypergradient(
-        float(loss.detach()), grads, q, system.rhs, n_g, system.jt.n_calls
+        float(loss.detach()), grads, q, n_g, jt.n_calls
     )

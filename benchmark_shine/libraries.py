@@ -29,6 +29,8 @@ from .root import Root
 
 @dataclass(frozen=True)
 class TpeState:
+    """Where `Tpe` stands: the trial that Optuna waits for."""
+
     theta: tuple[Tensor, ...]
     study: object
     trial: object

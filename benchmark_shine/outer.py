@@ -26,6 +26,24 @@ def _norm(tensors):
 
 @dataclass(frozen=True)
 class HoagState:
+    """Where `Hoag` stands before an outer step.
+
+    Parameters
+    ----------
+    theta, first : tuple of Tensor
+        The point to be tried, and the start of the run.
+    eps, previous_eps : float
+        Tolerance before the anchor's factor, this step's and the last one's.
+    rtol, atol : float
+        Of the inner solve; relative at the first step, absolute after it.
+    first_residual : float
+        ‖g‖ at the first step's start, to which eps is relative.
+    lipschitz : float
+        L, the step's inverse; NaN before the first.
+    value : float
+        Outer loss at the last step.
+    """
+
     theta: tuple[Tensor, ...]
     first: tuple[Tensor, ...]
     eps: float
@@ -132,14 +150,17 @@ class Hoag:
             *(_flat(t).tolist() for t in (state.theta, state.first, theta))
         )
         next_eps = eps * self.decay
-        return HoagState(
-            theta, state.first, next_eps, eps, 0.0,
-            next_eps * scale * math.exp(anchor), scale, next_L, value,
+        return replace(
+            state, theta=theta, eps=next_eps, previous_eps=eps, rtol=0.0,
+            atol=next_eps * scale * math.exp(anchor), first_residual=scale,
+            lipschitz=next_L, value=value,
         )
 
 
 @dataclass(frozen=True)
 class TorchState:
+    """Where `Torch` stands before outer step k; its optimiser has its own."""
+
     theta: tuple[Tensor, ...]
     eps: float
     rtol: float
@@ -215,6 +236,8 @@ class Torch:
 
 @dataclass(frozen=True)
 class SearchState:
+    """Where `Search` stands: the value to be tried first, and all left."""
+
     theta: tuple[Tensor, ...]
     values: tuple[float, ...]
     eps: float

@@ -7,7 +7,7 @@ import torch
 
 from .adjoint import ConjugateGradient, Gmres
 from .implicit import hypergradient
-from .root import LBFGS
+from .root import LBFGS, loss_gradient
 
 # Relative residual of the reference linear solve.  Reached or not, the
 # residual is measured, and without it no reference is given.
@@ -53,7 +53,7 @@ def _distance(a, b):
     return float((a - b).norm() / b.norm())
 
 
-def _errors(found, exact):
+def errors_of(found, exact):
     """Of dF/dtheta, and of q where there is one; a batch's as one vector."""
     h, h_exact = (
         torch.cat([g.reshape(-1) for g in grads])
@@ -112,7 +112,7 @@ def measure(step):
     found = value_function(
         step.equation, step.z, step.value, float(exact.q.norm())
     )
-    errors = {} if step.grads is None else _errors(step, exact)
+    errors = {} if step.grads is None else errors_of(step, exact)
     return nothing | {"value_function": found} | errors
 
 
@@ -165,9 +165,8 @@ def solve_densely(equation, theta, z):
         residual = g(v).detach()
     z = v.view(shape)
     with torch.enable_grad():
-        at = z.clone().requires_grad_()
-        rhs, = torch.autograd.grad(equation.loss(at), at)
-        q = torch.linalg.solve(jacobian(v).T, rhs.flatten()).view(shape)
+        rhs = loss_gradient(equation, z).flatten()
+        q = torch.linalg.solve(jacobian(v).T, rhs).view(shape)
         lagrangian = equation.loss(z) - (q * equation.g(z)).sum()
     return SimpleNamespace(
         z=z, q=q, grads=torch.autograd.grad(lagrangian, theta)
@@ -211,7 +210,7 @@ def measure_batch(found, double, theta, z):
     )
     cosines = torch.cosine_similarity(found.q, exact.q, dim=1)
     scores |= {"q_cosine_median": float(cosines.median())}
-    scores |= _errors(found, exact)
+    scores |= errors_of(found, exact)
     if not solved.all():
         del scores["hypergrad_rel_error"]
     return scores

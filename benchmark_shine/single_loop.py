@@ -6,12 +6,8 @@ import torch
 from torch.autograd import grad
 
 from .checks import check_integer, check_number
-from .engine import Step, clock
+from .engine import Step, clock, leaves
 from .implicit import norm_of_jacobian
-
-
-def _leaves(theta):
-    return tuple(t.detach().clone().requires_grad_() for t in theta)
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class Soba:
             The start first.  Ends early after a diverged one.
         """
         theta, z = problem.start()
-        theta = _leaves(theta)
+        theta = leaves(theta)
         equation = problem.draw(theta, z, 0)
         with torch.no_grad():
             step = Step(theta, z, float(equation.loss(z)), equation)
@@ -109,7 +105,7 @@ class Soba:
                 last = z, g
                 z, q = z - g / norm, q - (jq - rhs) / norm
                 gamma = 1 / (self.ratio * norm)
-                theta = _leaves(
+                theta = leaves(
                     (t.detach() - gamma * slope).clamp(-self.box, self.box)
                     for t, slope in zip(theta, h)
                 )

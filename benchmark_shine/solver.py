@@ -332,6 +332,15 @@ class BilevelSolver(ImplicitSolver):
         raise ValueError(f"{self.name}: is for bi-level problems")
 
 
+class NetworkSolver(ImplicitSolver):
+    """A method that is not made, or makes no sense, for bi-level problems."""
+
+    test_config = {"dataset": {"name": "digits"}}
+
+    def make_adjoint(self):
+        raise ValueError(f"{self.name}: is for equilibrium networks")
+
+
 class StepSolver(BilevelSolver):
     """A method whose outer step is not a root finder and an adjoint.
 
@@ -347,7 +356,7 @@ class StepSolver(BilevelSolver):
         yield from descend(self._problem, solve, outer, n_outer)
 
 
-class SearchSolver(ImplicitSolver):
+class SearchSolver(BilevelSolver):
     """A search over theta: no hypergradient, the best so far is the result.
 
     Parameters
@@ -372,12 +381,6 @@ class SearchSolver(ImplicitSolver):
 
     def make_adjoint(self):
         return None
-
-    def for_equilibrium(self, problem, n_outer):
-        raise ValueError(
-            f"{self.name}: tries values of a penalty, not of the weights of "
-            "equilibrium networks"
-        )
 
     def make_outer(self, problem):
         return Search(tuple(self.values(problem).tolist()), self.tol)

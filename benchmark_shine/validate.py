@@ -22,12 +22,11 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
-import pandas as pd
 import torch
 from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
@@ -41,11 +40,14 @@ from .images import pictures
 from .implicit import Counted
 from .networks import DENSE
 from .problems import Logistic, Ridge, SmallDEQ
-from .reference import solve_densely
+from .reference import errors_of, solve_densely
 from .simulate import regression, text
 from .solver import ImplicitSolver
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "figures"))
+import league  # noqa: E402
+
 OPPONENTS = "SHINE", "Jacobian-Free", "HOAG"
 
 
@@ -259,19 +261,11 @@ def compare(solver, problem):
     if step is None or not step.n_outer:
         raise Invalid("steps() makes no outer step")
     truth = solve_densely(step.equation, step.theta, step.z)
-    cosine = q_error = grad_error = math.nan
-    if step.q is not None:
-        q, exact = step.q.flatten(), truth.q.flatten()
-        cosine = float(torch.cosine_similarity(q, exact, dim=0))
-        q_error = float((q - exact).norm() / exact.norm())
-    if step.grads is not None:
-        h, exact = (
-            torch.cat([t.flatten() for t in grads])
-            for grads in (step.grads, truth.grads)
-        )
-        grad_error = float((h - exact).norm() / exact.norm())
+    errors = {} if step.grads is None else errors_of(step, truth)
     return Finding(
-        cosine, q_error, grad_error, step.n_g, step.n_jvp, any(counted)
+        *(errors.get(name, math.nan) for name in (
+            "q_cosine", "q_rel_error", "hypergrad_rel_error",
+        )), step.n_g, step.n_jvp, any(counted)
     )
 
 
@@ -356,7 +350,10 @@ def check_truth(cls, path, say):
                 if left_out:
                     say(f"  {name:10}  left out: {why}")
                     continue
-                say(f"  {name:10}{compare(solver, problem)}")
+                finding = compare(solver, problem)
+                say(f"  {name:10}{finding}")
+                if finding.cosine < 0:
+                    say(f"  {name:10}  q points away: a wrong sign?")
             except Invalid as error:
                 raise Invalid(f"{name}: {error}") from None
             except Exception as error:  # the solver's own, of any kind
@@ -366,8 +363,8 @@ def check_truth(cls, path, say):
         raise Invalid("is left out of every problem")
     if fits == {"network"} and cls.test_config is None:
         raise Invalid(
-            "give the class a line test_config = {'dataset': {'name': "
-            "'digits'}}, or benchopt tests it on a bi-level problem alone"
+            "is for networks alone: inherit NetworkSolver, or benchopt tests "
+            "it on a bi-level problem"
         )
     return fits
 
@@ -411,59 +408,10 @@ def benchopt_checks(path):
 # ---------------------------------------------------------------- the race
 
 
-@dataclass(frozen=True)
-class Race:
-    """A data set, how long the race is, and what is to be reached.
-
-    Parameters
-    ----------
-    dataset : str
-        As ``benchopt run -d`` has it, without its seeds.
-    n_outer, reference : int
-        Of the objective.
-    levels : dict of str and float
-        What `gaps` have to come down to.
-    gaps : callable, DataFrame -> Series
-        How far each row is from the best.
-    goal : str
-        The same in words, before the names of the levels.
-    """
-
-    dataset: str
-    n_outer: int
-    reference: int
-    levels: dict
-    gaps: Callable
-    goal: str
-
-
-def suboptimality(rows):
-    """(F - best) / (F at the start - best), by seed; F at the exact root."""
-    F = rows["objective_value_function"].fillna(math.inf)
-    best = F.groupby(rows["seed"]).transform("min")
-    start = F.where(rows["stop_val"] == 0).groupby(rows["seed"])
-    return (F - best) / (start.transform("median") - best)
-
-
-def points_missing(rows):
-    """Accuracy below the highest median that a method ends with, points."""
-    accuracy = 100 * rows["objective_test_accuracy"]
-    last = accuracy[rows["stop_val"] == rows["stop_val"].max()]
-    best = last.groupby(rows["solver_name"]).median().max()
-    return (best - accuracy).round(6)
-
-
+# Problem -> data set, without its seeds; outer steps and reference.
 RACES = {
-    "logistic": Race(
-        "digits_multinomial[train_size=0.25]", 20, 1,
-        {"1e-1": 1e-1, "1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4},
-        suboptimality, "the relative suboptimality is at most",
-    ),
-    "network": Race(
-        "digits[width=32]", 33, 0,
-        {"5 points": 5.0, "2 points": 2.0, "1 point": 1.0},
-        points_missing, "the test accuracy is below the best by at most",
-    ),
+    "logistic": ("digits_multinomial[train_size=0.25]", 20, 1),
+    "network": ("digits[width=32]", 33, 0),
 }
 
 
@@ -476,14 +424,15 @@ def names_of(cls):
 
 
 def run_race(race, path, cls, n_seeds, n_outer, folder):
-    """The result rows of a race.
+    """The result file of a race.
 
     Raises
     ------
     Invalid
         Where the solver has left no rows; with what benchopt said.
     """
-    before, bracket, settings = race.dataset.partition("[")
+    dataset, steps, reference = race
+    before, _, settings = dataset.partition("[")
     seeds = f"seed={list(range(n_seeds))}"
     dataset = f"{before}[{','.join(filter(None, [settings[:-1], seeds]))}]"
     told = io.StringIO()
@@ -494,8 +443,7 @@ def run_race(race, path, cls, n_seeds, n_outer, folder):
             str(ROOT), solver_names=[str(path)] + [
                 name for name in OPPONENTS if name != cls.name
             ], dataset_names=[dataset], objective_filters=[
-                f"SHINE[n_outer={n_outer or race.n_outer},"
-                f"reference={race.reference}]"
+                f"SHINE[n_outer={n_outer or steps},reference={reference}]"
             ],
             max_runs=1_000, timeout=600, no_cache=True, plot_result=False,
             display=False, show_progress=False,
@@ -507,51 +455,15 @@ def run_race(race, path, cls, n_seeds, n_outer, folder):
             [f"the race on {before} has no row of it"]
             + told.getvalue().splitlines()[-15:]
         ))
-    return rows.assign(
-        seed=rows["p_dataset_seed"],
-        evaluations=rows["objective_n_g"] + rows["objective_n_jvp"],
+    return output
+
+
+def ranking(path):
+    """The race's `league.Problem`, and its short table in Markdown."""
+    problem, = league.read_problems(
+        SimpleNamespace(results=[path], datasets=[], methods=None)
     )
-
-
-def ranking(race, rows):
-    """Medians over seeds of what it takes to arrive at each level.
-
-    Returns
-    -------
-    DataFrame
-        One row per solver, the best first: who comes closest, then who is
-        there sooner.  Columns (level, "time") and (level, "evaluations"),
-        infinite where half of the seeds or more do not arrive.
-    """
-    rows = rows.assign(gap=race.gaps(rows).fillna(math.inf))
-    by = [rows["solver_name"], rows["seed"]]
-    medians = {
-        (name, cost): rows[cost].where(rows["gap"] <= level, math.inf)
-        .groupby(by).min().groupby("solver_name").median()
-        for name, level in race.levels.items()
-        for cost in ("time", "evaluations")
-    }
-    order = [(name, "time") for name in reversed(race.levels)]
-    return pd.DataFrame(medians).sort_values(order)
-
-
-def table(race, ranks, names):
-    """The ranking as lines of text; arrows mark the solvers of that name."""
-    yield f"  {'':23}" + "".join(f"{level:>16}" for level in race.levels)
-    for place, (solver, row) in enumerate(ranks.iterrows(), 1):
-        mark = "→" if solver in names else " "
-        cells = "".join(
-            f"{arrival(row[level, 'time'], row[level, 'evaluations']):>16}"
-            for level in race.levels
-        )
-        yield f"{mark} {place}. {solver[:20]:20}{cells}"
-
-
-def arrival(seconds, evaluations):
-    """One cell: seconds and evaluations, or that it never gets there."""
-    if math.isinf(seconds):
-        return "–"
-    return f"{seconds:.2f} s / {evaluations:.0f}"
+    return problem, league.brief(problem, problem.dataset)
 
 
 # ----------------------------------------------------------------- command
@@ -574,8 +486,8 @@ def validate(path, n_seeds=3, n_outer=None, results=None, say=print):
 
     Returns
     -------
-    dict of str and DataFrame
-        The rankings, by data set.
+    dict of str and league.Problem
+        By data set.
 
     Raises
     ------
@@ -594,16 +506,10 @@ def validate(path, n_seeds=3, n_outer=None, results=None, say=print):
         for problem, race in RACES.items():
             if problem not in fits:
                 continue
-            rows = run_race(
+            rankings[race[0]], text = ranking(run_race(
                 race, path, cls, n_seeds, n_outer, results or Path(folder)
-            )
-            ranks = rankings[race.dataset] = ranking(race, rows)
-            say(f"Race on {race.dataset}, seeds 0 to {n_seeds - 1}:")
-            say("median seconds / evaluations (of g, and products with Jᵀ) "
-                "until")
-            say(race.goal)
-            for line in table(race, ranks, names_of(cls)):
-                say(line)
+            ))
+            say(f"Race on {race[0]}, seeds 0 to {n_seeds - 1}:\n{text}")
     return rankings
 
 

@@ -341,7 +341,12 @@ def runs_of(frame):
     for _, rows in frame.groupby(["protocol", "dataset"]).groups.items():
         solvers = frame.loc[rows, "solver"]
         frame.loc[rows, "method"] = solvers.map(short_names(solvers.unique()))
-    return frame.assign(evaluations=frame["n_g"] + frame["n_jvp"])
+    return frame.assign(
+        evaluations=frame["n_g"] + frame["n_jvp"],
+        outer=frame["n_outer"].fillna(frame["step"]),
+        # in networks that of the median sample
+        cosine=frame["q_cosine_median"].fillna(frame["q_cosine"]),
+    )
 
 
 def base_of(method):

@@ -1,10 +1,8 @@
 """From numbers to pictures: one look for every method, everywhere."""
 import math
 import zlib
-from contextlib import contextmanager
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib import style as mpl_style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,8 +12,6 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from common import (
     PROTOCOLS, X_LABELS, load, over_seeds, rank, short_names,
 )
-
-matplotlib.use("Agg")
 
 COLUMN, PAGE = 3.3, 6.8  # widths, inches
 MOST_COLUMNS = 3
@@ -73,11 +69,9 @@ def style_of(method):
     return {"color": colour, "linestyle": dashes}
 
 
-@contextmanager
 def paper_style():
     """Within, matplotlib draws and saves as in ``paper.mplstyle``."""
-    with mpl_style.context(Path(__file__).with_name("paper.mplstyle")):
-        yield
+    return mpl_style.context(Path(__file__).with_name("paper.mplstyle"))
 
 
 def draw_medians(ax, runs, x, y, quantiles, floor=-np.inf, log_x=False):

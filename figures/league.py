@@ -187,7 +187,6 @@ def add_suboptimality(runs):
         )
     return runs.assign(
         F=losses.replace(np.inf, np.nan), gap=gap.where(measured),
-        cosine=runs["q_cosine"],
     )
 
 
@@ -203,10 +202,7 @@ def best_accuracy(runs):
 
 def add_shortfall(runs):
     """Add ``percent`` and ``gap``, the points missing to the best median."""
-    runs = runs.assign(
-        percent=100 * runs["test_accuracy"],
-        cosine=runs["q_cosine_median"].fillna(runs["q_cosine"]),
-    )
+    runs = runs.assign(percent=100 * runs["test_accuracy"])
     # rounded: 97.5 is within 5 points of 92.5, whatever their last bits
     gap = (best_accuracy(runs) - runs["percent"]).round(6)
     return runs.assign(gap=gap.mask(runs["diverged"] > 0, np.inf))

@@ -36,7 +36,7 @@ import league
 import nls
 import quickstart
 from common import (
-    PROTOCOLS, ResultError, add_gap, alive, arguments, by_step,
+    PROTOCOLS, X_LABELS, ResultError, add_gap, alive, arguments, by_step,
     one_line_errors, quantile, rank, read_parquet, read_runs, read_table,
     short_names, split_name, warn, without_seed,
 )
@@ -234,11 +234,7 @@ QUANTITIES = {
     "cosine": ("cosine of q with the exact one", False, 1e-6),
     "error": ("relative error of dF/dθ", True, 1e-6),
 }
-X_AXES = {
-    "time": "time (s)",
-    "evaluations": "gradient evaluations + products",
-    "outer": "outer steps",
-}
+X_AXES = X_LABELS | {"outer": "outer steps"}
 
 
 def is_network(frame):
@@ -248,11 +244,7 @@ def is_network(frame):
 
 def quantities_of(runs):
     """What the curves of one data set may show, columns of `QUANTITIES`."""
-    runs = runs.assign(
-        outer=runs["n_outer"].fillna(runs["step"]),
-        cosine=runs["q_cosine_median"].fillna(runs["q_cosine"]),
-        error=runs["hypergrad_rel_error"],
-    )
+    runs = runs.assign(error=runs["hypergrad_rel_error"])
     if is_network(runs):
         dead = runs["diverged"] > 0
         of_run = [runs[key] for key in ("protocol", "method", "seed")]
@@ -266,9 +258,7 @@ def quantities_of(runs):
         test_gap=add_gap(runs, "test_loss")["gap"],
     ).drop(columns="test_loss")
     if runs["value_function"].notna().any():
-        runs["F"] = league.add_suboptimality(
-            runs.assign(test_loss=np.nan)
-        )["gap"]
+        runs["F"] = league.add_suboptimality(runs)["gap"]
     return runs
 
 

@@ -29,8 +29,6 @@ def panels_of(df):
     """
     frame = renamed("results", df.reset_index(drop=True))
     runs = runs_of(frame[~of_neither(frame)])
-    runs["outer"] = runs["n_outer"].fillna(runs["step"])
-    runs["cosine"] = runs["q_cosine_median"].fillna(runs["q_cosine"])
     titles = short_names(sorted(runs["dataset"].unique()))
     return {
         f"{titles[dataset]}, {protocol}": own

@@ -21,8 +21,8 @@ class Solver(StepSolver):
     def make_finder(self, problem, n_outer):
         return Jaxopt(problem, self.memory, self.max_iter)
 
-    def pre_run_hook(self, stop_val):
-        super().pre_run_hook(stop_val)
+    def pre_run_hook(self, callback):
+        super().pre_run_hook(callback)
         # the first step compiles; what it finds is not used
         steps = self.steps()
         next(steps), next(steps)

@@ -1,8 +1,8 @@
 from benchmark_shine.adjoint import Phantom
-from benchmark_shine.solver import ImplicitSolver
+from benchmark_shine.solver import NetworkSolver
 
 
-class Solver(ImplicitSolver):
+class Solver(NetworkSolver):
     """Phantom gradient: a few damped terms of the Neumann series.
 
     Geng, Zhang, Bai, Wang and Lin, *On training implicit models*, NeurIPS
@@ -15,14 +15,7 @@ class Solver(ImplicitSolver):
     """
 
     name = "Phantom"
-    parameters = {**ImplicitSolver.parameters, "k": [5], "tau": [1.0]}
-    test_config = {"dataset": {"name": "digits"}}
-
-    def make_adjoint(self):
-        raise ValueError(
-            f"{self.name}: its steps fit J = I - contraction; on bi-level "
-            "problems the series is Neumann's, with a step from ‖J‖"
-        )
+    parameters = {**NetworkSolver.parameters, "k": [5], "tau": [1.0]}
 
     def make_batched_adjoint(self, n_steps):
         return Phantom(self.k, self.tau)

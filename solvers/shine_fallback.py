@@ -1,9 +1,9 @@
 from benchmark_shine.adjoint import Fallback, NormRule, ResidualRule, Shine
 from benchmark_shine.checks import check_choice
-from benchmark_shine.solver import ImplicitSolver
+from benchmark_shine.solver import NetworkSolver
 
 
-class Solver(ImplicitSolver):
+class Solver(NetworkSolver):
     """SHINE with a fallback to Jacobian-free, sample by sample.
 
     Ramzi et al., ICLR 2022, arXiv 2106.00553, section 3.
@@ -19,14 +19,8 @@ class Solver(ImplicitSolver):
 
     name = "SHINE-fallback"
     parameters = {
-        **ImplicitSolver.parameters, "rule": ["norm"], "ratio": [1.3],
+        **NetworkSolver.parameters, "rule": ["norm"], "ratio": [1.3],
     }
-    test_config = {"dataset": {"name": "digits"}}
-
-    def make_adjoint(self):
-        raise ValueError(
-            f"{self.name}: chooses by sample; bi-level problems have none"
-        )
 
     def make_batched_adjoint(self, n_steps):
         rules = {"norm": NormRule(self.ratio), "residual": ResidualRule()}

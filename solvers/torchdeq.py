@@ -1,12 +1,12 @@
 from benchmark_shine.adjoint import BroydenAdjoint, Phantom
 from benchmark_shine.checks import check_choice
 from benchmark_shine.root import TorchDEQ
-from benchmark_shine.solver import ImplicitSolver
+from benchmark_shine.solver import NetworkSolver
 
 SOLVERS = "broyden", "anderson", "fixed_point_iter"
 
 
-class Solver(ImplicitSolver):
+class Solver(NetworkSolver):
     """torchdeq's solvers in the forward and in the backward pass.
 
     Geng and Kolter, *TorchDEQ: a library for deep equilibrium models*, 2023.
@@ -22,13 +22,9 @@ class Solver(ImplicitSolver):
 
     name = library = "torchdeq"
     parameters = {
-        **ImplicitSolver.parameters, "backward": ["fixed_point_iter"],
+        **NetworkSolver.parameters, "backward": ["fixed_point_iter"],
         "k": [5], "tau": [1.0],
     }
-    test_config = {"dataset": {"name": "digits"}}
-
-    def make_adjoint(self):
-        raise ValueError(f"{self.name}: solves z = f(z), equilibrium networks")
 
     def make_batched_finder(self, n_steps, n_outer):
         finders = {name: TorchDEQ(name, n_steps) for name in SOLVERS}

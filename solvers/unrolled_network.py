@@ -2,11 +2,11 @@ from benchmark_shine.adjoint import Phantom
 from benchmark_shine.checks import check_integer
 from benchmark_shine.engine import descend
 from benchmark_shine.root import FixedPoint
-from benchmark_shine.solver import ImplicitSolver
+from benchmark_shine.solver import NetworkSolver
 from benchmark_shine.unrolled import Unrolled
 
 
-class Solver(ImplicitSolver):
+class Solver(NetworkSolver):
     """Back-propagation through n applications of f from z = 0, and no root.
 
     The weight-tied network of which the equilibrium is the limit (Bai, Kolter
@@ -19,11 +19,7 @@ class Solver(ImplicitSolver):
     """
 
     name = "Unrolled-network"
-    parameters = {**ImplicitSolver.parameters, "n_layers": [10]}
-    test_config = {"dataset": {"name": "digits"}}
-
-    def make_adjoint(self):
-        raise ValueError(f"{self.name}: unrolls f, equilibrium networks")
+    parameters = {**NetworkSolver.parameters, "n_layers": [10]}
 
     # for the metrics of q alone: what the layers amount to once they converge
     def make_batched_finder(self, n_steps, n_outer):

@@ -231,6 +231,23 @@ def test_unknown_class_numbers_are_named(label):
         Multinomial(*data)
 
 
+@pytest.mark.parametrize("kind", [Ridge, Multinomial])
+@pytest.mark.parametrize("which, name", [
+    (0, "training"), (1, "validation"), (2, "test"),
+])
+def test_data_are_numbers(which, name, kind):
+    data = parts(y=[0, 1, 0, 1, 0, 1])
+    X, y = data[which]
+    for what, wrong in (
+        ("y", (X, np.array(list("ababab")))), ("X", (X.astype(object), y)),
+    ):
+        data[which] = wrong
+        with pytest.raises(
+            ValueError, match=f"^{what}: needs numbers, got .* {name} data"
+        ):
+            kind(*data)
+
+
 def test_one_class_is_none():
     with pytest.raises(ValueError, match="^y: .*class 0; needs two classes"):
         Multinomial(*parts(y=[0, 0, 0, 0, 0, 0]))

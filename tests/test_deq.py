@@ -393,16 +393,12 @@ def test_jacobian_penalty_estimates_the_frobenius_norm():
 
 
 def test_penalty_is_in_the_loss_where_it_is_asked_for():
-    plain, never, always = (
-        small(jacobian_weight=w, jacobian_share=share)
-        for w, share in ((0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
-    )
     losses = []
-    for problem in (plain, never, always):
+    for problem in (small(jacobian_weight=w) for w in (0.0, 1.0)):
         theta, equation, z = at_random(problem)
         with torch.no_grad():
             losses.append(float(equation.loss(z)))
-    assert losses[0] == losses[1] < losses[2]
+    assert losses[0] < losses[1]
 
 
 # ------------------------------------------------ batches, sharing, scores

@@ -340,7 +340,7 @@ def test_a_row_has_the_batch_that_was_measured(
     (["-d", "cifar100"], "cifar100"),
     (["-d", "digits[depth=3]"], "depth"),
     (["-d", "digits[network=tiny,jacobian_weight=-1]"], "jacobian_weight"),
-    (["-s", "Grid-search"], "Grid-search: tries values of a penalty"),
+    (["-s", "Grid-search"], "Grid-search: is for bi-level problems"),
     (["-s", "SHINE[forward=newton]"], "forward: 'newton'"),
     (["--output", "/dev/null/x.csv"], "/dev/null"),
     (["--trainer", "HOAG[backward=[gmres,broyden]]"], "trainer: one solver"),

@@ -14,7 +14,7 @@ PACKAGE = {
     "equation": "torch",
     "root": "torch torchdeq .checks .operators .equation .root",
     "adjoint": "torch .checks .operators",
-    "implicit": "torch .adjoint",
+    "implicit": "torch .adjoint .root",
     "single_loop": "torch .checks .engine .implicit",
     "libraries": "torch numpy sklearn threadpoolctl optuna jax jaxopt "
                  ".checks .engine .operators .problems .root",
@@ -32,7 +32,8 @@ PACKAGE = {
     "simulate": "numpy scipy sklearn .checks",
     "data": "numpy sklearn .checks .problems",
     "inversion":
-        "numpy pandas torch sklearn . .data .implicit .problems .root",
+        "numpy pandas torch sklearn . .checks .data .implicit .problems "
+        ".root",
     "progress": "tqdm",
     "deq_inversion":
         "pandas torch benchopt click . .adjoint .checks .engine .implicit "
@@ -41,7 +42,7 @@ PACKAGE = {
         "torch benchopt .adjoint .checkpoint .checks .engine .limits "
         ".operators .outer .progress .root .workers",
     "validate":
-        "pandas torch sklearn benchopt .checks .data .images .implicit "
+        "torch sklearn benchopt league .checks .data .images .implicit "
         ".networks .problems .reference .simulate .solver",
 }
 FOLDERS = {

@@ -1,5 +1,4 @@
 """The door for new solvers: the page, the templates, the one command."""
-import math
 import os
 import re
 import subprocess
@@ -7,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from benchopt.benchmark import Benchmark
@@ -15,8 +13,7 @@ from benchopt.benchmark import Benchmark
 from benchmark_shine import validate as door
 from benchmark_shine.reference import solve_densely
 from benchmark_shine.validate import (
-    PROBLEMS, RACES, Invalid, Meter, Race, arrival, benchopt_checks,
-    check_truth, load, main, points_missing, ranking, suboptimality, table,
+    PROBLEMS, RACES, Invalid, Meter, benchopt_checks, check_truth, load, main,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -202,9 +199,9 @@ BAD = {
     "infinite": (changed("value=float('inf')"),
                  "ridge: the loss is inf at outer step 1"),
     "wide": (body("return system.rhs.expand(2, *system.rhs.shape)"),
-             r"ridge: q has shape \(2, 24\), not \(24,\), at outer step 1"),
+             r"ridge: .*q has shape \(2, 24\), not \(24,\)"),
     "narrow": (body("return system.rhs[:3]"),
-               r"ridge: .*invalid gradient.* \[3\].*\[24\]"),
+               r"ridge: .*q has shape \(3,\), not \(24,\)"),
     "gradients": (changed("grads=step.grads and step.grads * 2"),
                   "ridge: 2 gradients for 1 tensors"),
     "n_g": (changed("n_g=step.n_g // 2"),
@@ -232,7 +229,7 @@ BAD = {
 
     def make_batched_adjoint(self, n_steps):
         return lambda system: system.rhs
-''', "test_config = {'dataset': {'name': 'digits'}}"),
+''', "inherit NetworkSolver"),
 }
 
 
@@ -305,71 +302,12 @@ def test_checks_of_benchopt_are_those_of_the_file(written):
 # ------------------------------------------------------------- the race
 
 
-def rows_of(runs):
-    """Rows with a time and an evaluation a step, from lists of numbers.
-
-    ``runs`` maps (solver, seed) to the numbers of its steps.
-    """
-    return pd.DataFrame([
-        {"solver_name": solver, "seed": seed, "stop_val": step,
-         "time": 0.5 * step, "evaluations": 10 * step, "number": number}
-        for (solver, seed), numbers in runs.items()
-        for step, number in enumerate(numbers)
-    ])
-
-
-def test_suboptimality_is_relative_to_the_start_of_each_seed():
-    rows = rows_of({
-        ("A", 0): [11, 6, 1], ("B", 0): [11, 2, math.nan],
-        ("A", 1): [5, 4, 3], ("B", 1): [5, 3, 3.5],
-    }).rename(columns={"number": "objective_value_function"})
-    assert suboptimality(rows).tolist() == [
-        1, 0.5, 0, 1, 0.1, math.inf, 1, 0.5, 0, 1, 0, 0.25
-    ]
-
-
-def test_points_missing_are_from_the_best_median_at_the_end():
-    rows = rows_of({
-        ("A", 0): [0.1, 0.9], ("A", 1): [0.1, 0.8], ("A", 2): [0.1, 0.85],
-        ("B", 0): [0.1, 0.7], ("B", 1): [0.1, 0.95], ("B", 2): [0.1, 0.75],
-    }).rename(columns={"number": "objective_test_accuracy"})
-    missing = points_missing(rows)
-    assert missing.tolist()[:6] == [75, -5, 75, 5, 75, 0]
-    assert missing.tolist()[-1] == 10
-
-
-def test_who_comes_closest_is_first_then_who_is_there_sooner():
-    race = Race(
-        "data", 3, 1, {"far": 0.5, "near": 0.1}, lambda rows: rows["number"],
-        "gap",
-    )
-    ranks = ranking(race, rows_of({
-        ("Slow", 0): [1, 0.6, 0.5, 0.1], ("Slow", 1): [1, 0.6, 0.1, 0.1],
-        ("Slow", 2): [1, 1, 0.4, 0.1],
-        ("Quick", 0): [1, 0.5, 0.4, 0.3], ("Quick", 1): [1, 0.5, 0.4, 0.3],
-        ("Quick", 2): [1, 0.5, 0.1, 0.1],
-        ("Lost", 0): [1, 0.2], ("Lost", 1): [1, math.nan], ("Lost", 2): [1],
-    }))
-    assert list(ranks.index) == ["Slow", "Quick", "Lost"]
-    assert list(ranks.loc["Slow"]) == [1.0, 20, 1.5, 30]
-    assert list(ranks.loc["Quick"]) == [0.5, 10, math.inf, math.inf]
-    assert list(ranks.loc["Lost"]) == [math.inf] * 4
-    head, *lines = table(race, ranks, {"Quick"})
-    assert head.split() == ["far", "near"]
-    assert [line.split() for line in lines] == [
-        ["1.", "Slow", "1.00", "s", "/", "20", "1.50", "s", "/", "30"],
-        ["→", "2.", "Quick", "0.50", "s", "/", "10", "–"],
-        ["3.", "Lost", "–", "–"],
-    ]
-    assert arrival(math.inf, math.inf) == "–"
-
-
 def test_a_solver_that_leaves_no_row_is_invalid(written, monkeypatch):
     # it gets through on the small problems, and fails in the race
     path = written(body(
         "assert len(system.rhs) == 24\n            return system.rhs"
     ))
-    race = Race("breast_cancer", 1, 0, {"1": 1.0}, suboptimality, "any")
+    race = "breast_cancer", 1, 0
     monkeypatch.setattr(door, "OPPONENTS", ("Jacobian-Free",))
     with pytest.raises(Invalid, match="(?s)no row of it.*AssertionError"):
         door.run_race(race, path, load(path), 1, None, path.parent)
@@ -426,10 +364,9 @@ def test_the_page_by_itself(tmp_path):
     assert done.stderr == ""
     assert "Checks of benchopt: passed" in done.stdout
     assert re.search(r"^valid: my_solver.py \(\d+ s\)$", done.stdout, re.M)
-    for opponent in door.OPPONENTS:
-        places = re.findall(rf"^  \d\. {opponent} ", done.stdout, re.M)
-        assert len(places) == len(RACES)
-    assert len(re.findall(r"^→ \d\. SHINE-scaled ", done.stdout, re.M)) == 2
+    for name in "SHINE-scaled", *door.OPPONENTS:
+        rows = re.findall(rf"^\| {name} +\|", done.stdout, re.M)
+        assert len(rows) == len(RACES)
     names = {path.name for path in (tmp_path / "rows").iterdir()}
     assert names == {"digits_multinomial.parquet", "digits.parquet"}
     # nothing else was left behind, here or in the suite

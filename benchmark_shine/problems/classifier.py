@@ -61,12 +61,10 @@ class Recipe:
         The first so many outer steps differentiate through so many
         applications of f from z = 0 instead.  A method's evaluations of g
         are then of z minus the result, and none of f.
-    jacobian_weight, jacobian_share : float
-        Weight of the penalty ‖df/dz‖² / d, and in which share of the outer
-        steps it is asked for (Bai, Koltun and Kolter, *Stabilizing
-        equilibrium models by Jacobian regularization*, ICML 2021).  It is
-        part of the loss, whose evaluations of f and products with Jᵀ no
-        solver counts.
+    jacobian_weight : float
+        Of the penalty ‖df/dz‖² / d in the loss (Bai, Koltun and Kolter,
+        *Stabilizing equilibrium models by Jacobian regularization*, ICML
+        2021), whose evaluations of f and products with Jᵀ no solver counts.
     """
 
     batch_size: int
@@ -81,7 +79,6 @@ class Recipe:
     unrolled_steps: int = 0
     unrolled_layers: int = 10
     jacobian_weight: float = 0.0
-    jacobian_share: float = 1.0
 
     def __post_init__(self):
         for name, least in (
@@ -502,14 +499,10 @@ class EquilibriumClassifier(ABC):
             penalty = jacobian_penalty(network.f, z, generator)
             return loss(z) + recipe.jacobian_weight * penalty
 
-        drawn = torch.rand((), generator=self._generator(PENALTY, k))
-        asked = (
-            k > 0 and recipe.jacobian_weight > 0
-            and float(drawn) < recipe.jacobian_share
-        )
-        chosen = penalised if asked else loss
+        asked = k > 0 and recipe.jacobian_weight > 0
         return Equation(
-            g, chosen, start, step=k, rows=rows, continues=False
+            g, penalised if asked else loss, start, step=k, rows=rows,
+            continues=False,
         )
 
     # ------------------------------------------------------------ running

@@ -21,6 +21,13 @@ from ..reference import measure
 from .design import Design
 
 
+def _check_numbers(what, values, name):
+    if values.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{what}: needs numbers, got {values.dtype} in the {name} data"
+        )
+
+
 @dataclass(frozen=True)
 class Part:
     """One part of the split: X (n, p) and y (n,)."""
@@ -58,10 +65,9 @@ class PenalisedModel(ABC):
     def __init__(self, train, validation, test, seed=0, groups=None,
                  theta=0.0, scale="secant"):
         parts = {"training": train, "validation": validation, "test": test}
-        self.train, self.validation, self.test = (
-            self._part(name, *part) for name, part in parts.items()
-        )
-        features = {part.X.shape[1] for part in self._parts}
+        parts = [self._part(name, *part) for name, part in parts.items()]
+        self.train, self.validation, self.test = parts
+        features = {part.X.shape[1] for part in parts}
         if len(features) > 1:
             raise ValueError(
                 f"X: parts differ in their number of features, {features}"
@@ -80,12 +86,9 @@ class PenalisedModel(ABC):
         self.seed = seed
         self.scale = scale
 
-    @property
-    def _parts(self):
-        return self.train, self.validation, self.test
-
     def _part(self, name, X, y):
         stored = X.data if scipy.sparse.issparse(X) else np.asarray(X)
+        _check_numbers("X", stored, name)
         if not np.isfinite(stored).all():
             raise ValueError(
                 f"X: NaN or infinite entries in the {name} data; drop or "
@@ -96,7 +99,9 @@ class PenalisedModel(ABC):
                 f"y: {len(y)} targets for {X.shape[0]} samples in the {name} "
                 "data"
             )
-        targets = self.targets(np.asarray(y), name)
+        y = np.asarray(y)
+        _check_numbers("y", y, name)
+        targets = self.targets(y, name)
         return Part(Design(X, self.dtype), targets)
 
     def targets(self, y, name):
@@ -250,7 +255,9 @@ class Multinomial(PenalisedModel):
     """
 
     def __init__(self, train, *others, **settings):
-        self.n_outputs = int(np.max(train[1])) + 1
+        y = np.asarray(train[1])
+        _check_numbers("y", y, "training")
+        self.n_outputs = int(y.max(initial=0)) + 1
         super().__init__(train, *others, **settings)
         if self.n_outputs < 2:
             raise ValueError(

@@ -28,7 +28,8 @@ class _Rule(PairsRule):
         self.n_visits += 1
         self.g, jt = samples.linearise(z)
         self._learn(self.g, jt)
-        if self._opa_due(samples.equation):
+        k = samples.equation.step
+        if self.opa and self.opa.due(self.n_visits, k):
             rhs = self.opa.direction(samples.equation, samples.full(z))
             B = self.side(self.pairs.operator().T)
             self._learn(B @ samples.gather(rhs), jt)
@@ -40,9 +41,6 @@ class _Rule(PairsRule):
         sigma = torch.where(_sound(sigma), sigma, 0.0)
         w = jt(sigma)
         self.pairs.push_secant(sigma, torch.where(_sound(w), w, sigma))
-
-    def _opa_due(self, equation):
-        return self.opa and self.n_visits % self.opa.every(equation.step) == 0
 
     def inverse(self, known, total, order):
         return super().inverse(known, total, order).T

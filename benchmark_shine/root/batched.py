@@ -79,16 +79,13 @@ class Samples:
         others = torch.zeros_like(self._z)
         return self.gather(function(self.scatter(values, others)))
 
-    def _evaluate(self, z):
+    def g(self, z):
+        """g at the active rows z, (n, D)."""
         self.n_calls += 1
         if self._rows is not None and not self._whole:
             return self._g_rows(z)
         self._z = self.scatter(z, self._z)
         return self.gather(self.equation.g(self._z))
-
-    def g(self, z):
-        """g at the active rows z, (n, D)."""
-        return self._evaluate(z)
 
     def linearise(self, z):
         """g at the active rows z, (n, D), and v ↦ Jᵀ v there.
@@ -98,7 +95,7 @@ class Samples:
         """
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            g = self._evaluate(z)
+            g = self.g(z)
         # the next evaluation needs the values, not the graph
         self._z = self._z.detach()
 

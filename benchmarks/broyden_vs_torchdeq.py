@@ -1,7 +1,7 @@
 """Our Broyden against torchdeq's: time and peak memory of one solve.
 
-    pip install --target /tmp/tdeq --no-deps torchdeq==0.1.0
-    PYTHONPATH=/tmp/tdeq python benchmarks/broyden_vs_torchdeq.py
+    make rivals
+    .venv/bin/python -m benchmarks.broyden_vs_torchdeq
 
 The same function, start, number of steps and stopping rule (each sample's
 2-norm below ``--tol``; 0: all steps), one thread.  With a tolerance torchdeq
@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -28,6 +27,8 @@ from torch.nn.functional import conv2d, group_norm
 from torchdeq.solver import broyden_solver
 
 from benchmark_shine.root import Broyden
+
+from .timing import peak_kib
 
 CHANNELS, SIDE, GROUPS, HIDDEN = 24, 36, 8, 48
 D = CHANNELS * SIDE * SIDE
@@ -59,7 +60,7 @@ def make_f(batch):
 
 
 def solvers(options):
-    """Each side's solve, () -> worst residual norm over the samples."""
+    """Each side's solve, () -> worst residual norm over the samples, steps."""
     f, x = make_f(options.batch)
     start = torch.zeros_like(x)
     equation = SimpleNamespace(
@@ -88,13 +89,6 @@ def solvers(options):
             f(start, x)
 
     return {"ours": ours, "torchdeq": theirs, "f": only_f}
-
-
-def peak_kib():
-    """Peak resident set of this process so far (Linux)."""
-    # not getrusage: its peak is inherited from the parent process
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0])
 
 
 def peak(options):
@@ -134,7 +128,8 @@ def main():
     middle = {name: statistics.median(v) for name, v in seconds.items()}
     mib = {
         name: float(subprocess.run(
-            [sys.executable, *sys.argv, "--peak", name],
+            [sys.executable, "-m", "benchmarks.broyden_vs_torchdeq",
+             *sys.argv[1:], "--peak", name],
             check=True, capture_output=True, text=True,
             env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},
         ).stdout)

@@ -6,8 +6,6 @@ Each point is the CPU time of an outer step's solve with a fixed number of
 iterations, the median of five, divided by that number.  Writes growth.csv and
 growth.png to results/ and prints the fitted exponents.
 """
-import statistics
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +14,7 @@ import pandas as pd
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from benchmark_shine.adjoint import Shine
 from benchmark_shine.equation import Equation
@@ -23,6 +22,8 @@ from benchmark_shine.implicit import hypergradient
 from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS, Broyden
 from benchmark_shine.simulate import text
+
+from .timing import medians
 
 ITERATIONS, REPEATS = 10, 5
 LABELS = {
@@ -34,12 +35,7 @@ LABELS = {
 def timed(solve):
     """Median CPU seconds of a call, after one that warms up."""
     solve()
-    seconds = []
-    for _ in range(REPEATS):
-        began = time.process_time()
-        solve()
-        seconds.append(time.process_time() - began)
-    return statistics.median(seconds)
+    return medians({"": solve}, REPEATS)[""]
 
 
 def outer_step(n_samples):
@@ -130,6 +126,9 @@ def draw(table, path):
         axis.set_title(f"exponent {slope:.2f}", fontsize=8)
         axis.set_xlabel(label, fontsize=8)
         axis.tick_params(labelsize=7)
+        axis.set_xticks(size[::2], [
+            EngFormatter(sep="")(float(f"{x:.2g}")) for x in size[::2]
+        ])
         axis.minorticks_off()
     axes[0].set_ylabel("ms an iteration", fontsize=8)
     figure.savefig(path)

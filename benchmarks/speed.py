@@ -40,7 +40,7 @@ from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS, Broyden
 
 from . import growth, overhead
-from .timing import medians
+from .timing import medians, peak_kib
 
 
 def row(label, seconds, floor, floor_label):
@@ -130,12 +130,6 @@ def memory_of_a_solve(m=60):
     before = peak_kib()
     LBFGS(memory=m, max_iter=m + 5)(equation)
     return (peak_kib() - before) * 1024 / (8 * m * len(z))
-
-
-def peak_kib():
-    """Peak resident set of this process so far (Linux)."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0])
 
 
 def broyden(threads, batch=32, d=31_104, steps=22):

@@ -1,6 +1,7 @@
-"""Timing calls side by side."""
+"""Timing calls side by side, and their memory."""
 import statistics
 import time
+from pathlib import Path
 
 
 def medians(calls, repeats, clock=time.process_time):
@@ -23,3 +24,10 @@ def medians(calls, repeats, clock=time.process_time):
             call()
             seconds[name].append(clock() - began)
     return {name: statistics.median(s) for name, s in seconds.items()}
+
+
+def peak_kib():
+    """Peak resident set of this process so far (Linux)."""
+    # not getrusage: its peak is inherited from the parent process
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])

@@ -91,7 +91,11 @@ compare(model)
 #
 # - z has shape (B, D), a system per row; flatten pictures and sequences, and
 #   reshape inside f. In one of shape (D,) that minimises an energy, `LBFGS`
-#   takes the place of `Broyden` (give the equation its `energy`).
+#   takes the place of `Broyden`; the equation's `energy(z)` then returns the
+#   energy, a float, and its gradient g, a tensor.
+# - A finder that runs out of steps, or into NaN, says so in `root.converged`
+#   and `root.residual`, and returns its best z: look, before you trust q.
+# - The result may be differentiated once; `create_graph=True` is refused.
 # - g must be one function during a step: draw a dropout mask once, outside g,
 #   and compute nothing under `torch.no_grad` that theta's gradient goes
 #   through (`torch.nn.utils.parametrize.cached` around `find_root` would).
@@ -102,4 +106,5 @@ compare(model)
 # - `rows=lambda index: lambda z: z - model.f(z, x[index])` in the equation
 #   lets the finder leave out pictures that have converged.
 # - Adjoint methods compose: `Refine(Shine(), BroydenAdjoint(Broyden(5, 5),
-#   transposed, tol=0.0))`. All of them: [methods.md](methods.md).
+#   transposed, tol=0.0))`, with `transposed` of `benchmark_shine.operators`.
+#   All of them: [methods.md](methods.md).

@@ -6,7 +6,7 @@ import pandas as pd
 
 import common
 from common import numeric, rank, read_table, warn
-from drawing import GREY, STYLES
+from drawing import GREY, style_of
 
 # Names of the authors' runs.  Their code has exchanged the two searches:
 # its "random-search" is the equally spaced one.
@@ -18,6 +18,12 @@ SCHEMES = {
     "truncated-inversion": "HOAG-limited",
     "random-search": "Grid-search",
     "grid-search": "Random-search",
+}
+# Those on their Python L-BFGS, by the curvature constant of its line search.
+PYTHON_C2 = "c2=0.0009"
+PYTHON_SCHEMES = {
+    "pure-python": "HOAG", "shine-big-rank-pp": "SHINE",
+    "shine-big-rank-opa": "SHINE-OPA",
 }
 NUMBERS = {
     "outer_step": "step",
@@ -49,7 +55,7 @@ def read_authors(path):
     Returns
     -------
     pandas.DataFrame
-        Columns ``method``, ``step``, ``time`` (s), ``n_g``, ``n_jvp``,
+        Columns ``scheme``, ``step``, ``time`` (s), ``n_g``, ``n_jvp``,
         ``evaluations``, ``test_loss``.
     """
     raw = read_table(
@@ -58,8 +64,20 @@ def read_authors(path):
     )
     frame = numeric(path, raw, NUMBERS)
     frame["evaluations"] = frame["n_g"] + frame["n_jvp"]
-    frame["method"] = raw["scheme"].map(SCHEMES)
-    return frame.dropna(subset="method")
+    return frame.assign(scheme=raw["scheme"])
+
+
+def scheme_of(solver):
+    """The authors' run with the settings of a solver, or None.
+
+    Parameters
+    ----------
+    solver : str
+        As result files have it, "SHINE[c2=0.0009,…]".
+    """
+    schemes = PYTHON_SCHEMES if PYTHON_C2 in solver else SCHEMES
+    name = solver.partition("[")[0]
+    return next((key for key, own in schemes.items() if own == name), None)
 
 
 def make_overlay(options, frame):
@@ -95,22 +113,28 @@ def make_overlay(options, frame):
     if abs(start - theirs) > 1e-3 * theirs:
         warn(f"seed 0 starts at {start:.4g}, the authors' at {theirs:.4g}")
     authors["gap"] = authors["test_loss"] - ours["best"].iloc[0]
-    shown = authors[authors["method"].isin(ours["method"])]
+    runs = {
+        method: authors[authors["scheme"] == scheme_of(solver)]
+        for method, solver in zip(ours["method"], ours["solver"])
+    }
     first = 1 if options.x_scale == "log" else 0
 
     def overlay(ax, protocol, dataset, x):
         if (protocol, dataset) != ("published", ours["dataset"].iloc[0]):
             return
-        for method in sorted(set(shown["method"]), key=rank):
-            run = shown[(shown["method"] == method) & (shown["step"] >= first)]
+        for method in sorted(runs, key=rank):
+            run = runs[method][runs[method]["step"] >= first]
+            if run.empty:
+                continue
+            style = style_of(method)
             gap = run["gap"].clip(lower=options.floor)
             ax.plot(
-                run[x], gap, color=GREY, linestyle=STYLES[method][1],
+                run[x], gap, color=GREY, linestyle=style["linestyle"],
                 linewidth=0.8, zorder=1.5, label=LABELS[x],
             )
             # names would lie on the curves: a dot says whose line it is
             ax.plot(
-                run[x].iloc[-1], gap.iloc[-1], "o", color=STYLES[method][0],
+                run[x].iloc[-1], gap.iloc[-1], "o", color=style["color"],
                 markersize=4, markeredgecolor="white", markeredgewidth=0.5,
                 zorder=3,
             )

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import league
-from common import quantile, short_names
+from common import base_of, quantile, short_names
 from figE2_deq_inversion import panels_of
 
 CONFIRMED, REFUTED = "confirmed", "refuted"
@@ -64,6 +64,9 @@ class Spread:
     def enough(self):
         """Whether its quartiles may decide."""
         return self.counted >= max(self.of, league.LEAST_SEEDS)
+
+
+NOTHING = Spread(np.nan, np.nan, np.nan, 0, 0)
 
 
 def spread_of(numbers):
@@ -351,7 +354,9 @@ CLAIMS = (
 def judge(claim, place, quantity, pair):
     """A verdict and, if it is not tested, why; or None, nothing to compare."""
     spreads = [place.numbers.get((quantity, name)) for name in pair]
-    if None in spreads or any(np.isnan(s.median) for s in spreads):
+    if None in spreads:
+        return _several(place, quantity, pair)
+    if any(np.isnan(s.median) for s in spreads):
         return None
     short = [s for s in spreads if not s.enough]
     if short:
@@ -360,6 +365,15 @@ def judge(claim, place, quantity, pair):
     if not claim.given(place.numbers):
         return UNTESTED, claim.unless
     return claim.judge(*spreads), ""
+
+
+def _several(place, quantity, pair):
+    """Not tested, where a method is there in several settings alone."""
+    labels = [label for what, label in place.numbers if what == quantity]
+    if not set(pair) <= {base_of(label) for label in labels}:
+        return None
+    name = next(name for name in pair if name not in labels)
+    return UNTESTED, f"several settings of {name}: give their files apart"
 
 
 def findings(claim, places):
@@ -383,8 +397,9 @@ def findings(claim, places):
                 rows.append({
                     "place": place.title, "quantity": quantity,
                     "one": pair[0], "other": pair[1],
-                    "first": place.numbers[quantity, pair[0]],
-                    "second": place.numbers[quantity, pair[1]],
+                    "first": place.numbers.get((quantity, pair[0]), NOTHING),
+                    "second":
+                        place.numbers.get((quantity, pair[1]), NOTHING),
                     "verdict": found[0], "why": found[1],
                 })
     return pd.DataFrame(rows)

@@ -45,32 +45,42 @@ VARIANTS = {
     "torchdeq (backward=broyden)": ("#332288", LONG),
     "torchdeq (backward=anderson)": ("#332288", DOTTED),
 }
-SPARE_COLOURS = ("#332288", "#44AA99", "#CC79A7", "#882255", "#666666")
-SPARE_DASHES = (LONG, DASHED, MIXED, TWO_DOTS)
+SPARE_COLOURS = (
+    "#332288", "#44AA99", "#CC79A7", "#882255", "#666666", "#117733",
+)
+SPARE_DASHES = (LONG, DASHED, MIXED, TWO_DOTS, DOTTED)
+# Each once, neighbours in different colours.
+SPARE = [(c, d) for d in SPARE_DASHES for c in SPARE_COLOURS]
+SPARE = [style for style in SPARE if style not in {
+    **STYLES, **VARIANTS}.values()]
+_taken = {}  # by the methods of this figure: places in SPARE
 GREY = "#999999"
 
 
 def style_of(method):
     """Colour and dashes of a label, the same in any figure.
 
-    Methods and variants not known here get spare ones, by their name alone.
+    Methods and variants not known here get spare ones by their name; where
+    another one of the same figure has those, the next that are free.
 
     Returns
     -------
     dict
         ``color`` and ``linestyle``, for matplotlib.
     """
-    chance = zlib.crc32(method.encode())
-    spare = (
-        SPARE_COLOURS[chance % len(SPARE_COLOURS)],
-        SPARE_DASHES[chance // 8 % len(SPARE_DASHES)],
-    )
-    colour, dashes = (STYLES | VARIANTS).get(method, spare)
+    known = STYLES | VARIANTS
+    if method not in known and method not in _taken:
+        place = zlib.crc32(method.encode()) % len(SPARE)
+        while place in _taken.values() and len(_taken) < len(SPARE):
+            place = (place + 1) % len(SPARE)
+        _taken[method] = place
+    colour, dashes = known.get(method) or SPARE[_taken[method]]
     return {"color": colour, "linestyle": dashes}
 
 
 def paper_style():
-    """Within, matplotlib draws and saves as in ``paper.mplstyle``."""
+    """One figure: in it, matplotlib draws and saves as in paper.mplstyle."""
+    _taken.clear()
     return mpl_style.context(Path(__file__).with_name("paper.mplstyle"))
 
 

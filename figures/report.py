@@ -505,21 +505,24 @@ def figures_of(runs, results, inversion, alignment):
     results, inversion, alignment : list of Path
         Runs; measurements of figure 2 and of figure E.2, if any.
     """
-    networks = runs.groupby("dataset").filter(is_network)["dataset"]
-    bilevel = sorted({
-        split_name(name)[0] for name in set(runs["dataset"]) - set(networks)
-    })
-    chosen = ["--datasets", *bilevel]
+    datasets = set(runs["dataset"])
+    networks = set(runs.groupby("dataset").filter(is_network)["dataset"])
+
+    def of(names):
+        bases = sorted({split_name(name)[0] for name in names})
+        return [*results, "--datasets", *bases]
+
+    bilevel = datasets - networks
     wanted = [
-        (fig1_bilevel, [*results, *AUTHORS, *chosen], bilevel),
-        (fig2_opa, [*results, "--inversion", *inversion, *chosen],
+        (fig1_bilevel, [*of(bilevel), *AUTHORS], bilevel),
+        (fig2_opa, [*of(bilevel), "--inversion", *inversion],
          bilevel and len(inversion) == 1),
-        (figE1_bilevel_extended, [*results, *AUTHORS, *chosen], bilevel),
-        (nls, results, bilevel),
-        (fig3_deq, results, len(networks)),
-        (deq_convergence, results, len(networks)),
+        (figE1_bilevel_extended, [*of(bilevel), *AUTHORS], bilevel),
+        (nls, of(bilevel), bilevel),
+        (fig3_deq, of(networks), networks),
+        (deq_convergence, of(networks), networks),
         (figE2_deq_inversion, alignment, alignment),
-        (quickstart, [*results, "--x-scale", "log"], True),
+        (quickstart, [*of(datasets), "--x-scale", "log"], True),
     ]
     parts, missing = [], []
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ import pandas as pd
 import figE2_deq_inversion as figE2
 import fig2_opa
 import fig3_deq
-from authors import SCHEMES
+from authors import PYTHON_SCHEMES, SCHEMES
 from common import (
     ResultError, base_of, cell, markdown, one_line_errors, put, rank,
     read_runs, read_table,
@@ -29,11 +29,6 @@ from common import (
 from networks import load, steps_label
 
 HERE = Path(__file__).parent
-# The authors' runs on their Python L-BFGS; their others are in SCHEMES.
-PYTHON_SCHEMES = {
-    "pure-python": "HOAG", "shine-big-rank-pp": "SHINE",
-    "shine-big-rank-opa": "SHINE-OPA",
-}
 # Their last point, a name here, and how it is written.
 ENDS = {
     "held-out loss": ("heldout_loss", "test_loss", ".2f"),

@@ -9,7 +9,7 @@ from common import (
     PROTOCOLS, X_LABELS, add_gap, of_neither, over_seeds, rank, renamed,
     runs_of, short_names,
 )
-from drawing import STYLES, style_of
+from drawing import style_of
 from league import per_pass
 
 BAND = (0.1, 0.9)
@@ -44,28 +44,31 @@ def names_of(df):
     return list(panels_of(df))
 
 
-def _look(method):
-    marker = [*STYLES].index(method) if method in STYLES else len(STYLES)
+def _looks(methods):
+    """Of a chart: benchopt has colours and markers, and no dashes."""
     return {
-        "label": method, "color": style_of(method)["color"], "marker": marker,
+        method: {
+            "label": method, "color": style_of(method)["color"],
+            "marker": place,
+        } for place, method in enumerate(sorted(methods, key=rank))
     }
 
 
-def _trace(method, own, x, y, floor=-np.inf):
+def _trace(own, x, y, floor=-np.inf):
     curve = over_seeds(own, AXES[x], BAND, y)
     curve = curve.replace([np.inf, -np.inf], np.nan).dropna()
     ys = curve[[y, "low", "high"]].clip(lower=floor)
     return {
         "x": curve["x"].tolist(), "y": ys[y].tolist(),
         "y_low": ys["low"].tolist(), "y_high": ys["high"].tolist(),
-    } | _look(method)
+    }
 
 
 def _traces(runs, x, y, floor=-np.inf):
     groups = dict(iter(runs.dropna(subset=y).groupby("method")))
     found = [
-        _trace(method, groups[method], x, y, floor)
-        for method in sorted(groups, key=rank)
+        _trace(groups[method], x, y, floor) | look
+        for method, look in _looks(groups).items()
     ]
     return [trace for trace in found if trace["x"]]
 
@@ -101,6 +104,6 @@ def passes(df, panel):
     }
     return [
         {"x": [times["forward"][method]], "y": [times["backward"][method]]}
-        | _look(method)
-        for method in sorted(times["forward"].dropna().index, key=rank)
+        | look
+        for method, look in _looks(times["forward"].dropna().index).items()
     ]

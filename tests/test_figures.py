@@ -290,9 +290,19 @@ def test_one_style_per_method():
     assert len(set(known.values())) == len(known)
     for variant, (colour, _) in drawing.VARIANTS.items():
         assert colour == drawing.STYLES[common.base_of(variant)][0]
-    spare = drawing.style_of("Newton")
-    assert spare == drawing.style_of("Newton")
-    assert spare["color"] in drawing.SPARE_COLOURS
+    with drawing.paper_style():
+        spare = drawing.style_of("Newton")
+        assert spare == drawing.style_of("Newton")
+        assert spare["color"] in drawing.SPARE_COLOURS
+        # as many more as there are looks: no two share one
+        others = [f"Method {i}" for i in range(len(drawing.SPARE) - 1)]
+        looks = [drawing.style_of(name) for name in ["Newton", *others]]
+        pairs = {(look["color"], look["linestyle"]) for look in looks}
+        assert len(pairs) == len(looks) > 15
+        assert not pairs & set(known.values())
+        drawing.style_of("one more")  # shares
+    with drawing.paper_style():
+        assert drawing.style_of("Newton") == spare
 
 
 def draw(script, folder, *arguments):
@@ -516,6 +526,17 @@ def test_authors_of_another_split_are_announced(
     assert bool(overlay) == dataset.startswith("20news[formulation=logistic")
     message = capsys.readouterr().err
     assert words in message and message.count("\n") == bool(words)
+
+
+@pytest.mark.parametrize("solver, scheme", [
+    ("SHINE[decay=0.78]", "shine-big-rank"), ("HOAG", "original"),
+    ("SHINE[c2=0.0009,keep_pairs=True]", "shine-big-rank-pp"),
+    ("HOAG[c2=0.0009]", "pure-python"), ("Grid-search", "random-search"),
+    ("SHINE-OPA[c2=0.0009,memory=60]", "shine-big-rank-opa"),
+    ("SHINE-OPA", None), ("Jacobian-Free[c2=0.0009]", None), ("AmIGO", None),
+])
+def test_authors_lines_are_of_the_same_forward_solver(solver, scheme):
+    assert authors.scheme_of(solver) == scheme
 
 
 # Errors

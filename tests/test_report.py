@@ -435,6 +435,19 @@ def test_too_few_seeds_test_nothing(tmp_path):
     assert verdicts[SOONER, "SHINE", "HOAG", "time to 1e-2"] == UNTESTED
 
 
+def test_several_settings_are_not_passed_over(tmp_path):
+    frame = bilevel_runs()
+    other = frame[frame["solver_name"] == "SHINE"]
+    verdicts = judged(tmp_path, pd.concat([
+        frame, other.assign(solver_name="SHINE[c2=0.0009]"),
+        other.assign(solver_name="SHINE[c2=0.5]"),
+    ])[lambda rows: rows["solver_name"] != "SHINE"])
+    assert verdicts[SOONER, "SHINE", "HOAG", "time to 1e-2"] == UNTESTED
+    # a method that was not run at all is no such case
+    assert not any("search" in name for _, *names, _ in verdicts
+                   for name in names)
+
+
 def test_claims_on_networks(tmp_path):
     verdicts = judged(tmp_path, network_runs())
     for title, shine, free in (

@@ -458,12 +458,12 @@ def run_race(race, path, cls, n_seeds, n_outer, folder):
     return output
 
 
-def ranking(path):
+def ranking(title, path):
     """The race's `league.Problem`, and its short table in Markdown."""
     problem, = league.read_problems(
         SimpleNamespace(results=[path], datasets=[], methods=None)
     )
-    return problem, league.brief(problem, problem.dataset)
+    return problem, league.brief(problem, title)
 
 
 # ----------------------------------------------------------------- command
@@ -506,10 +506,11 @@ def validate(path, n_seeds=3, n_outer=None, results=None, say=print):
         for problem, race in RACES.items():
             if problem not in fits:
                 continue
-            rankings[race[0]], text = ranking(run_race(
+            ranked, text = ranking(race[0], run_race(
                 race, path, cls, n_seeds, n_outer, results or Path(folder)
             ))
-            say(f"Race on {race[0]}, seeds 0 to {n_seeds - 1}:\n{text}")
+            rankings[race[0]] = ranked
+            say(f"Race on {text}")
     return rankings
 
 

@@ -1,5 +1,4 @@
 """Splits, files, data sets, simulations, and what wrong input is told."""
-import math
 import re
 import sys
 
@@ -251,15 +250,6 @@ def test_data_are_numbers(which, name, kind):
 def test_one_class_is_none():
     with pytest.raises(ValueError, match="^y: .*class 0; needs two classes"):
         Multinomial(*parts(y=[0, 0, 0, 0, 0, 0]))
-
-
-def test_logistic_loss_has_no_jump():
-    # the value must follow the slope to the last digits
-    model, one = Logistic(*parts()), torch.ones(1, dtype=torch.float64)
-    for margin in np.linspace(-45, 45, 901):
-        exact = math.log1p(math.exp(-abs(margin))) + max(0.0, -margin)
-        found = float(model.phi(margin * one, one))
-        assert found == pytest.approx(exact, rel=4e-16)
 
 
 def test_parts_of_different_width_are_named():

@@ -33,7 +33,7 @@ EXTRA_figE1 := $(AUTHORS)
 
 # Figure E.2 is drawn from measurements of networks, not from runs.
 E2 := $(addprefix $(OUTPUTS)/figE2_$(SCALE)_,dense.csv mdeq.csv)
-MEASURE = $(BIN)/python -m benchmark_shine.deq_inversion --output $@
+MEASURE = $(BIN)/python -m experiments.deq_inversion --output $@
 DENSE_quick := -d "digits[seed=[0,1,2]]"
 SHORT := unrolled_steps=110,'batch_size, epochs'=[(32,5)]
 MDEQ_quick := -d "digits[network=tiny,$(SHORT)]"
@@ -68,13 +68,13 @@ test-slow: install rivals cluster
 	$(BIN)/python -m pytest -m slow
 
 commands:
-	@$(PYTHON) tests/commands.py
+	@$(PYTHON) tests/helpers/commands.py
 
 lint: install
 	$(BIN)/python -m flake8
 
 validate: install
-	$(BIN)/python -m benchmark_shine.validate $(SOLVER)
+	$(BIN)/python -m benchmark_shine.bench.validate $(SOLVER)
 
 figures: install
 	@for name in fig1 fig2 figE1 nls fig3 deq figE2; do
@@ -102,13 +102,13 @@ league: install
 report: install
 	@$(BIN)/python figures/report.py $(RESULT) --output-dir $(OUTPUTS)
 
-$(INVERSION): benchmark_shine/inversion.py | install
-	$(BIN)/python -m benchmark_shine.inversion --tries $(TRIES) --output $@
+$(INVERSION): experiments/opa_inversion.py | install
+	$(BIN)/python -m experiments.opa_inversion --tries $(TRIES) --output $@
 
-$(OUTPUTS)/figE2_$(SCALE)_dense.csv: benchmark_shine/deq_inversion.py | install
+$(OUTPUTS)/figE2_$(SCALE)_dense.csv: experiments/deq_inversion.py | install
 	$(MEASURE) $(DENSE_$(SCALE))
 
-$(OUTPUTS)/figE2_$(SCALE)_mdeq.csv: benchmark_shine/deq_inversion.py | install
+$(OUTPUTS)/figE2_$(SCALE)_mdeq.csv: experiments/deq_inversion.py | install
 	$(MEASURE) $(MDEQ_$(SCALE))
 
 # Runs that finished before come from benchopt's cache, so that after Ctrl-C

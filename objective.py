@@ -1,31 +1,15 @@
 """What is scored, on held-out data and outside the clock."""
 import math
-import sys
-from pathlib import Path
 
-# A clone runs its own package, installed or not, from any folder, in any
-# worker: benchopt loads this file before any solver or dataset.
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+import torch
+from benchopt import BaseObjective
 
-import torch  # noqa: E402
-from benchopt import BaseObjective  # noqa: E402
-from benchopt.benchmark import get_running_benchmark  # noqa: E402
-from joblib import register_parallel_backend  # noqa: E402
-
-from benchmark_shine import LOADED  # noqa: E402
-from benchmark_shine.checks import check_integer  # noqa: E402
-from benchmark_shine.engine import run  # noqa: E402
-from benchmark_shine.outer import Search  # noqa: E402
-from benchmark_shine.root import LBFGS  # noqa: E402
-from benchmark_shine.workers import (  # noqa: E402
-    dask_backend, refuse_other_code,
-)
-
-# "benchopt run ." is to mean this folder in every worker, wherever it lives.
-running = get_running_benchmark()
-if running is not None:
-    running.benchmark_dir = Path(running.benchmark_dir).absolute()
-register_parallel_backend("dask", dask_backend)
+from benchmark_shine.bench.workers import refuse_other_code
+from benchmark_shine.checks import check_integer
+from benchmark_shine.engine import run
+from benchmark_shine.fingerprints import LOADED
+from benchmark_shine.outer import Search
+from benchmark_shine.root import LBFGS
 
 # What a problem reports of itself; some have only some of them.
 PROBLEMS_OWN = (

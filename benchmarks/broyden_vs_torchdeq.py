@@ -28,7 +28,7 @@ from torchdeq.solver import broyden_solver
 
 from benchmark_shine.root import Broyden
 
-from .timing import peak_kib
+from benchmark_shine.timing import peak_kib
 
 CHANNELS, SIDE, GROUPS, HIDDEN = 24, 36, 8, 48
 D = CHANNELS * SIDE * SIDE

@@ -21,9 +21,9 @@ from benchmark_shine.equation import Equation
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS, Broyden
-from benchmark_shine.simulate import text
+from benchmark_shine.data.simulate import text
 
-from .timing import medians
+from benchmark_shine.timing import medians
 
 ITERATIONS, REPEATS = 10, 5
 LABELS = {

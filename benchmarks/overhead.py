@@ -18,14 +18,14 @@ import torch
 from sklearn.datasets import load_breast_cancer
 
 from benchmark_shine.adjoint import ConjugateGradient, Shine
-from benchmark_shine.data import split, two_classes
+from benchmark_shine.data.tables import split, two_classes
 from benchmark_shine.engine import run
-from benchmark_shine.operators import LBFGSInverse
+from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
 from benchmark_shine.outer import Hoag
 from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS
 
-from .timing import medians
+from benchmark_shine.timing import medians
 
 clock = time.process_time
 OPERATIONS = ("push", "project", "refresh", "combine", "clear", "__init__")

@@ -15,7 +15,7 @@ from benchmark_shine.engine import run
 from benchmark_shine.outer import Hoag, from_now
 from benchmark_shine.root import LBFGS
 
-from .speed import OPTIMUM, newsgroups
+from benchmark_shine.speed import OPTIMUM, newsgroups
 
 WITHIN = 10.0, 1.0, 0.1
 

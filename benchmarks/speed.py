@@ -31,16 +31,17 @@ from sklearn.datasets import fetch_20newsgroups_vectorized
 from threadpoolctl import threadpool_limits
 
 from benchmark_shine.adjoint import ConjugateGradient, Shine, at_root
-from benchmark_shine.data import split
+from benchmark_shine.data.tables import split
 from benchmark_shine.engine import run
 from benchmark_shine.implicit import TransposedJacobian
-from benchmark_shine.operators import LBFGSInverse, rows_times
+from benchmark_shine.operators import rows_times
+from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
 from benchmark_shine.outer import Hoag, from_now
 from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS, Broyden
 
-from . import growth, overhead
-from .timing import medians, peak_kib
+from benchmark_shine import growth, overhead
+from benchmark_shine.timing import medians, peak_kib
 
 
 def row(label, seconds, floor, floor_label):

@@ -3,7 +3,8 @@ from benchopt import BaseDataset
 from sklearn.datasets import fetch_20newsgroups_vectorized
 
 from benchmark_shine.checks import check_choice
-from benchmark_shine.data import BINARY, loaded, split
+from benchmark_shine.bench.dataset import BINARY, loaded
+from benchmark_shine.data.tables import split
 
 
 class Dataset(BaseDataset):

@@ -3,9 +3,8 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import StandardScaler
 
 from benchmark_shine.checks import check_choice
-from benchmark_shine.data import (
-    BINARY, feature_groups, loaded, split, two_classes,
-)
+from benchmark_shine.bench.dataset import BINARY, loaded
+from benchmark_shine.data.tables import feature_groups, split, two_classes
 
 
 class Dataset(BaseDataset):

@@ -3,9 +3,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from benchmark_shine.checks import check_seed
-from benchmark_shine.data import loaded
-from benchmark_shine.images import pictures
-from benchmark_shine.networks import build
+from benchmark_shine.bench.dataset import loaded
+from benchmark_shine.data.pictures import pictures
+from benchmark_shine.bench.networks import build
 
 
 class Dataset(BaseDataset):

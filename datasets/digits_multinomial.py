@@ -1,7 +1,8 @@
 from benchopt import BaseDataset
 from sklearn.datasets import load_digits
 
-from benchmark_shine.data import feature_groups, loaded, split
+from benchmark_shine.bench.dataset import loaded
+from benchmark_shine.data.tables import feature_groups, split
 from benchmark_shine.problems import Multinomial
 
 

@@ -5,7 +5,8 @@ from libsvmdata import fetch_dataset
 from libsvmdata.libsvm import LIBSVM_DATA_HOME
 
 from benchmark_shine.checks import check_choice
-from benchmark_shine.data import BINARY, loaded, split, two_classes
+from benchmark_shine.bench.dataset import BINARY, loaded
+from benchmark_shine.data.tables import split, two_classes
 
 
 class Dataset(BaseDataset):

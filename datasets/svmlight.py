@@ -1,8 +1,9 @@
 from benchopt import BaseDataset
 
 from benchmark_shine.checks import check_choice
-from benchmark_shine.data import (
-    BINARY, feature_groups, loaded, read_svmlight, split, two_classes,
+from benchmark_shine.bench.dataset import BINARY, loaded
+from benchmark_shine.data.tables import (
+    feature_groups, read_svmlight, split, two_classes,
 )
 
 

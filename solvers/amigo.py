@@ -1,5 +1,5 @@
 from benchmark_shine.adjoint import GradientDescent
-from benchmark_shine.solver import BilevelSolver
+from benchmark_shine.bench.solver import BilevelSolver
 
 
 class Solver(BilevelSolver):

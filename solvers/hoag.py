@@ -1,7 +1,7 @@
 from benchmark_shine.adjoint import BroydenAdjoint, ConjugateGradient, Gmres
 from benchmark_shine.checks import check_choice
 from benchmark_shine.root import Broyden
-from benchmark_shine.solver import FIRST_Q, ImplicitSolver
+from benchmark_shine.bench.solver import FIRST_Q, ImplicitSolver
 
 
 class Solver(ImplicitSolver):

@@ -1,5 +1,5 @@
-from benchmark_shine.libraries import Jaxopt
-from benchmark_shine.solver import StepSolver
+from benchmark_shine.rivals.jaxopt import Jaxopt
+from benchmark_shine.bench.solver import StepSolver
 
 
 class Solver(StepSolver):

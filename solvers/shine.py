@@ -1,5 +1,5 @@
 from benchmark_shine.adjoint import Shine
-from benchmark_shine.solver import ImplicitSolver
+from benchmark_shine.bench.solver import ImplicitSolver
 
 
 class Solver(ImplicitSolver):

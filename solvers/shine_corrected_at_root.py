@@ -1,7 +1,7 @@
 from benchmark_shine.adjoint import Shine
 from benchmark_shine.checks import check_integer
 from benchmark_shine.root import Opa
-from benchmark_shine.solver import BilevelSolver
+from benchmark_shine.bench.solver import BilevelSolver
 
 
 class Solver(BilevelSolver):

@@ -1,5 +1,5 @@
-from benchmark_shine.single_loop import Soba
-from benchmark_shine.solver import BilevelSolver
+from benchmark_shine.loops.soba import Soba
+from benchmark_shine.bench.solver import BilevelSolver
 
 FIRST_SOLVE = "memory", "tol", "c2", "scale", "max_iter"
 

@@ -1,7 +1,7 @@
 from benchmark_shine.adjoint import BroydenAdjoint, Phantom
 from benchmark_shine.checks import check_choice
-from benchmark_shine.root import TorchDEQ
-from benchmark_shine.solver import NetworkSolver
+from benchmark_shine.rivals.torchdeq import TorchDEQ
+from benchmark_shine.bench.solver import NetworkSolver
 
 SOLVERS = "broyden", "anderson", "fixed_point_iter"
 

@@ -1,5 +1,5 @@
-from benchmark_shine.solver import StepSolver
-from benchmark_shine.unrolled import Truncated
+from benchmark_shine.bench.solver import StepSolver
+from benchmark_shine.loops.unrolled import Truncated
 
 
 class Solver(StepSolver):

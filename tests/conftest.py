@@ -1,15 +1,12 @@
 """Every test runs this checkout, on one thread, from one seed."""
-import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
+from helpers import clusters
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-
-import clusters  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

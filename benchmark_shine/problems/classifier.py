@@ -30,8 +30,8 @@ from torch.nn.functional import cross_entropy
 from ..checks import check_integer, check_number
 from ..equation import Equation
 from ..implicit import hypergradient
-from ..memory import peak_memory
-from ..reference import measure_batch, n_affordable
+from ..evaluate.memory import peak_memory
+from ..evaluate.reference import measure_batch, n_affordable
 from ..root import Broyden
 
 # What a stream of random numbers is for: the second word of its seed.
@@ -293,8 +293,8 @@ class EquilibriumClassifier(ABC):
     d : int
         Entries of z per sample.
     train, test
-        Labelled pictures, see :mod:`benchmark_shine.images`: ``len``, and
-        ``batch(indices, generator)`` for float pictures (B, C, H, W) and
+        Labelled pictures, see :mod:`benchmark_shine.data.pictures`: ``len``,
+        and ``batch(indices, generator)`` for float pictures (B, C, H, W) and
         class numbers (B,); without a generator, no augmentation.
     recipe : Recipe
     seed : int
@@ -442,7 +442,7 @@ class EquilibriumClassifier(ABC):
         """A fixed equation, to measure inverses on: no dropout, no crops.
 
         Of a batch of samples, or of as many as the exact reference can
-        afford, `benchmark_shine.reference.n_affordable`.
+        afford, `benchmark_shine.evaluate.reference.n_affordable`.
 
         Parameters
         ----------
@@ -609,8 +609,8 @@ class EquilibriumClassifier(ABC):
         ``peak_memory``: bytes that a forward solve and a backward pass need
         on the probe, beyond theta and the data, with all that a solver keeps
         from call to call.  ``spectral_radius`` of df/dz is the largest over
-        the probe's samples.  See `benchmark_shine.reference.measure_batch`
-        for the rest.
+        the probe's samples.  See
+        `benchmark_shine.evaluate.reference.measure_batch` for the rest.
         """
         if step.diverged:
             return {}

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
 from ..equation import Equation
-from ..reference import measure
+from ..evaluate.reference import measure
 from .design import Design
 
 
@@ -195,7 +195,7 @@ class PenalisedModel(ABC):
         }
 
     def compare(self, step, find_root, adjoint):
-        """The step beside tight solves, `benchmark_shine.reference`."""
+        """Compare the step with tight solves, see `evaluate.reference`."""
         return measure(step)
 
 

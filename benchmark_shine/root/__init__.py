@@ -5,9 +5,9 @@ from .base import Root
 from .broyden import Broyden
 from .fixed_point import FixedPoint
 from .lbfgs import LBFGS, EveryFewSteps, Opa, loss_gradient
-from .torchdeq import TorchDEQ
+from .lbfgs_inverse import LBFGSInverse
 
 __all__ = [
     "AdjointBroyden", "Anderson", "Broyden", "EveryFewSteps", "FixedPoint",
-    "LBFGS", "Opa", "Root", "TorchDEQ", "loss_gradient",
+    "LBFGS", "LBFGSInverse", "Opa", "Root", "loss_gradient",
 ]

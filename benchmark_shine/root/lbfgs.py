@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..checks import check_choice, check_integer, check_number
 from ..equation import Equation
-from ..operators import CURVATURE, LBFGSInverse
+from .lbfgs_inverse import CURVATURE, LBFGSInverse
 from .base import Root
 from .line_search import NOISE, Point, strong_wolfe
 

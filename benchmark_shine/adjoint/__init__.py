@@ -1,0 +1,16 @@
+"""Ways to get q ~ J⁻ᵀ dl/dz: the one place where the methods differ."""
+from .base import (
+    AdjointSystem, Fallback, JacobianFree, NormRule, Refine, ResidualRule,
+    Shine, at_root, cold,
+)
+from .krylov import ConjugateGradient, Gmres, Recycled
+from .quasi_newton import BroydenAdjoint
+from .series import GradientDescent, Neumann, Phantom, spectral_norm
+from .sketch import Nystrom, columns, gaussian
+
+__all__ = [
+    "AdjointSystem", "BroydenAdjoint", "ConjugateGradient", "Fallback",
+    "Gmres", "GradientDescent", "JacobianFree", "Neumann", "NormRule",
+    "Nystrom", "Phantom", "Recycled", "Refine", "ResidualRule", "Shine",
+    "at_root", "cold", "columns", "gaussian", "spectral_norm",
+]

@@ -1,0 +1,128 @@
+"""Truncated series and gradient steps for Jᵀ q = rhs."""
+from dataclasses import dataclass
+
+import torch
+
+from ..checks import check_integer, check_number
+
+
+@dataclass(frozen=True)
+class Neumann:
+    """Truncated Neumann series, q = eta Σ_{i ≤ k} (I - eta Jᵀ)ⁱ rhs.
+
+    Lorraine, Vicol and Duvenaud, AISTATS 2020, algorithm 3.  It converges
+    for eta < 2 / ‖J‖, so ‖J‖ is estimated by power iterations from rhs.
+    Their products are counted like all others.
+
+    Parameters
+    ----------
+    n_steps : int
+        k, products of the series.
+    n_power : int
+        Power iterations; 0 takes eta = 1, right where J = I - (contraction).
+    """
+
+    n_steps: int = 10
+    n_power: int = 5
+
+    def __post_init__(self):
+        check_integer("n_steps", self.n_steps, least=0)
+        check_integer("n_power", self.n_power, least=0)
+
+    def __call__(self, system):
+        norm = spectral_norm(system.jt, system.rhs, self.n_power)
+        q = p = system.rhs / norm
+        for _ in range(self.n_steps):
+            p = p - system.jt(p) / norm
+            q = q + p
+        return q
+
+
+def spectral_norm(product, v, n_steps):
+    """‖J‖ from below, by power iterations: J symmetric, or its transpose.
+
+    Parameters
+    ----------
+    product : callable, Tensor -> Tensor
+    v : Tensor
+        Where they begin.
+    n_steps : int
+        Products; 0 gives 1, and so does v = 0.
+
+    Returns
+    -------
+    float
+    """
+    norm = 1.0
+    for _ in range(n_steps if v.any() else 0):
+        v = product(v / v.norm())
+        norm = float(v.norm())
+    return norm
+
+
+@dataclass(frozen=True)
+class GradientDescent:
+    """Gradient descent on ½ qᵀJ q - rhsᵀq from the last q, J symmetric.
+
+    AmIGO: Arbel and Mairal, *Amortized implicit differentiation for
+    stochastic bilevel optimization*, ICLR 2022, algorithm 3, here with whole
+    gradients.  Its step is 1 / ‖J‖, ‖J‖ estimated as in `Neumann`.  From zero
+    k steps are the first k terms of the Neumann series.
+
+    Parameters
+    ----------
+    n_steps : int
+        Steps, one product each (the first from zero is free).
+    n_power : int
+        Power iterations; 0 takes ‖J‖ = 1.
+    """
+
+    n_steps: int = 10
+    n_power: int = 5
+
+    def __post_init__(self):
+        check_integer("n_steps", self.n_steps, least=0)
+        check_integer("n_power", self.n_power, least=0)
+
+    def __call__(self, system):
+        q = system.start
+        if q is None:
+            q = torch.zeros_like(system.rhs)
+        if not system.rhs.any():
+            return system.rhs
+        norm = spectral_norm(system.jt, system.rhs, self.n_power)
+        for _ in range(self.n_steps):
+            r = system.rhs - system.jt(q) if q.any() else system.rhs
+            q = q + r / norm
+        return q
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """Phantom gradient, q = tau Σ_{i < k} (I - tau Jᵀ)ⁱ rhs.
+
+    Geng, Zhang, Bai, Wang and Lin, *On training implicit models*, NeurIPS
+    2021, equation 13 (Neumann-series form); k terms take k - 1 products.
+    Phantom(1, 1.0) is the Jacobian-free method.
+
+    Parameters
+    ----------
+    k : int
+        Terms, at least 1.
+    tau : float
+        Damping, in (0, 1].
+    """
+
+    k: int = 5
+    tau: float = 1.0
+
+    def __post_init__(self):
+        check_integer("k", self.k, least=1)
+        check_number("tau", self.tau, above=0, most=1)
+
+    def __call__(self, system):
+        q = p = self.tau * system.rhs
+        for _ in range(self.k - 1):
+            p = p - self.tau * system.jt(p)
+            q = q + p
+        return q

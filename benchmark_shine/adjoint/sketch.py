@@ -1,0 +1,79 @@
+"""Randomised low-rank approximations of J."""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ..checks import check_integer, check_number
+
+
+def columns(d, rank, generator, dtype):
+    """So many different unit vectors at random, (rank, d)."""
+    index = torch.randperm(d, generator=generator)[:rank]
+    rows = torch.zeros(rank, d, dtype=dtype)
+    rows[torch.arange(rank), index] = 1.0
+    return rows
+
+
+def gaussian(d, rank, generator, dtype):
+    """So many standard normal vectors, (rank, d)."""
+    return torch.randn(rank, d, generator=generator, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Nystrom:
+    r"""q = (H_k + D)⁻¹ rhs, H_k the Nyström approximation of H = J - D.
+
+    Hataya and Yamada, *Nyström method for accurate and scalable implicit
+    differentiation*, AISTATS 2023, equation 6: with rows of Omega drawn at
+    random, C = H Omegaᵀ and W = Omega C,
+
+        H_k = C W⁺ Cᵀ,   q = v - D⁻¹ C (W + Cᵀ D⁻¹ C)⁺ Cᵀ v,   v = D⁻¹ rhs.
+
+    The vectors are drawn from one seed, the same ones at each outer step.
+
+    Parameters
+    ----------
+    rank : int
+        k, products; at most d.
+    rho : float or None
+        D = rho I and H = J, as published, with 0.01.  None: D is the
+        penalty's diagonal, known to the system, and H what remains of J;
+        then q is exact at full rank.
+    sketch : callable
+        `columns` of H (published), or `gaussian` combinations of them
+        (Frangella, Tropp and Udell, SIMAX 2023), which see every feature.
+    seed : int
+    """
+
+    rank: int = 10
+    rho: float | None = None
+    sketch: Callable = columns
+    seed: int = 0
+
+    def __post_init__(self):
+        check_integer("rank", self.rank, least=1)
+        if self.rho is not None:
+            check_number("rho", self.rho, above=0)
+        check_integer("seed", self.seed, least=0)
+
+    def __call__(self, system):
+        rhs, D = system.rhs, system.diagonal
+        shift = 0.0 if self.rho is not None else D
+        if self.rho is not None:
+            D = self.rho
+        elif D is None:
+            raise ValueError(
+                "rho: J has no part that is known to be diagonal; give a "
+                "number"
+            )
+        generator = torch.Generator().manual_seed(self.seed)
+        rank = min(self.rank, len(rhs))
+        omega = self.sketch(len(rhs), rank, generator, rhs.dtype)
+        omega = omega.to(rhs.device)
+        C = torch.stack([system.jt(row) - shift * row for row in omega])
+        v, W = rhs / D, C @ omega.T
+        small = torch.linalg.pinv(
+            0.5 * (W + W.T) + (C / D) @ C.T, hermitian=True
+        )
+        return v - (C.T @ (small @ (C @ v))) / D

@@ -1,0 +1,103 @@
+"""From a network's name to a problem: what the picture data sets share."""
+from dataclasses import replace
+
+import torch
+from benchopt.parallel_backends import is_distributed_frontal
+
+from ..checks import check_choice, check_seed
+from ..problems import MDEQ, SmallDEQ
+from ..problems.classifier import Recipe
+from ..problems.mdeq import CONFIGURATIONS
+
+# Of the dense network, see `SmallDEQ`.  Fifty steps reach the tolerance.
+DENSE = Recipe(
+    batch_size=64, epochs=10, rate=1e-2, forward_steps=50, backward_steps=50
+)
+
+
+def check_network(network):
+    """Say which networks there are.
+
+    Raises
+    ------
+    ValueError
+        Where the name is none of them.
+    """
+    check_choice("network", network, {"dense": None} | CONFIGURATIONS)
+
+
+def check_device(device):
+    """Insist on a device that torch can compute on.
+
+    Raises
+    ------
+    ValueError
+        ``device: torch sees no …``.
+    """
+    try:
+        torch.zeros(1, device=str(device)).tolist()
+    except (AssertionError, ImportError, RuntimeError) as error:
+        raise ValueError(
+            f"device: torch sees no {device!r} here "
+            f"({str(error).splitlines()[0]})"
+        ) from None
+
+
+def augmentation(network):
+    """``padding`` and ``flips`` of the network's recipe, a dict."""
+    check_network(network)
+    if network == "dense":
+        return {}
+    config = CONFIGURATIONS[network]
+    return {"padding": config.padding, "flips": config.flips}
+
+
+def build(network, train, test, seed=0, device="cpu", width=64,
+          contraction=0.95, batch_size=None, epochs=None,
+          unrolled_steps=None, jacobian_weight=None):
+    """A problem by the name of its network.
+
+    Parameters
+    ----------
+    network : {"dense", "tiny", "large", "small"}
+    train, test : Pictures or PictureFiles
+    seed : int
+    device : str
+        On a machine that only sends runs to a cluster it need not be there.
+    width, contraction
+        Of the dense network.
+    batch_size, epochs, unrolled_steps : int or None
+    jacobian_weight : float or None
+        Of the training; None: what the network's recipe says.
+
+    Returns
+    -------
+    EquilibriumClassifier
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range, or there is no such device.
+    """
+    check_network(network)
+    check_seed(seed)
+    if is_distributed_frontal() and str(device).startswith("cuda"):
+        device = "cpu"  # nothing is run here, but on a cluster's nodes
+    check_device(device)
+    asked = {
+        "batch_size": batch_size, "epochs": epochs,
+        "unrolled_steps": unrolled_steps, "jacobian_weight": jacobian_weight,
+    }
+    changes = {
+        name: value for name, value in asked.items() if value is not None
+    }
+    if network == "dense":
+        return SmallDEQ(
+            train, test, replace(DENSE, **changes), width, contraction,
+            seed=seed, device=device,
+        )
+    config = CONFIGURATIONS[network]
+    return MDEQ(
+        train, test, config, replace(config.recipe, **changes), seed=seed,
+        device=device,
+    )

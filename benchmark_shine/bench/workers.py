@@ -1,0 +1,111 @@
+"""Other processes that run part of a benchmark, and what may go wrong there.
+
+benchopt sends a worker the parameters and file names of a run, not its code.
+A worker that has lived for some time (dask), or has begun after an edit
+(SLURM, loky), would run what it has loaded itself, and the result would be
+cached as that of the client's code.  So code is compared as a run arrives,
+when it is unpickled: nothing is cached, and the error reaches the client.
+"""
+import hashlib
+import os
+import socket
+import sys
+from pathlib import Path
+
+import torch
+from click import ClickException
+
+from ..fingerprints import LOADED, fingerprint
+
+# Under this name benchopt loads the files of a benchmark.
+FILES = "benchopt_benchmarks."
+
+
+def refuse_other_code(package, torch_version):
+    """Insist on the package and torch of the client.
+
+    Parameters
+    ----------
+    package, torch_version : str
+        The client's ``benchmark_shine.LOADED`` and ``torch.__version__``.
+
+    Raises
+    ------
+    ClickException
+        Where this process has loaded others.
+    """
+    for name, ours, theirs in (
+        ("benchmark_shine", LOADED, package),
+        ("torch", torch.__version__, torch_version),
+    ):
+        if ours != theirs:
+            _refuse(f"{name}: this worker has {ours}, the run is of {theirs}")
+
+
+def refuse_edited_files():
+    """Insist that files still hold what this process has loaded of them.
+
+    Of a solver, data set or objective that is what it held when it was first
+    seen here.  The package counts as a whole: parts of it may be loaded yet.
+
+    Raises
+    ------
+    ClickException
+        Where a file has been edited since.
+    """
+    edited = [] if fingerprint() == LOADED else ["benchmark_shine"]
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith(FILES) and Path(module.__file__).exists():
+            now = hashlib.sha256(Path(module.__file__).read_bytes()).digest()
+            if vars(module).setdefault("_loaded_as", now) != now:
+                edited.append(module.__file__)
+    if edited:
+        _refuse(f"{', '.join(edited)}: edited since this worker loaded it")
+
+
+def _refuse(why):
+    raise ClickException(
+        f"{why} (process {os.getpid()} on {socket.gethostname()}). Restart "
+        "the workers, of dask the scheduler too, and run again: what had "
+        "finished is kept."
+    )
+
+
+def dask_backend(client=None, wait_for_workers_timeout=10):
+    """joblib's backend for dask, but no failure is waited for.
+
+    That of joblib 1.6 hears of an exception inside a task.  For a task that
+    fails outside, because it cannot be unpickled, or because dask gives it
+    up after the death of several workers, it waits without end.
+
+    Parameters
+    ----------
+    client : distributed.Client or None
+        None in a worker, which has one.
+    wait_for_workers_timeout : float
+        Seconds until it is an error that there is no worker.
+
+    Returns
+    -------
+    joblib.parallel.ParallelBackendBase
+    """
+    from joblib._dask import DaskDistributedBackend
+
+    class Backend(DaskDistributedBackend):
+        def submit(self, func, callback=None):
+            future = super().submit(func, callback)
+            future.add_done_callback(
+                lambda done: done.exception() and callback(done.exception())
+            )
+            return future
+
+        def retrieve_result_callback(self, out):
+            if not isinstance(out, BaseException):
+                return super().retrieve_result_callback(out)
+            while out.__cause__:  # what scheduler or worker said first
+                out = out.__cause__
+            raise out
+
+    return Backend(
+        client=client, wait_for_workers_timeout=wait_for_workers_timeout
+    )

@@ -1,0 +1,77 @@
+"""Simulated data with a known origin."""
+import numpy as np
+import scipy.sparse
+from sklearn.preprocessing import normalize
+
+from ..checks import check_integer, check_seed
+
+
+def regression(n_samples, n_features, seed):
+    """Correlated Gaussian features, linear targets with noise.
+
+    Parameters
+    ----------
+    n_samples, n_features : int
+    seed : int
+
+    Returns
+    -------
+    X : ndarray, shape (n_samples, n_features)
+    y : ndarray, shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        Where a size is under 8.
+    """
+    check_integer("n_samples", n_samples, least=8)
+    check_integer("n_features", n_features, least=8)
+    check_seed(seed)
+    rng = np.random.RandomState(seed)
+    # singular values fall by a factor of 30: J is neither I nor hopeless
+    scales = np.geomspace(1, 1 / 30, n_features)
+    basis, _ = np.linalg.qr(rng.randn(n_features, n_features))
+    X = rng.randn(n_samples, n_features) * scales @ basis
+    coefficients = rng.randn(n_features)
+    signal = X @ coefficients
+    return X, signal + 0.5 * signal.std() * rng.randn(n_samples)
+
+
+def text(n_samples, n_features, seed):
+    """Bags of Zipf-distributed words, labels from a sparse linear rule.
+
+    Parameters
+    ----------
+    n_samples, n_features : int
+        Documents and vocabulary.
+    seed : int
+
+    Returns
+    -------
+    X : scipy.sparse.csr_matrix, shape (n_samples, n_features)
+        Word counts, rows of unit length, as in 20 newsgroups.
+    y : ndarray of -1 and 1, shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        Where a size is under 8.
+    """
+    check_integer("n_samples", n_samples, least=8)
+    check_integer("n_features", n_features, least=8)
+    check_seed(seed)
+    rng = np.random.RandomState(seed)
+    frequency = 1 / np.arange(1, n_features + 1)
+    frequency /= frequency.sum()
+    lengths = 20 + rng.poisson(80, n_samples)
+    words = rng.choice(n_features, size=lengths.sum(), p=frequency)
+    documents = np.repeat(np.arange(n_samples), lengths)
+    counts = scipy.sparse.coo_matrix(
+        (np.ones(len(words)), (documents, words)),
+        shape=(n_samples, n_features),
+    ).tocsr()
+    X = normalize(counts)
+    margin = X @ rng.randn(n_features)
+    margin -= np.median(margin)
+    return X, np.where(margin + 0.5 * margin.std() * rng.randn(n_samples) > 0,
+                       1, -1)

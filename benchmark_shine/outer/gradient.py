@@ -1,0 +1,85 @@
+"""Optimisers of torch.optim as outer optimisers."""
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..checks import check_number
+
+
+@dataclass(frozen=True)
+class TorchState:
+    """Where `Torch` stands before outer step k; its optimiser has its own."""
+
+    theta: tuple[Tensor, ...]
+    eps: float
+    rtol: float
+    optimizer: torch.optim.Optimizer
+    atol: float = 0.0
+    k: int = 1
+
+
+@dataclass(frozen=True)
+class Torch:
+    """Any optimiser of torch.optim on theta.
+
+    Parameters
+    ----------
+    optimizer : callable, list of Tensor -> torch.optim.Optimizer
+        ``functools.partial(torch.optim.Adam, lr=0.1)``, say.
+    tol, decay : float
+        Inner solves stop at decayᵏ⁻¹ tol × ‖g‖ of the first inner start;
+        linear solves at decayᵏ⁻¹ tol.
+    atol : float or None
+        Where all inner solves stop instead, as is usual in networks.
+    rate : callable, int -> float, or None
+        Learning rate of outer step k, from 1; None: the optimiser's own.
+    """
+
+    optimizer: Callable
+    tol: float = 1e-3
+    decay: float = 0.9
+    atol: float | None = None
+    rate: Callable[[int], float] | None = None
+
+    def __post_init__(self):
+        check_number("tol", self.tol, above=0)
+        check_number("decay", self.decay, above=0, most=1)
+
+    def start(self, theta):
+        leaves = [t.detach().clone() for t in theta]
+        rtol, atol = (self.tol, 0.0) if self.atol is None else (0.0, self.atol)
+        return TorchState(
+            tuple(leaves), self.tol, rtol, self.optimizer(leaves), atol
+        )
+
+    def step(self, state, value, grads, first_residual):
+        leaves = state.optimizer.param_groups[0]["params"]
+        for leaf, grad in zip(leaves, grads):
+            leaf.grad = grad
+        if self.rate is not None:
+            for group in state.optimizer.param_groups:
+                group["lr"] = self.rate(state.k)
+        state.optimizer.step()
+        eps, atol = state.eps * self.decay, self.atol
+        if atol is None:
+            # the first solve was relative to its own start; so are all others
+            atol = (state.atol or self.tol * first_residual) * self.decay
+        return TorchState(
+            tuple(leaf.detach().clone() for leaf in leaves), eps, 0.0,
+            state.optimizer, atol, state.k + 1,
+        )
+
+    def store(self, state):
+        """A state as a dict of tensors and plain values, for a file."""
+        return vars(state) | {"optimizer": state.optimizer.state_dict()}
+
+    def restore(self, stored):
+        """The state that `store` was given: the next step is the same."""
+        state = self.start(stored["theta"])
+        state.optimizer.load_state_dict(stored["optimizer"])
+        return replace(
+            state, eps=stored["eps"], rtol=stored["rtol"],
+            atol=stored["atol"], k=stored["k"],
+        )

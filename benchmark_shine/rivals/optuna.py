@@ -1,0 +1,72 @@
+"""Optuna's tree-structured Parzen estimator as an outer optimiser."""
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..checks import check_integer, check_number
+
+
+@dataclass(frozen=True)
+class TpeState:
+    """Where `Tpe` stands: the trial that Optuna waits for."""
+
+    theta: tuple[Tensor, ...]
+    study: object
+    trial: object
+    eps: float
+    rtol: float
+    atol: float = 0.0
+
+
+@dataclass(frozen=True)
+class Tpe:
+    """Optuna's tree-structured Parzen estimator, asked and told.
+
+    Bergstra, Bardenet, Bengio and Kégl, NeurIPS 2011; Akiba et al., *Optuna*,
+    KDD 2019.  An outer optimiser: one value for all entries of theta a step.
+
+    Parameters
+    ----------
+    tol : float
+        Inner solves stop at tol × ‖g‖ of their own warm start, as those of
+        :class:`benchmark_shine.outer.Search`.
+    n_startup : int
+        Values drawn uniformly at first; Optuna's default is 10.
+    seed : int
+    box : float
+        Values are of [-box, box].
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range.
+    """
+
+    tol: float = 1e-3
+    n_startup: int = 10
+    seed: int = 0
+    box: float = 12.0
+
+    def __post_init__(self):
+        check_number("tol", self.tol, above=0)
+        check_integer("n_startup", self.n_startup, least=0)
+
+    def start(self, theta):
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.TPESampler(
+            n_startup_trials=self.n_startup, seed=self.seed
+        )
+        return self._ask(optuna.create_study(sampler=sampler), theta)
+
+    def _ask(self, study, theta):
+        trial = study.ask()
+        value = trial.suggest_float("theta", -self.box, self.box)
+        theta = tuple(torch.full_like(t, value) for t in theta)
+        return TpeState(theta, study, trial, self.tol, self.tol)
+
+    def step(self, state, value, grads, first_residual):
+        state.study.tell(state.trial, value)
+        return self._ask(state.study, state.theta)

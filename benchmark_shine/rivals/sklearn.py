@@ -1,0 +1,119 @@
+"""scikit-learn's own linear models as an outer step."""
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import Ridge as RidgeRegression
+from threadpoolctl import threadpool_limits
+
+from ..checks import check_integer, check_number
+from ..engine import Step, clock
+from ..problems import Logistic, Multinomial, Ridge
+from .base import of_kind
+
+
+def _logistic(theta):
+    return LogisticRegression, {"C": math.exp(-theta), "warm_start": True}
+
+
+def _ridge(theta):
+    return RidgeRegression, {"alpha": math.exp(theta)}
+
+
+ESTIMATORS = {Logistic: _logistic, Multinomial: _logistic, Ridge: _ridge}
+
+
+@dataclass(frozen=True)
+class ScikitLearn:
+    """Fits of scikit-learn's own model, each from the last one.
+
+    What ``LogisticRegressionCV`` does along its Cs = exp(-theta), on the one
+    split of the problem: the model with its L-BFGS, its stopping rule and
+    zero as its start (Pedregosa et al., JMLR 2011), scored on the validation
+    part.  ``n_g`` counts the iterations that it reports and one more a fit;
+    trials of its line searches are not told, so that the true number is
+    somewhat higher.  An outer step for `benchmark_shine.engine.descend`.
+
+    Parameters
+    ----------
+    problem
+        Whose training part is fitted.
+    tol : float
+        ``tol`` of the estimator: its default is 1e-4.
+    max_iter : int
+        Of each fit.
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range, or there is no such model, or
+        scikit-learn's has other coefficients on these data.
+    """
+
+    problem: object
+    tol: float = 1e-4
+    max_iter: int = 1000
+
+    def __post_init__(self):
+        of_kind(ESTIMATORS, self.problem, "scikit-learn")
+        self._check_classes()
+        check_number("tol", self.tol, above=0)
+        check_integer("max_iter", self.max_iter, least=1)
+
+    def _check_classes(self):
+        """Its logistic regression is ours for all of two or 3+ classes."""
+        n_classes = {Logistic: 2, Multinomial: self.problem.n_outputs}.get(
+            type(self.problem)
+        )
+        if n_classes is None:
+            return
+        found = len(self.problem.train.y.unique())
+        if found < n_classes:
+            raise ValueError(
+                f"scikit-learn: fits no class that it has not seen, and the "
+                f"training data have {found} of {n_classes}"
+            )
+        if n_classes == self.problem.n_outputs == 2:
+            raise ValueError(
+                "scikit-learn: has one row of coefficients for two classes, "
+                "Multinomial has two"
+            )
+
+    def __call__(self, equation, theta, state, last):
+        """This outer step alone; theta has one value for all its entries.
+
+        Parameters
+        ----------
+        equation : Equation
+        theta : tuple of Tensor
+        state
+            Of no use.
+        last : Step
+            Where the fit begins.
+
+        Returns
+        -------
+        Step
+        """
+        began = clock(last.z)
+        kind = of_kind(ESTIMATORS, self.problem, "scikit-learn")
+        make, penalty = kind(float(theta[0].detach().reshape(-1)[0]))
+        estimator = make(
+            fit_intercept=False, tol=self.tol, max_iter=self.max_iter,
+            **penalty,
+        )
+        train, k = self.problem.train, self.problem.n_outputs
+        if last.n_outer:
+            estimator.coef_ = last.z.view(-1, k).T.numpy()
+        with threadpool_limits(torch.get_num_threads()):
+            estimator.fit(train.X.numpy(), train.y.numpy())
+        z = torch.as_tensor(estimator.coef_).reshape(k, -1).T.reshape(-1)
+        with torch.no_grad():
+            value = float(equation.loss(z))
+        n_iter = 0 if estimator.n_iter_ is None else estimator.n_iter_
+        return Step(
+            theta, z, value, equation, n_g=1 + int(np.max(n_iter)),
+            forward_time=clock(z) - began,
+        )

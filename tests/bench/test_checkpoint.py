@@ -1,0 +1,467 @@
+"""An interrupted run goes on, and ends as if nothing had happened."""
+import copy
+import hashlib
+import io
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pandas as pd
+import pytest
+import torch
+from benchopt import run_benchmark
+from benchopt.benchmark import Benchmark
+from benchopt.callback import _Callback
+from benchopt.results import read_results
+
+from benchmark_shine.bench import checkpoint, workers
+from benchmark_shine.adjoint import Shine
+from benchmark_shine.bench.checkpoint import Checkpoint
+from benchmark_shine.engine import Progress, run
+from benchmark_shine.outer import Hoag, Torch
+from benchmark_shine.root import LBFGS, Broyden
+from helpers.problems import model, network
+from test_deq import tiny
+
+N = 6
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """A checkpoint is due at each evaluation."""
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "folder" / "run.pt"
+
+
+# ---------------------------------------------------------------- the engine
+
+OPTIMISERS = {
+    "adam": torch.optim.Adam,
+    "momentum": partial(
+        torch.optim.SGD, momentum=0.9, nesterov=True, weight_decay=5e-5
+    ),
+}
+
+
+def outer_of(optimiser):
+    return Torch(
+        partial(OPTIMISERS[optimiser], lr=0.01), tol=1e-3, decay=0.9,
+        rate=lambda k: 0.01 / k,
+    )
+
+
+def steps_of(outer, resumed=None):
+    return run(network(), Broyden(9, 30), Shine(), outer, N, resumed)
+
+
+@pytest.mark.parametrize("k", [0, 1, 3, 5])
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_the_rest_of_a_run_is_the_same_to_the_bit(optimiser, k, file):
+    outer = outer_of(optimiser)
+    whole = list(steps_of(outer))
+    first = next(itertools.islice(steps_of(outer), k, None))
+    Checkpoint(file, "me").write(outer.store(first.state))
+    state = outer_of(optimiser).restore(Checkpoint(file, "me").read())
+    rest = list(steps_of(outer, Progress(
+        n_outer=k, n_g=first.n_g, n_jvp=first.n_jvp, forward_time=1e3,
+        backward_time=2e3, state=state,
+    )))
+    assert [step.n_outer for step in rest] == list(range(k + 1, N + 1))
+    for a, b in zip(rest, whole[k + 1:], strict=True):
+        assert all(map(torch.equal, a.theta, b.theta))
+        assert all(map(torch.equal, a.grads, b.grads))
+        assert torch.equal(a.q, b.q)
+        assert (a.value, a.n_g, a.n_jvp) == (b.value, b.n_g, b.n_jvp)
+    times = [(step.forward_time, step.backward_time) for step in rest]
+    assert times == sorted(times) and times[0] > (1e3, 2e3)
+    assert times[-1] < (1e3 + 60, 2e3 + 60)
+
+
+def test_dropout_and_pretraining_go_on_too(file):
+    def steps(resumed=None):
+        problem = tiny(torch.float32, unrolled_steps=2, unrolled_layers=2)
+        outer = outer_of("adam")
+        return outer, run(
+            problem, Broyden(3, 3), Shine(), outer, 4, resumed
+        )
+
+    _, (*_, whole) = steps()
+    outer, first = steps()
+    first = next(itertools.islice(first, 1, None))
+    Checkpoint(file, "me").write(outer.store(first.state))
+    state = outer.restore(Checkpoint(file, "me").read())
+    _, (*_, last) = steps(Progress(n_outer=1, state=state))
+    assert last.n_outer == whole.n_outer == 4
+    assert all(map(torch.equal, last.theta, whole.theta))
+    assert last.value == whole.value
+
+
+def test_steps_that_need_more_than_theta_have_no_state():
+    bilevel = run(model("logistic"), LBFGS(), Shine(), Hoag(), 2)
+    assert [step.state for step in bilevel] == [None, None, None]
+    *others, last = steps_of(outer_of("adam"))
+    assert last.state is None
+    assert all(step.state is not None for step in others)
+
+
+# ------------------------------------------------------------------ the file
+
+CONTENT = {
+    "x": torch.arange(5.0), "n": 3, "t": 0.1, "none": None,
+    "pair": (0.9, torch.tensor([1.0], dtype=torch.float64)),
+}
+
+
+def test_what_is_written_is_read(file):
+    assert Checkpoint(file, "me").read() is None
+    Checkpoint(file, "me").write(CONTENT | {"n": 4})
+    Checkpoint(file, "me").write(CONTENT)
+    found = Checkpoint(file, "me").read()
+    assert torch.equal(found.pop("x"), CONTENT["x"])
+    pair = found.pop("pair")
+    assert pair[0] == 0.9 and torch.equal(pair[1], CONTENT["pair"][1])
+    assert found == {"n": 3, "t": 0.1, "none": None}
+    assert os.listdir(file.parent) == ["run.pt"]
+    Checkpoint(file, "me").remove()
+    assert not os.listdir(file.parent)
+
+
+def flipped(data, place):
+    damaged = bytearray(data)
+    damaged[place] ^= 4
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: b"", lambda data: data[:20], lambda data: data[:-1],
+    lambda data: data[:len(data) // 2], lambda data: data + b"x",
+    lambda data: b"not a checkpoint at all, but a file of some length",
+    *(partial(flipped, place=place) for place in (0, 40, 400, 900, -1)),
+])
+def test_a_damaged_file_is_told_and_not_used(damage, file, capsys):
+    ours = Checkpoint(file, "me")
+    ours.write(CONTENT)
+    file.write_bytes(damage(file.read_bytes()))
+    assert ours.read() is None
+    told = capsys.readouterr().out
+    assert told == f"{file} is damaged: the run starts over\n"
+    ours.write(CONTENT)
+    assert ours.read()["n"] == 3
+
+
+def test_anothers_file_is_told_and_not_used(file, capsys):
+    Checkpoint(file, "other").write(CONTENT)
+    assert Checkpoint(file, "me").read() is None
+    told = capsys.readouterr().out
+    assert told.endswith("settings: the run starts over\n")
+    assert told.count("\n") == 1
+
+
+def test_no_code_in_a_file_is_run(file, capsys):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(file.parent / "exploded"),)
+
+    archive = io.BytesIO()
+    torch.save(["me", Bomb()], archive)
+    file.parent.mkdir()
+    data = archive.getvalue()
+    file.write_bytes(hashlib.sha256(data).digest() + data)
+    assert Checkpoint(file, "me").read() is None
+    assert capsys.readouterr().out == (
+        f"{file} is no checkpoint: the run starts over\n"
+    )
+    assert os.listdir(file.parent) == ["run.pt"]
+
+
+def test_a_place_of_no_use_is_told_once(tmp_path, always, capsys):
+    (tmp_path / "file").write_text("no folder")
+    ours = Checkpoint(tmp_path / "file" / "run.pt", "me")
+    assert ours.due
+    ours.write(CONTENT)
+    told = capsys.readouterr().out
+    assert str(tmp_path) in told and told.count("\n") == 1
+    assert not ours.due and ours.read() is None
+    ours.remove()
+
+
+def test_short_runs_write_nothing(file, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    ours = Checkpoint(file, "me")
+    due = []
+    for now[0] in (0, 29, 31, 59, 62, 92):
+        due.append(ours.due)
+        if ours.due:
+            ours.write(CONTENT)
+    assert due == [False, False, True, False, True, True]
+    assert not Checkpoint(None, "").due
+
+
+# ------------------------------------------------------------------ benchopt
+
+SOLVER = '''
+import os
+import signal
+from pathlib import Path
+
+from benchmark_shine.adjoint import Shine
+from benchmark_shine.bench.solver import ImplicitSolver
+
+FLAG = Path({flag!r})
+
+
+class Solver(ImplicitSolver):
+    """SHINE, but spoilt in the backward pass that a file names."""
+
+    name = "Cut"
+
+    def make_adjoint(self):
+        calls = []
+
+        def adjoint(system):
+            calls.append(1)
+            how, call = FLAG.read_text().split() if FLAG.exists() else "x0"
+            if len(calls) == int(call):
+                FLAG.unlink()
+                if how == "spoil":
+                    return system.rhs * float("nan")
+                if how == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise KeyboardInterrupt
+            return Shine()(system)
+
+        return adjoint
+'''
+DATA = "digits[width=12,'batch_size, epochs'=[(64, 1)]]"
+OBJECTIVE = f"SHINE[n_outer={N},reference=0]"
+SCRIPT = '''
+import sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from benchmark_shine.bench import checkpoint
+checkpoint.SECONDS = 0.0
+from pathlib import Path
+from test_checkpoint import curve_of
+curve_of({root!r}, Path({folder!r}))
+'''
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, always):
+    """A folder with a solver file and a cache of its own."""
+    monkeypatch.setenv("BENCHOPT_CACHE", str(tmp_path / "cache"))
+    flag = str(tmp_path / "flag")
+    (tmp_path / "cut.py").write_text(SOLVER.format(flag=flag))
+    return tmp_path
+
+
+def curve_of(root_dir, folder, objective=OBJECTIVE, data=DATA, **settings):
+    """The rows of one run, whatever a run before it has left."""
+    output = folder / f"{len(list(folder.iterdir()))}.parquet"
+    return read_results(run_benchmark(
+        str(root_dir), solver_names=[str(folder / "cut.py")],
+        dataset_names=[data], objective_filters=[objective],
+        plot_result=False, display=False, output_file=str(output),
+        **{"max_runs": 100, "show_progress": False} | settings,
+    ))
+
+
+def cut_off(root_dir, folder, how, call=4, **settings):
+    (folder / "flag").write_text(f"{how} {call}")
+    if how == "interrupt":
+        with pytest.raises(KeyboardInterrupt):
+            curve_of(root_dir, folder, **settings)
+    else:
+        script = SCRIPT.format(
+            root=str(root_dir), tests=str(root_dir / "tests"),
+            folder=str(folder),
+        )
+        done = subprocess.run([sys.executable, "-c", script])
+        assert done.returncode == -signal.SIGKILL
+    assert not (folder / "flag").exists()
+
+
+def checkpoints(folder):
+    return sorted(folder.glob("cache/*/checkpoints/*"))
+
+
+def written(path):
+    """What a checkpoint holds."""
+    data = io.BytesIO(path.read_bytes()[32:])
+    return torch.load(data, weights_only=True)[1]
+
+
+def same(a, b):
+    """Compare two curves in all but times."""
+    names = [
+        name for name in a
+        if name == "stop_val" or name.startswith(("objective_", "p_"))
+        and not name.endswith("_time")
+    ]
+    assert len(names) > 20
+    pd.testing.assert_frame_equal(a[names], b[names], check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def whole(root_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "cut.py").write_text(SOLVER.format(flag=str(folder / "flag")))
+    return curve_of(root_dir, folder, no_cache=True)
+
+
+@pytest.mark.parametrize("how", ["interrupt", "kill"])
+def test_a_run_that_was_cut_off_goes_on(how, root_dir, folder, whole, capfd):
+    cut_off(root_dir, folder, how)
+    path, = checkpoints(folder)
+    left = written(path)
+    assert left["totals"]["n_outer"] == 3
+    capfd.readouterr()
+    curve = curve_of(root_dir, folder)
+    told = [
+        line for line in capfd.readouterr().out.splitlines()
+        if "resumed" in line
+    ]
+    assert len(told) == 1
+    for word in "Cut", "digits[", "width=12", "step 3 of 6":
+        assert word in told[0]
+    same(curve, whole)
+    # what was measured before is kept, and the clock went on from there
+    for name in "time", "objective_forward_time", "objective_backward_time":
+        times = curve[name].tolist()
+        assert times[:4] == [point[name] for point in left["curve"]]
+        assert times == sorted(times)
+    assert curve["objective_forward_time"].iloc[4] > (
+        left["totals"]["forward_time"]
+    )
+    assert checkpoints(folder) == []
+    # and benchopt has it
+    again = curve_of(root_dir, folder, collect=True)
+    pd.testing.assert_frame_equal(again[["time"]], curve[["time"]])
+
+
+def test_a_run_may_be_cut_off_more_than_once(root_dir, folder, whole):
+    # the calls are those of the run that goes on: steps 2, 4 and 6
+    for call, n_outer in (2, 1), (3, 3), (3, 5):
+        cut_off(root_dir, folder, "interrupt", call)
+        path, = checkpoints(folder)
+        assert written(path)["totals"]["n_outer"] == n_outer
+    same(curve_of(root_dir, folder), whole)
+
+
+@pytest.mark.parametrize("change", [
+    lambda folder, monkeypatch: monkeypatch.setattr(
+        workers, "LOADED", "other"
+    ) or {"objective": OBJECTIVE[:-1] + ",fingerprint=other]"},
+    lambda folder, monkeypatch: (folder / "cut.py").write_text(
+        (folder / "cut.py").read_text() + "# edited\n"
+    ) and {},
+], ids=["package", "solver file"])
+def test_other_code_starts_over(
+    change, root_dir, folder, whole, capfd, monkeypatch
+):
+    cut_off(root_dir, folder, "interrupt")
+    assert len(checkpoints(folder)) == 1
+    capfd.readouterr()
+    curve = curve_of(root_dir, folder, **change(folder, monkeypatch))
+    told = capfd.readouterr().out
+    assert "settings: the run starts over" in told
+    assert "resumed" not in told
+    assert curve["objective_n_outer"].tolist() == list(range(N + 1))
+    assert curve["objective_test_loss"].equals(whole["objective_test_loss"])
+    assert checkpoints(folder) == []
+
+
+def test_other_settings_have_their_own_place(root_dir, folder, capfd):
+    cut_off(root_dir, folder, "interrupt")
+    left = checkpoints(folder)
+    capfd.readouterr()
+    curve_of(root_dir, folder, data=DATA.replace("12", "11"))
+    told = capfd.readouterr().out
+    assert "starts over" not in told and "resumed" not in told
+    assert checkpoints(folder) == left
+
+
+def test_a_damaged_checkpoint_costs_only_the_time(
+    root_dir, folder, whole, capfd
+):
+    cut_off(root_dir, folder, "interrupt")
+    path, = checkpoints(folder)
+    path.write_bytes(path.read_bytes()[:-100])
+    capfd.readouterr()
+    same(curve_of(root_dir, folder), whole)
+    assert "is damaged: the run starts over" in capfd.readouterr().out
+
+
+def test_a_short_run_leaves_nothing(root_dir, folder, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SECONDS", 1e9)
+    cut_off(root_dir, folder, "interrupt")
+    assert checkpoints(folder) == []
+
+
+def test_where_benchopt_keeps_no_cache(root_dir, folder, whole, monkeypatch):
+    monkeypatch.setattr(Benchmark, "get_cache_location", lambda self: None)
+    cut_off(root_dir, folder, "interrupt")
+    same(curve_of(root_dir, folder), whole)
+
+
+def test_points_from_before_count(root_dir, folder):
+    cut_off(root_dir, folder, "interrupt")
+    curve = curve_of(root_dir, folder, max_runs=4)
+    assert curve["stop_val"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_divergence_between_two_points(root_dir, folder):
+    every_other = {"objective": "SHINE[n_outer=20,reference=0]"}
+    cut_off(root_dir, folder, "interrupt", call=6, **every_other)
+    (folder / "flag").write_text("spoil 1")
+    curve = curve_of(root_dir, folder, **every_other)
+    assert curve["objective_n_outer"].tolist() == [0, 2, 4, 5]
+    assert curve["objective_diverged"].tolist() == [0, 0, 0, 1]
+
+
+def test_writing_is_not_on_the_clock(root_dir, folder, monkeypatch):
+    ticks = itertools.count()
+    late = [0]
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) + late[0])
+    write = Checkpoint.write
+
+    def slow(self, content):
+        late[0] += 1e6
+        write(self, copy.deepcopy(content))
+
+    monkeypatch.setattr(Checkpoint, "write", slow)
+    curve = curve_of(root_dir, folder)
+    assert late[0] == 1e6 * N  # the last step leaves nothing to go on with
+    assert 0 < curve["time"].iloc[-1] < 1e4
+
+
+def test_the_first_optimiser_is_made_before_the_clock(
+    root_dir, folder, monkeypatch
+):
+    made = []
+
+    def noted(name, original):
+        def call(self, *args):
+            made.append(name)
+            return original(self, *args)
+        return call
+
+    for name, cls in ("optimiser", Torch), ("clock", _Callback):
+        monkeypatch.setattr(cls, "start", noted(name, cls.start))
+    curve_of(root_dir, folder, max_runs=1)
+    assert made[:3] == ["optimiser", "clock", "optimiser"]
+
+
+def test_a_file_that_cannot_be_read_is_told(file, capsys):
+    file.mkdir(parents=True)
+    assert Checkpoint(file, "me").read() is None
+    told = capsys.readouterr().out
+    assert str(file) in told and told.endswith(": the run starts over\n")

@@ -1,0 +1,388 @@
+"""torchdeq, phantom gradient and unrolling, against dense linear algebra."""
+import itertools
+import math
+import sys
+import warnings
+from importlib.util import find_spec
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from helpers.batched_problems import Linear, Tanh, relative, times
+from benchopt import run_benchmark
+from benchopt.benchmark import Benchmark
+from benchopt.results import read_results
+
+from benchmark_shine.loops import unrolled
+from benchmark_shine.adjoint import BroydenAdjoint, Phantom
+from benchmark_shine.data.pictures import pictures
+from benchmark_shine.implicit import Counted, hypergradient
+from benchmark_shine.problems import SmallDEQ
+from benchmark_shine.problems.classifier import Recipe, _Bound
+from benchmark_shine.rivals.torchdeq import TorchDEQ
+from benchmark_shine.loops.unrolled import Unrolled
+
+needs_torchdeq = pytest.mark.skipif(
+    find_spec("torchdeq") is None, reason="pip install torchdeq"
+)
+if find_spec("torchdeq"):
+    with warnings.catch_warnings():  # escapes in its docstrings
+        warnings.simplefilter("ignore")
+        import torchdeq  # noqa: F401
+
+SOLVERS = "broyden", "anderson", "fixed_point_iter"
+C = 0.7  # the contraction
+
+
+def network(steps=60, tol=1e-11):
+    """Ten-dimensional equilibria of eight pictures, in double precision."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(24) % 3
+    pixels = rng.integers(0, 256, (24, 1, 4, 4)).astype(np.uint8)
+    recipe = Recipe(
+        batch_size=8, epochs=2, forward_steps=steps, backward_steps=steps,
+        tol=tol, backward_tol=tol,
+    )
+    parts = pictures((pixels, labels), (pixels, labels))
+    return SmallDEQ(
+        *parts, recipe, d=10, contraction=C, dtype=torch.float64
+    )
+
+
+@pytest.fixture(scope="module")
+def solvers(root_dir):
+    return {cls.name: cls for cls in Benchmark(root_dir).get_solvers()}
+
+
+def steps(cls, problem, n_outer, **settings):
+    solver = cls.get_instance(**settings)
+    solver.set_objective(problem, n_outer, 1)
+    return list(solver.steps())
+
+
+def jacobians(g, z):
+    """dg/dz of each sample, (B, d, d)."""
+    J = torch.func.jacrev(g)(z)
+    return torch.stack([J[i, :, i] for i in range(len(z))])
+
+
+def exact(equation, theta):
+    """Root by Newton's method, q by a dense solve, and the hypergradient."""
+    z = equation.start
+    for _ in range(30):
+        z = (z - torch.linalg.solve(
+            jacobians(equation.g, z), equation.g(z)
+        )).detach()
+    z = z.requires_grad_()
+    rhs, = torch.autograd.grad(equation.loss(z), z)
+    z = z.detach()
+    q = torch.linalg.solve(jacobians(equation.g, z).mT, rhs)
+    grads = torch.autograd.grad(
+        equation.loss(z) - (q * equation.g(z)).sum(), theta
+    )
+    return SimpleNamespace(z=z, q=q.detach(), rhs=rhs, grads=grads)
+
+
+def error(found, truth):
+    """Relative distance of all gradients, taken as one vector."""
+    a, b = (torch.cat([g.flatten() for g in grads])
+            for grads in (found, truth))
+    return float((a - b).norm() / b.norm())
+
+
+# --------------------------------------------------------------- torchdeq
+
+
+@needs_torchdeq
+@pytest.mark.parametrize("backward", SOLVERS)
+@pytest.mark.parametrize("forward", SOLVERS)
+def test_torchdeq_with_implicit_differentiation_is_exact(
+    forward, backward, solvers
+):
+    # its Anderson keeps a ridge of 1e-4, and gets no further than that lets
+    problem = network(steps=120, tol=1e-9)
+    step = steps(
+        solvers["torchdeq"], problem, 1, forward=forward, backward=backward
+    )[-1]
+    truth = exact(step.equation, step.theta)
+    assert relative(step.z, truth.z) < 1e-6
+    assert relative(step.q, truth.q) < 1e-6
+    assert error(step.grads, truth.grads) < 1e-6
+
+
+@needs_torchdeq
+@pytest.mark.parametrize("k, tau", [(1, 1.0), (5, 1.0), (4, 0.5)])
+def test_phantom_gradients_are_the_same_series(k, tau, solvers):
+    settings = {"k": k, "tau": tau}
+    ours, theirs = (
+        steps(solvers[name], network(), 1, **settings | more)[-1]
+        for name, more in (
+            ("Phantom", {}), ("torchdeq", {"backward": "phantom"}),
+        )
+    )
+    truth = exact(ours.equation, ours.theta)
+    J = jacobians(ours.equation.g, truth.z).detach()
+    term, q = tau * truth.rhs, 0
+    for _ in range(k):
+        q, term = q + term, term - tau * times(J.mT, term)
+    assert relative(q, truth.q) > 1e-3  # the series is far from its limit
+    assert relative(ours.q, q) < 1e-9
+    assert relative(theirs.q, q) < 1e-9
+
+
+@needs_torchdeq
+def test_torchdeq_unrolls_that_series_itself(solvers):
+    # what its own layer makes of the same equation, k = 4, tau = 0.5
+    theta, z = network().start()
+    theta = tuple(t.requires_grad_() for t in theta)
+    equation = network().draw(theta, z, 1)
+    layer = torchdeq.get_deq(
+        f_solver="broyden", f_max_iter=60, f_tol=1e-11, grad=4, tau=0.5
+    )
+    (out,), _ = layer(lambda z: z - equation.g(z), equation.start)
+    grads = torch.autograd.grad(equation.loss(out), theta)
+    step = steps(
+        solvers["torchdeq"], network(), 1, backward="phantom", k=4, tau=0.5
+    )[-1]
+    assert error(step.grads, grads) < 1e-8
+
+
+@needs_torchdeq
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("atol", [1e-8, torch.tensor([1e-2, 1e-8, 1e-1])])
+def test_torchdeq_stops_at_the_tolerance_of_all(solver, atol):
+    problem = Tanh([0.3, 0.6, 0.8])
+    root = TorchDEQ(solver, 200)(problem.equation(), atol=atol)
+    assert root.converged
+    assert bool((root.residuals < 1e-8).all())
+    # no more than it takes: the worst sample was not there a step ago
+    assert float(root.residuals.max()) > 1e-10
+    assert bool((problem.g(root.z).norm(dim=1) < 1e-8).all())
+
+
+@needs_torchdeq
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_evaluations_in_torchdeq_are_counted(solver):
+    problem = Tanh([0.3, 0.6])
+    root = TorchDEQ(solver, 7)(problem.equation())
+    assert root.n_calls == problem.n_calls > 5
+    assert not root.converged
+    # backwards the first residual, at zero, is known without a product
+    products = []
+
+    def jt(v):
+        products.append(v)
+        return times(problem.jacobian(root.z).mT, v)
+
+    system = SimpleNamespace(
+        jt=jt, rhs=problem.rhs(root.z), start=None, inverse=root.inverse,
+        tol=1e-9,  # its Broyden goes on to NaN where there is none
+    )
+    q = BroydenAdjoint(TorchDEQ(solver, 200))(system)
+    assert 10 < len(products) < 200
+    truth = torch.linalg.solve(problem.jacobian(root.z).mT, system.rhs)
+    assert relative(q, truth) < 1e-6
+
+
+@needs_torchdeq
+def test_torchdeq_starts_where_it_is_told():
+    start = torch.ones(2, 12, dtype=torch.float64)
+    problem = Linear([0.3, 0.6], start=start)
+    TorchDEQ("broyden", 3)(problem.equation())
+    assert torch.equal(problem.places[0], start)
+
+
+@needs_torchdeq
+def test_torchdeq_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="rtol: .*0.1"):
+        TorchDEQ()(Linear([0.3]).equation(), rtol=0.1)
+    with pytest.raises(ValueError, match="max_iter: .*0"):
+        TorchDEQ(max_iter=0)
+
+
+def test_a_missing_library_costs_nobody_else(
+    root_dir, tmp_path, capsys, monkeypatch, solvers
+):
+    monkeypatch.setitem(sys.modules, "torchdeq", None)
+    with pytest.raises(ImportError, match="torchdeq: not installed: pip inst"):
+        solvers["torchdeq"].is_installed(raise_on_not_installed=True)
+    assert solvers["SHINE"].is_installed()
+    assert not solvers["torchdeq"].is_installed(quiet=True)
+    assert capsys.readouterr().out == ""
+    output = run_benchmark(
+        str(root_dir), solver_names=["torchdeq", "Jacobian-Free"],
+        dataset_names=["digits[width=8,'batch_size, epochs'=[(64, 1)]]"],
+        objective_filters=["SHINE[n_outer=1]"], max_runs=9, no_cache=True,
+        plot_result=False, display=False, show_progress=False,
+        output_file=str(tmp_path / "rows.parquet"),
+    )
+    assert set(read_results(output)["solver_name"]) == {"Jacobian-Free"}
+    told = "".join(capsys.readouterr())
+    assert "torchdeq: not installed: pip install torchdeq" in told
+    assert "Traceback" not in told
+
+
+# --------------------------------------------------------------- unrolled
+
+
+def test_unrolled_gradient_is_that_of_the_unrolled_loss(solvers):
+    problem = network()
+    *_, step = steps(solvers["Unrolled-network"], problem, 1, n_layers=4)
+    rng = np.random.default_rng(1)
+    move = [
+        torch.as_tensor(rng.standard_normal(t.shape)) for t in step.theta
+    ]
+
+    def loss(h):
+        theta = [t.detach() + h * m for t, m in zip(step.theta, move)]
+        equation = problem.draw(theta, step.z, 1)
+        z = equation.start
+        with torch.no_grad():
+            for _ in range(4):
+                z = z - equation.g(z)
+            return float(equation.loss(z))
+
+    assert step.value == pytest.approx(loss(0), rel=1e-14)
+    slope = sum(float((g * m).sum()) for g, m in zip(step.grads, move))
+    h = 1e-6
+    assert slope == pytest.approx((loss(h) - loss(-h)) / (2 * h), rel=1e-7)
+
+
+def test_unrolled_gradient_converges_like_the_contraction(solvers):
+    errors = []
+    for n in (10, 20, 30):
+        step = steps(
+            solvers["Unrolled-network"], network(), 1, n_layers=n
+        )[-1]
+        errors.append(
+            error(step.grads, exact(step.equation, step.theta).grads)
+        )
+    # n cⁿ at most; and it does not fall faster than (c/2)ⁿ
+    for n, (before, after) in zip((10, 20), zip(errors, errors[1:])):
+        assert (C / 2) ** 10 < after / before < (n + 10) / n * C ** 10
+    assert errors[0] < 10 * C ** 10
+
+
+@pytest.mark.parametrize("name, settings", [
+    ("Phantom", {}), ("Unrolled-network", {"n_layers": 6}),
+    pytest.param("torchdeq", {}, marks=needs_torchdeq),
+    pytest.param("torchdeq", {"forward": "anderson", "backward": "phantom"},
+                 marks=needs_torchdeq),
+])
+def test_counts_of_a_run_are_the_true_ones(
+    name, settings, solvers, monkeypatch
+):
+    calls, products = [], []
+    plain_f = _Bound._f
+
+    def f(self, z, *inputs):
+        calls.append(z)
+        out = plain_f(self, z, *inputs)
+        if z.requires_grad:
+            out.register_hook(products.append)
+        return out
+
+    monkeypatch.setattr(_Bound, "_f", f)
+    found = steps(solvers[name], network(steps=20), 3, **settings)
+    assert [step.n_outer for step in found] == [0, 1, 2, 3]
+    assert found[-1].n_g == len(calls)
+    assert found[-1].n_jvp == len(products)
+    if name == "Unrolled-network":
+        assert (found[-1].n_g, found[-1].n_jvp) == (18, 15)
+    if name == "Phantom":
+        assert found[-1].n_jvp == 12
+
+
+def test_times_of_unrolled_networks_are_differences(solvers, monkeypatch):
+    ticks = itertools.count(9)
+    monkeypatch.setattr(unrolled, "clock", lambda like: float(next(ticks)))
+    *_, step = steps(solvers["Unrolled-network"], network(), 3)
+    assert (step.forward_time, step.backward_time) == (3, 3)
+
+
+def test_unrolled_networks_learn(solvers):
+    problem = network()
+    found = steps(solvers["Unrolled-network"], problem, 6)
+    assert found[-1].forward_time > 0 and found[-1].backward_time > 0
+    assert not found[-1].diverged
+    # on a batch of the first epoch, seen again at the end
+    first, last = (
+        problem.draw(step.theta, None, 1) for step in (found[1], found[-1])
+    )
+    with torch.no_grad():
+        before, after = (
+            float(e.loss(steps_of(e, 10))) for e in (first, last)
+        )
+    assert after < before
+
+
+def steps_of(equation, n):
+    z = equation.start
+    for _ in range(n):
+        z = z - equation.g(z)
+    return z
+
+
+def test_unrolled_says_what_is_wrong():
+    with pytest.raises(ValueError, match="n_layers: .*0"):
+        Unrolled(0)
+
+
+def test_the_rest_of_a_network_is_derived_once(monkeypatch):
+    """Stem and weights, through however many applications of f."""
+    calls = []
+    plain = SmallDEQ.effective
+
+    def effective(self, weights):
+        calls.append(1)
+        return plain(self, weights)
+
+    monkeypatch.setattr(SmallDEQ, "effective", effective)
+    theta, z = network().start()
+    theta = tuple(t.requires_grad_() for t in theta)
+    equation = network().draw(theta, z, 1)
+    assert len(calls) == 1
+    torch.autograd.grad(equation.loss(steps_of(equation, 9)), theta)
+    assert len(calls) == 2
+
+
+def test_counted_counts_derivatives_in_z_only():
+    theta = torch.tensor([2.0], requires_grad=True)
+    g = Counted(lambda z: theta * z)
+    z = torch.ones(1)
+    torch.autograd.grad(g(z).sum(), theta)
+    assert (g.n_calls, g.n_jvp) == (1, 0)
+    z.requires_grad_()
+    out = g(z)
+    for _ in range(3):
+        torch.autograd.grad(out, z, torch.ones(1), retain_graph=True)
+    assert (g.n_calls, g.n_jvp) == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["Phantom", "torchdeq", "Unrolled-network"])
+def test_rivals_of_networks_leave_bilevel_problems(name, solvers, root_dir):
+    data, = (d for d in Benchmark(root_dir).get_datasets()
+             if d.name == "simulated")
+    problem = data.get_instance(**{
+        "formulation, n_samples, n_features": ("ridge", 60, 10),
+    }).get_data()["problem"]
+    skipped, told = solvers[name].get_instance().skip(problem, 3, 1)
+    assert skipped
+    assert told.startswith(f"{name}: ") and "\n" not in told
+
+
+def test_phantom_of_the_unrolled_is_scored_at_its_last_layer(solvers):
+    solver = solvers["Unrolled-network"].get_instance(n_layers=7)
+    assert solver.make_batched_adjoint(50) == Phantom(7, 1.0)
+    assert solver.make_batched_finder(50, 9).max_iter == 7
+
+
+def test_the_last_step_is_a_hypergradient(solvers):
+    # what the objective compares is what the run has used
+    step = steps(solvers["Phantom"], network(), 1)[-1]
+    again = hypergradient(
+        step.equation, step.theta, step.root, Phantom(5, 1.0)
+    )
+    assert math.isclose(again.value, step.value)
+    assert error(again.grads, step.grads) < 1e-12

@@ -1,0 +1,219 @@
+"""The pages: what they link to, what they name, what they say is printed."""
+import re
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchopt.benchmark import Benchmark
+from matplotlib.mathtext import MathTextParser
+
+from benchmark_shine import root as finders
+from benchmark_shine.adjoint import AdjointSystem
+from benchmark_shine.operators import Identity
+from benchmark_shine.bench.solver import ImplicitSolver
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "examples"))
+
+import page  # noqa: E402
+
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+NUMBER = re.compile(r"-?\d+\.\d+")
+
+
+def markdown_files():
+    """Every Markdown file of the repository, new ones included."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT,
+        capture_output=True, text=True, check=True,
+    )
+    return listed.stdout.split()
+
+
+def prose(text):
+    """A page without its code blocks."""
+    return FENCE.sub("", text)
+
+
+def anchors(text):
+    """The fragments that GitHub gives to a page's headings."""
+    found = []
+    for title in re.findall(r"(?m)^#+ +(.*?) *$", prose(text)):
+        title = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).lower()
+        slug = re.sub(r"[^\w\- ]", "", title).replace(" ", "-")
+        before = found.count(slug)
+        found.append(f"{slug}-{before}" if before else slug)
+    return found
+
+
+# Links
+
+def test_anchors_are_those_of_github():
+    text = "# A `code`, and 2!\n```sh\n# no\n```\n## A\n## A\n### [x](y) é_z\n"
+    assert anchors(text) == ["a-code-and-2", "a", "a-1", "x-é_z"]
+
+
+@pytest.mark.parametrize("name", markdown_files())
+def test_links_lead_somewhere(name):
+    path = ROOT / name
+    text = path.read_text(encoding="utf-8")
+    for link in LINK.findall(prose(text)):
+        if re.match(r"[a-z]+:", link):  # of the web
+            continue
+        target, _, anchor = link.partition("#")
+        there = (path.parent / target) if target else path
+        assert there.exists(), f"{name}: {link}"
+        if anchor and there.suffix == ".md":
+            found = anchors(there.read_text(encoding="utf-8"))
+            assert anchor in found, f"{name}: {link}"
+
+
+# Mathematics
+
+@pytest.mark.parametrize("name", markdown_files())
+def test_formulas_can_be_read(name):
+    text = re.sub(r"`[^`]*`", "", prose((ROOT / name).read_text("utf-8")))
+    parse = MathTextParser("path").parse
+    for formula in re.findall(r"\$\$?([^$]+)\$\$?", text):
+        # what Markdown takes for something of its own, on GitHub
+        bad = re.search(r"[|<>*\n]|\\[^a-zA-Z]|^\s|\s$", formula)
+        assert not bad, formula
+        parse(f"${formula}$")
+
+
+# Methods
+
+METHODS = ROOT / "docs" / "methods.md"
+
+
+def section(text, title):
+    """What a page says under a heading, to the next of any level."""
+    part = re.split(rf"(?m)^#+ +.*{re.escape(title)}.*$", text)
+    assert len(part) == 2, title
+    return re.split(r"(?m)^#+ ", part[1])[0]
+
+
+@lru_cache
+def solver_classes():
+    """Every solver of the suite, whether or not its library is here."""
+    found = Benchmark(ROOT).get_solvers()
+    return {cls.name: cls for cls in found if cls.name != "Template"}
+
+
+def test_every_solver_has_its_section():
+    text = METHODS.read_text(encoding="utf-8")
+    files = {p.stem for p in (ROOT / "solvers").glob("*.py")}
+    classes = solver_classes()
+    assert len(classes) == len(files - {"template_solver"})
+    usual = ImplicitSolver.parameters
+    for name, cls in classes.items():
+        stem = Path(sys.modules[cls.__module__].__file__).name
+        own = section(text, f"`{name}`")
+        table, = (row for row in text.splitlines()
+                  if row.startswith("|") and f"`{name}`" in row.split("|")[1])
+        assert f"(../solvers/{stem})" in table, name
+        for parameter, values in cls.parameters.items():
+            if usual.get(parameter) != values:
+                assert f"`{parameter}`" in own, (name, parameter)
+
+
+def rows():
+    """The overview: cells of a method's row, by its name."""
+    for line in section(METHODS.read_text("utf-8"), "Overview").splitlines():
+        name, *cells = (cell.strip() for cell in line.split("|")[1:-1] or "?")
+        if name.startswith("`"):
+            yield name.strip("`"), cells
+
+
+COUNTED = {
+    (name, where): int(count)
+    for name, (*_, bilevel, networks) in rows()
+    for where, count in (("bilevel", bilevel), ("networks", networks))
+    if count.isdigit() and not name.startswith("Unrolled")
+}
+
+
+@pytest.mark.parametrize("name, where", COUNTED)
+def test_products_are_those_of_the_overview(name, where):
+    d = 20
+    M = torch.randn(d, d, dtype=torch.float64)
+    M = torch.eye(d, dtype=torch.float64) + 0.1 * M @ M.T / d
+    shape = (d,) if where == "bilevel" else (1, d)
+    calls = []
+
+    def jt(v):
+        calls.append(v)
+        return v @ M
+
+    system = AdjointSystem(
+        jt, torch.randn(shape, dtype=torch.float64), Identity(),
+        torch.randn(shape, dtype=torch.float64),
+        torch.randn(shape, dtype=torch.float64)
+        if where == "bilevel" else None, 0.0, torch.full_like(M[0], 0.5),
+    )
+    solver = solver_classes()[name].get_instance()
+    if where == "bilevel":
+        solver.make_adjoint()(system)
+    else:
+        solver.make_batched_adjoint(50)(system)
+    assert len(calls) == COUNTED[name, where]
+
+
+def test_where_a_method_runs():
+    datasets = {cls.name: cls for cls in Benchmark(ROOT).get_datasets()}
+    problems = [
+        cls.get_data()["problem"] for cls in (
+            datasets["simulated"].get_instance(n_samples=40, n_features=8),
+            datasets["digits"].get_instance(width=8),
+        )
+    ]
+    for name, (*_, bilevel, networks) in rows():
+        cls = solver_classes()[name]
+        for problem, count in zip(problems, (bilevel, networks)):
+            try:
+                problem.assemble(cls.get_instance(), 5)
+                runs = True
+            except ValueError:
+                runs = False
+            assert runs == (count != "–"), (name, problem)
+
+
+def test_every_finder_has_its_row():
+    text = METHODS.read_text(encoding="utf-8")
+    for name in set(finders.__all__) - {"Root", "Opa", "loss_gradient"}:
+        stem = sys.modules[getattr(finders, name).__module__].__name__
+        assert f"`{name}`" in text
+        path = stem.rpartition(".")[2]
+        assert f"(../benchmark_shine/root/{path}.py)" in text, name
+
+
+# The example
+
+def test_the_example_prints_what_its_page_says():
+    shown = (ROOT / "docs" / "attach.md").read_text(encoding="utf-8")
+    script = ROOT / "examples" / "own_training_loop.py"
+    text = page.page(script)
+    assert shown.startswith(NUMBER.split(text)[0])
+    assert NUMBER.split(shown)[:-1] == NUMBER.split(text)[:-1]
+    said, found = (
+        np.array(NUMBER.findall(words), dtype=float)
+        for words in (shown, text)
+    )
+    # the last digits are the processor's
+    np.testing.assert_allclose(found, said, rtol=0.05, atol=0.005)
+
+
+def test_the_example_learns_and_shine_is_nearer_than_jacobian_free():
+    shown = (ROOT / "docs" / "attach.md").read_text(encoding="utf-8")
+    losses = [float(x) for x in re.findall(r"step \d+: loss (.*)", shown)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.2 * losses[0]
+    cosines = re.findall(r"(\w+)\(\): cosine .* gradient (.*)", shown)
+    for (ours, ahead), (theirs, behind) in zip(cosines[::2], cosines[1::2]):
+        assert (ours, theirs) == ("Shine", "JacobianFree")
+        assert float(ahead) > float(behind)

@@ -1,0 +1,1038 @@
+"""Every other way to get a bi-level hypergradient, against what is true."""
+import itertools
+import math
+import re
+import sys
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from benchopt import run_benchmark
+from benchopt.benchmark import Benchmark
+from benchopt.results import read_results
+
+from benchmark_shine.loops import soba as single_loop
+from benchmark_shine.loops import unrolled
+from benchmark_shine.adjoint import (
+    ConjugateGradient, GradientDescent, Neumann, Nystrom, Recycled, Shine,
+    columns, gaussian, spectral_norm,
+)
+from benchmark_shine.engine import descend, run
+from benchmark_shine.implicit import hypergradient
+from benchmark_shine.rivals.jaxopt import Jaxopt, _compiled
+from benchmark_shine.rivals.optuna import Tpe
+from benchmark_shine.rivals.sklearn import ScikitLearn
+from benchmark_shine.operators import Dense, transposed
+from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
+from benchmark_shine.outer import Hoag, Search
+from benchmark_shine.evaluate.reference import measure
+from benchmark_shine.root import LBFGS, Opa
+from benchmark_shine.loops.soba import Soba
+from benchmark_shine.loops.unrolled import Truncated
+from helpers.problems import (
+    MODELS, counted, jacobian_at, model, network, normal, quadratic, relative,
+    ridge_solution, spd, system, theta_of, tight_root,
+)
+
+D = 9
+J = spd(np.geomspace(0.1, 10, D))
+RHS = normal(3, D)
+EXACT = torch.linalg.solve(J, RHS)
+KINDS = ["ridge", "logistic", "nls", "multinomial"]
+CONVEX = ["ridge", "logistic", "multinomial"]
+PCG = ConjugateGradient(estimate=transposed)
+
+needs_jaxopt = pytest.mark.skipif(
+    find_spec("jaxopt") is None, reason="pip install jaxopt"
+)
+needs_optuna = pytest.mark.skipif(
+    find_spec("optuna") is None, reason="pip install optuna"
+)
+
+
+@pytest.fixture(scope="module")
+def solvers(root_dir):
+    return {cls.name: cls for cls in Benchmark(root_dir).get_solvers()}
+
+
+def at_root_of(kind, value=-1.0, groups=None, **settings):
+    """A model, theta, and the root and the equation there, to rounding."""
+    problem = model(kind, groups, **settings)
+    (first,), _ = problem.start()
+    theta = theta_of(problem, value + 0.1 * torch.arange(len(first)))
+    return problem, theta, *tight_root(problem, theta)
+
+
+def dense_gradient(equation, theta, z):
+    """dF/dtheta with a dense J."""
+    def adjoint(system):
+        return torch.linalg.solve(jacobian_at(equation, z), system.rhs)
+
+    root = SimpleNamespace(z=z, inverse=None)
+    return hypergradient(equation, theta, root, adjoint).grads[0]
+
+
+def finite_difference(problem, theta, step=1e-4):
+    """dF/dtheta from solves to rounding on both sides, entry by entry."""
+    def value(theta):
+        equation, root = tight_root(problem, (theta,))
+        return float(equation.loss(root.z))
+
+    theta = theta.detach()
+    return torch.tensor([
+        (value(theta + step * e) - value(theta - step * e)) / (2 * step)
+        for e in torch.eye(len(theta), dtype=theta.dtype)
+    ], dtype=theta.dtype)
+
+
+# ----------------------------------------- all exact families, all problems
+
+
+def by_adjoint(adjoint, tol=1e-12):
+    def grads(problem, equation, theta, root):
+        return hypergradient(
+            equation, theta, root, adjoint, tol=tol
+        ).grads[0]
+
+    return grads
+
+
+def by_unrolling(problem, equation, theta, root):
+    truncated = Truncated(lambda *_: root, n_steps=400, n_power=100)
+    return truncated(equation, theta, hoag_state(), SimpleNamespace(
+        root=None
+    )).grads[0]
+
+
+def by_jaxopt(problem, equation, theta, root):
+    step = Jaxopt(problem)(equation, theta, hoag_state(), SimpleNamespace(
+        z=equation.start
+    ))
+    assert relative(step.z, root.z) < 1e-7
+    return step.grads[0]
+
+
+def hoag_state(atol=1e-6, eps=1e-12):
+    return SimpleNamespace(atol=atol, rtol=0.0, eps=eps)
+
+
+EXACT_FAMILIES = {
+    "pcg": by_adjoint(PCG),
+    "amigo": by_adjoint(GradientDescent(400, 100)),
+    "nystrom": by_adjoint(Nystrom(100)),
+    "gaussian": by_adjoint(Nystrom(100, sketch=gaussian)),
+    "unrolled": by_unrolling,
+    "jaxopt": by_jaxopt,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=needs_jaxopt if name == "jaxopt" else ())
+    for name in EXACT_FAMILIES
+])
+def test_exact_families_are_exact(name, kind):
+    problem, theta, equation, root = at_root_of(kind, 0.5, 3)
+    if kind == "ridge":
+        exact = ridge_solution(problem, theta[0]).grad
+    else:
+        exact = finite_difference(problem, theta[0])
+    found = EXACT_FAMILIES[name](problem, equation, theta, root)
+    assert relative(found, exact) < 1e-6
+
+
+def test_soba_comes_to_rest_at_the_optimum():
+    # there z is the root, q the adjoint, and dF/dtheta zero
+    problem = model("ridge", 4, p=8, n=10)
+    *_, step = Soba(LBFGS(), n_iter=1500, ratio=0.3)(problem, 1)
+    theta = step.theta[0].detach()
+    solution = ridge_solution(problem, theta)
+    assert relative(step.z, solution.z) < 1e-6
+    assert relative(step.q, solution.q) < 1e-6
+    assert solution.grad.norm() < 1e-6 * solution.value
+    first = ridge_solution(problem, problem.start()[0][0])
+    assert first.grad.norm() > 1e-2 * first.value
+
+
+# -------------------------------------- preconditioned conjugate gradients
+
+
+def left_by_lbfgs(memory=30, d=40):
+    """A quadratic, L-BFGS's inverse of it, and a right-hand side."""
+    found = quadratic(np.geomspace(0.05, 50, d))
+    root = LBFGS(memory)(found.equation, rtol=1e-8)
+    return found.A, root.inverse, normal(7, d)
+
+
+@pytest.mark.parametrize("start", [None, normal(8, 40)])
+@pytest.mark.parametrize("tol", [1e-2, 1e-6, 1e-10])
+def test_pcg_solves_to_its_tolerance(tol, start):
+    A, inverse, rhs = left_by_lbfgs()
+    problem, products = system(A, rhs, start, tol, inverse)
+    q = PCG(problem)
+    assert (A @ q - rhs).norm() <= 1.01 * tol * rhs.norm()
+    n_iter = len(products) - (start is not None)
+    before = replace(PCG, max_iter=n_iter - 1)(problem)
+    assert (A @ before - rhs).norm() > tol * rhs.norm()
+
+
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_pcg_is_cg_in_other_coordinates(k):
+    A, inverse, rhs = left_by_lbfgs()
+    L = torch.linalg.cholesky(inverse.dense(rhs))
+    problem, _ = system(A, rhs, None, 1e-12, inverse)
+    other, _ = system(L.T @ A @ L, L.T @ rhs, None, 1e-12)
+    torch.testing.assert_close(
+        ConjugateGradient(k, estimate=transposed)(problem),
+        L @ ConjugateGradient(k)(other), rtol=1e-7, atol=1e-9,
+    )
+
+
+def test_the_exact_inverse_leaves_one_product():
+    inverse = Dense(torch.linalg.inv(J))
+    problem, products = system(J, RHS, None, 1e-10, inverse)
+    assert relative(PCG(problem), EXACT) < 1e-9
+    assert len(products) == 1
+
+
+def test_the_inverse_of_the_forward_pass_saves_products():
+    A, inverse, rhs = left_by_lbfgs()
+    counts = []
+    for adjoint in ConjugateGradient(), PCG:
+        problem, products = system(A, rhs, None, 1e-6, inverse)
+        adjoint(problem)
+        counts.append(len(products))
+    assert counts[1] <= 0.75 * counts[0]
+
+
+@pytest.mark.parametrize("memory, share", [(60, 0.2), (40, 0.4), (12, 0.9)])
+def test_recycled_pairs_save_products(memory, share):
+    A = spd(np.geomspace(0.01, 50, 40))
+    adjoint, q, counts = Recycled(memory), None, []
+    for k in range(6):
+        diagonal = torch.tensor(0.5 * 0.9 ** k, dtype=torch.float64)
+        J, rhs = A + diagonal * torch.eye(40), normal(7, 40) + 0.1 * normal(
+            100 + k, 40
+        )
+        inverse = SimpleNamespace(fixed_scale=1.0)
+        problem, products = system(J, rhs, q, 1e-8, inverse)
+        plain, plain_products = system(J, rhs, q, 1e-8)
+        q = adjoint(replace(problem, diagonal=diagonal))
+        assert (J @ q - rhs).norm() <= 1.01e-8 * rhs.norm()
+        ConjugateGradient()(plain)
+        counts.append((len(products), len(plain_products)))
+    # the first has nothing to begin with
+    assert counts[0][0] == counts[0][1]
+    for ours, theirs in counts[3:]:
+        assert ours <= share * theirs
+
+
+def test_a_new_run_recycles_nothing():
+    adjoint, counts = Recycled(9), []
+    for _ in range(2):
+        problem, products = system(
+            J, RHS, None, 1e-8, SimpleNamespace(fixed_scale=None)
+        )
+        adjoint(problem)
+        counts.append(len(products))
+    assert counts[0] == counts[1]
+
+
+# ---------------------------------------------------- AmIGO, Neumann, Nyström
+
+
+@pytest.mark.parametrize("k", [1, 4, 20])
+def test_gradient_descent_contracts_as_the_theory_says(k):
+    start = normal(8, D)
+    problem, products = system(J, RHS, start)
+    q = GradientDescent(k, 300)(problem)
+    assert len(products) == 300 + k
+    contraction = torch.eye(D) - J / 10
+    error = torch.linalg.matrix_power(contraction, k) @ (start - EXACT)
+    torch.testing.assert_close(q - EXACT, error, rtol=1e-6, atol=1e-8)
+    bound = (1 - 0.1 / 10) ** k * (start - EXACT).norm()
+    assert (q - EXACT).norm() <= 1.001 * bound
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_from_zero_it_is_the_neumann_series(k):
+    series, _ = system(J, RHS)
+    steps, products = system(J, RHS)
+    torch.testing.assert_close(
+        GradientDescent(k, 5)(steps), Neumann(k - 1, 5)(series)
+    )
+    assert len(products) == 5 + k - 1
+
+
+def test_warm_starts_amortise_the_solve():
+    # k steps on each of m equal systems are k m steps on one
+    q = None
+    for _ in range(6):
+        problem, _ = system(J, RHS, q)
+        q = GradientDescent(4, 300)(problem)
+    whole, _ = system(J, RHS)
+    torch.testing.assert_close(q, GradientDescent(24, 300)(whole))
+
+
+def test_nothing_to_solve_is_zero():
+    zero = torch.zeros(D, dtype=torch.float64)
+    problem, products = system(J, zero, normal(8, D))
+    assert not GradientDescent()(problem).any()
+    assert not products
+
+
+def test_power_iterations_bound_the_norm_from_below():
+    norms = [spectral_norm(lambda v: J @ v, RHS, n) for n in (1, 5, 30, 300)]
+    assert norms == sorted(norms)
+    assert norms[0] < 9 < norms[-1] <= 10 + 1e-9
+    assert spectral_norm(None, RHS, 0) == 1
+
+
+def penalised(scale, seed=5):
+    """H with a fast spectrum, a diagonal, and the system of their sum."""
+    H = spd(np.geomspace(1e-3, 10, D), seed)
+    diagonal = scale * (1 + torch.arange(D, dtype=torch.float64))
+    problem, products = system(H + torch.diag(diagonal), RHS)
+    return H, diagonal, replace(problem, diagonal=diagonal), products
+
+
+@pytest.mark.parametrize("sketch", [columns, gaussian])
+@pytest.mark.parametrize("rank", [1, 3, 6, 9])
+def test_nystrom_is_its_dense_formula(rank, sketch):
+    H, diagonal, problem, products = penalised(0.1)
+    q = Nystrom(rank, sketch=sketch, seed=4)(problem)
+    generator = torch.Generator().manual_seed(4)
+    omega = sketch(D, rank, generator, torch.float64)
+    C = H @ omega.T
+    low_rank = C @ torch.linalg.pinv(omega @ C) @ C.T
+    exact = torch.linalg.solve(low_rank + torch.diag(diagonal), RHS)
+    torch.testing.assert_close(q, exact, rtol=1e-6, atol=1e-7)
+    assert len(products) == rank
+
+
+@pytest.mark.parametrize("rank", [2, 4, 7, 9])
+@pytest.mark.parametrize("rho", [0.01, 1.0])
+def test_nystrom_is_within_its_bound(rho, rank):
+    # (J_k + rho)⁻¹ - (J + rho)⁻¹ is at most e / (rho (e + rho)) in norm, with
+    # e = ‖J - J_k‖ (Frangella, Tropp and Udell 2023, proposition 3.1)
+    problem, _ = system(J, RHS)
+    q = Nystrom(rank, rho)(problem)
+    generator = torch.Generator().manual_seed(0)
+    omega = columns(D, rank, generator, torch.float64)
+    C = J @ omega.T
+    e = float(torch.linalg.matrix_norm(
+        J - C @ torch.linalg.pinv(omega @ C) @ C.T, 2
+    ))
+    damped = torch.linalg.solve(J + rho * torch.eye(D), RHS)
+    bound = e / (rho * (e + rho)) * float(RHS.norm())
+    assert (q - damped).norm() <= bound + 1e-6
+    # and rho alone moves the solution by at most rho / (mu (mu + rho))
+    bias = rho / (0.1 * (0.1 + rho)) * float(RHS.norm())
+    assert (q - EXACT).norm() <= bound + bias + 1e-6
+    assert (rank < D) == ((q - damped).norm() > 1e-6)
+
+
+def test_nystrom_with_columns_that_are_zero():
+    # words of the vocabulary that no training document has
+    H = spd(np.geomspace(0.1, 10, D - 3))
+    H = torch.block_diag(H, torch.zeros(3, 3))
+    problem, _ = system(H + torch.eye(D), RHS)
+    q = Nystrom(D)(replace(problem, diagonal=torch.ones(())))
+    exact = torch.linalg.solve(H + torch.eye(D), RHS)
+    torch.testing.assert_close(q, exact, rtol=1e-6, atol=1e-7)
+
+
+def test_nystrom_says_what_it_needs():
+    problem, _ = system(J, RHS)
+    with pytest.raises(ValueError, match="rho: .*give a number"):
+        Nystrom()(problem)
+    for settings, name in (
+        ({"rank": 0}, "rank"), ({"rho": 0.0}, "rho"), ({"rho": "x"}, "rho"),
+        ({"seed": 1.5}, "seed"), ({"seed": -1}, "seed"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: "):
+            Nystrom(**settings)
+
+
+def test_columns_are_different_unit_vectors():
+    rows = columns(D, D, torch.Generator().manual_seed(1), torch.float64)
+    assert torch.equal(rows @ rows.T, torch.eye(D, dtype=torch.float64))
+    assert set(rows.flatten().tolist()) == {0.0, 1.0}
+
+
+# -------------------------------------------------------------------- unrolled
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic"])
+@pytest.mark.parametrize("n_steps", [1, 3, 8])
+def test_unrolled_is_the_derivative_of_its_loss(n_steps, kind):
+    problem = model(kind, 3)
+    theta = theta_of(problem, [-1.0, 0.5])
+    equation = problem.draw(theta, problem.start()[1], 1)
+    root = LBFGS(max_iter=4)(equation)
+    truncated = Truncated(lambda *_: root, n_steps, n_power=0)
+    step = truncated(equation, theta, hoag_state(), SimpleNamespace(root=None))
+
+    def value(theta):
+        z = root.z
+        for _ in range(n_steps):
+            z = z - problem.draw((theta,), z, 1).g(z)
+        return z, float(problem.loss(z))
+
+    z, there = value(theta[0].detach())
+    assert step.value == pytest.approx(there, rel=1e-14)
+    for found in step.z, step.root.z:
+        torch.testing.assert_close(found, z)
+    for i, e in enumerate(1e-6 * torch.eye(2, dtype=torch.float64)):
+        (_, above), (_, below) = (
+            value(theta[0].detach() + move) for move in (e, -e)
+        )
+        assert float(step.grads[0][i]) == pytest.approx(
+            (above - below) / 2e-6, rel=1e-5
+        )
+
+
+@pytest.mark.parametrize("n_steps", [1, 5, 30])
+def test_unrolled_from_the_root_is_the_neumann_series(n_steps):
+    problem, theta, equation, root = at_root_of("logistic", 0.0, 3)
+    step = Truncated(lambda *_: root, n_steps)(
+        equation, theta, hoag_state(), SimpleNamespace(root=None)
+    )
+    series = by_adjoint(Neumann(n_steps - 1, 5))
+    torch.testing.assert_close(
+        step.grads[0], series(problem, equation, theta, root),
+        rtol=1e-8, atol=1e-10,
+    )
+    assert relative(step.z, root.z) < 1e-9
+    assert step.root.residual == pytest.approx(0, abs=1e-9)
+
+
+# -------------------------------------------------------------------- SOBA
+
+
+def test_soba_moves_all_three_at_once():
+    problem = model("ridge", 3)
+    steps = list(Soba(LBFGS(), n_iter=1, ratio=4.0, n_power=50)(problem, 3))
+    equation = problem.draw(steps[0].theta, steps[0].z, 1)
+    z = LBFGS()(equation, rtol=1e-3).z
+    q, theta = torch.zeros_like(z), problem.start()[0][0]
+    for step in steps[1:]:
+        leaf = theta.clone().requires_grad_()
+        equation = problem.draw((leaf,), z, 1)
+        H = jacobian_at(equation, z)
+        rhs = torch.autograd.functional.jacobian(problem.loss, z)
+        norm = float(torch.linalg.matrix_norm(H, 2))
+        weights = (theta.exp()[problem.groups] * z * q).view(2, 3)
+        g = equation.g(z).detach()
+        z, q, theta = (
+            z - g / norm, q - (H @ q - rhs) / norm,
+            theta + weights.sum(dim=1) / (4 * norm),
+        )
+        torch.testing.assert_close(step.z, z, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(step.q, q, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(
+            step.theta[0].detach(), theta, rtol=1e-6, atol=1e-8
+        )
+        torch.testing.assert_close(
+            step.grads[0],
+            -(theta.exp()[problem.groups] * z * q).view(2, 3).sum(dim=1),
+            rtol=1e-6, atol=1e-8,
+        )
+        assert step.value == pytest.approx(float(problem.loss(z)), rel=1e-8)
+
+
+def test_soba_stays_in_its_box():
+    *_, step = Soba(LBFGS(), n_iter=20, ratio=1e-4)(model("logistic"), 1)
+    assert abs(float(step.theta[0].detach()[0])) == 12
+
+
+@pytest.mark.parametrize("steps", [
+    lambda problem: Soba(LBFGS(), n_iter=2)(problem, 2),
+    lambda problem: descend(
+        problem, Truncated(LBFGS()), Hoag(), 2,
+    ),
+], ids=["soba", "unrolled"])
+def test_a_loss_without_a_slope_moves_nothing(steps):
+    problem = model("ridge")
+    draw = problem.draw
+    problem.draw = lambda *args: replace(
+        draw(*args), loss=lambda z: 0 * z.sum()
+    )
+    *_, step = steps(problem)
+    assert step.n_outer == 2 and not step.diverged
+    assert torch.equal(step.theta[0].detach(), problem.start()[0][0])
+
+
+def test_soba_ends_at_a_nan():
+    class Spoilt:
+        def __init__(self, problem):
+            self.problem, self.start = problem, problem.start
+
+        def draw(self, theta, z, k):
+            equation = self.problem.draw(theta, z, k)
+            if k < 2:
+                return equation
+            return replace(equation, g=lambda z: equation.g(z) * math.nan)
+
+    steps = list(Soba(LBFGS(), n_iter=3)(Spoilt(model("logistic")), 5))
+    assert [step.n_outer for step in steps] == [0, 1, 2]
+    assert [step.diverged for step in steps] == [False, False, True]
+
+
+@pytest.mark.parametrize("settings", [
+    {"tol": 0.0}, {"n_iter": 0}, {"ratio": 0.0}, {"n_power": -1},
+])
+def test_soba_says_what_is_wrong(settings):
+    name, = settings
+    with pytest.raises(ValueError, match=f"{name}: "):
+        Soba(LBFGS(), **settings)
+
+
+# ------------------------------------------------- pairs that follow theta
+
+
+def stored(root):
+    return zip(*root.inverse.pairs())
+
+
+@pytest.mark.parametrize("groups", [None, 2])
+@pytest.mark.parametrize("memory", [4, 30])
+@pytest.mark.parametrize("scale", [None, 0.5])
+def test_corrected_pairs_are_those_of_the_new_theta(groups, memory, scale):
+    problem = model("ridge", groups)
+    root, violations = None, {}
+    for keep_pairs in True, "corrected":
+        finder = LBFGS(memory, scale=scale, keep_pairs=keep_pairs)
+        for value in 2.0, -1.0, 0.5:
+            theta = theta_of(problem, value)
+            equation = problem.draw(theta, problem.start()[1], 1)
+            previous = root
+            root = finder(equation, rtol=1e-2, previous=previous)
+        # no step at all: the pairs that are left are those of before
+        theta = theta_of(problem, -2.0)
+        equation = problem.draw(theta, root.z, 1)
+        n_before = len(root.inverse)
+        root = finder(equation, rtol=1.0, previous=root)
+        assert len(root.inverse) == n_before <= memory
+        H = jacobian_at(equation, root.z)
+        violations[keep_pairs] = max(
+            relative(y, H @ s) for s, y in stored(root)
+        )
+        if keep_pairs == "corrected":
+            s, y = list(stored(root))[-1]
+            c = float(s @ y / (y @ y)) if scale is None else scale
+            assert root.inverse.scale == pytest.approx(c)
+        root = None
+    assert violations["corrected"] < 1e-7
+    assert violations[True] > 1e-2
+
+
+def test_corrected_pairs_need_a_diagonal():
+    found = quadratic([1.0, 2.0])
+    with pytest.raises(ValueError, match="keep_pairs: .*diagonal"):
+        LBFGS(keep_pairs="corrected")(found.equation, rtol=1e-3)
+
+
+def test_a_full_memory_of_corrected_pairs_is_the_inverse():
+    # as many pairs of one quadratic as it has dimensions: B y = s for the
+    # newest, and with conjugate steps for all
+    problem = model("ridge")
+    theta = theta_of(problem, 1.0)
+    root = LBFGS(scale=1.0)(
+        problem.draw(theta, problem.start()[1], 1), rtol=1e-9
+    )
+    theta = theta_of(problem, -3.0)
+    equation = problem.draw(theta, root.z, 1)
+    errors = []
+    for keep_pairs in True, "corrected":
+        finder = LBFGS(scale=1.0, keep_pairs=keep_pairs)
+        copy = LBFGSInverse(30, root.z, 1.0)
+        for s, y in stored(root):
+            copy.push(s, y)
+        last = finder(
+            equation, rtol=1.0, previous=replace(root, inverse=copy)
+        )
+        h = hypergradient(equation, theta, last, Shine())
+        exact = dense_gradient(equation, theta, last.z)
+        errors.append(relative(h.grads[0], exact))
+    assert errors[1] < 0.1 * errors[0]
+
+
+# --------------------------------------------------- OPA pairs at the root
+
+
+def test_a_pair_at_the_root_is_as_short_as_rounding_lets_it():
+    problem = model("logistic", 3)
+    theta = theta_of(problem, -1.0)
+    equation = problem.draw(theta, problem.start()[1], 1)
+    places = []
+
+    def energy(z):
+        places.append(z)
+        return equation.energy(z)
+
+    root = LBFGS(opa=Opa(None, at_root=2))(replace(equation, energy=energy))
+    length = 2 ** -26 * (1 + float(root.z.norm()))
+    for z in places[-2:]:
+        # z + e and back rounds
+        assert float((z - root.z).norm()) == pytest.approx(length, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic"])
+def test_pairs_at_the_root_lead_to_q(kind):
+    problem = model(kind, 3)
+    theta = theta_of(problem, -1.0)
+    equation = problem.draw(theta, problem.start()[1], 1)
+    errors, calls = [], []
+    for n in 0, 1, 3, 6, 12:
+        finder = LBFGS(opa=Opa(None, at_root=n))
+        root = finder(equation, rtol=1e-6)
+        q = hypergradient(equation, theta, root, Shine()).q
+        rhs = torch.autograd.functional.jacobian(equation.loss, root.z)
+        exact = torch.linalg.solve(jacobian_at(equation, root.z), rhs)
+        errors.append(relative(q, exact))
+        calls.append(root.n_calls)
+    assert [c - calls[0] for c in calls] == [0, 1, 3, 6, 12]
+    assert errors[0] > 1e-3
+    assert errors[1] < errors[0]
+    assert errors[-1] < 1e-5
+
+
+def test_a_pair_at_the_root_is_a_quasi_newton_step():
+    # B+ v = e + B+ (v - J e) with e = B v
+    problem, theta, equation, _ = at_root_of("ridge")
+    start = replace(equation, start=problem.start()[1])
+    plain, taught = (
+        LBFGS(opa=opa)(start, rtol=1e-2)
+        for opa in (None, Opa(None, at_root=1))
+    )
+    v = torch.autograd.functional.jacobian(equation.loss, plain.z)
+    H = jacobian_at(equation, plain.z)
+    e = plain.inverse @ v
+    torch.testing.assert_close(
+        taught.inverse @ v, e + taught.inverse @ (v - H @ e),
+        rtol=1e-6, atol=1e-8,
+    )
+    assert torch.equal(plain.z, taught.z)
+    assert len(taught.inverse) == len(plain.inverse) + 1
+    assert taught.inverse.scale == plain.inverse.scale
+
+
+@pytest.mark.parametrize("value", [-1, 2.5, "all"])
+def test_pairs_at_the_root_are_a_number(value):
+    with pytest.raises(ValueError, match="at_root: "):
+        Opa(None, at_root=value)
+
+
+def test_with_both_q_is_an_order_of_magnitude_nearer():
+    problem = model("logistic", 3, p=12, n=60)
+    errors = []
+    for keep_pairs, n in (True, 0), (True, 3), ("corrected", 3):
+        finder = LBFGS(
+            scale=1.0, keep_pairs=keep_pairs, opa=Opa(None, at_root=n)
+        )
+        steps = list(run(problem, finder, Shine(), Hoag(), 8))
+        errors.append(np.median(
+            [measure(step)["q_rel_error"] for step in steps[3:]]
+        ))
+    assert errors[1] < 0.1 * errors[0]
+    assert errors[2] < 0.1 * errors[0]
+
+
+# ------------------------------------------------------- other libraries
+
+
+@pytest.fixture(scope="module")
+def jaxopt_logistic():
+    """A run of jaxopt's, and the same by the suite's exact method."""
+    problem = model("logistic", 3, sparse=True)
+    return problem, *(
+        list(steps) for steps in (
+            descend(problem, Jaxopt(problem), Hoag(tol=1e-9), 4),
+            run(problem, LBFGS(), ConjugateGradient(), Hoag(tol=1e-9), 4),
+        )
+    )
+
+
+@needs_jaxopt
+def test_jaxopt_walks_with_the_exact_method(jaxopt_logistic):
+    _, ours, exact = jaxopt_logistic
+    assert len(ours) == len(exact) == 5
+    for a, b in zip(ours, exact):
+        assert a.n_outer == b.n_outer
+        torch.testing.assert_close(a.theta[0], b.theta[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(a.z, b.z, rtol=0, atol=1e-5)
+        assert a.z.dtype == a.theta[0].dtype == torch.float64
+        assert a.value == pytest.approx(b.value, rel=1e-6)
+    for step in ours[1:]:
+        assert measure(step)["hypergrad_rel_error"] < 1e-5
+        assert step.root.converged
+        residual = step.equation.energy(step.z)[1].norm()
+        assert step.root.residual == pytest.approx(float(residual), rel=1e-6)
+
+
+@needs_jaxopt
+def test_costs_of_jaxopt_are_those_of_its_products(
+    jaxopt_logistic, monkeypatch
+):
+    problem, steps, _ = jaxopt_logistic
+    X, calls = counted(problem.train.X.__matmul__)
+    _, _, products = _compiled(problem, 30, 1000)
+    step, last = steps[-1], steps[-2]
+    monkeypatch.setattr(products, "_X", type("X", (), {
+        "__matmul__": lambda self, w: X(w), "T": problem.train.X.T,
+    })())
+    again = Jaxopt(problem)(
+        step.equation, step.theta, hoag_state(1e-7, 1e-8), last
+    )
+    assert again.n_g + again.n_jvp == len(calls)
+    # conjugate gradients on 6 unknowns
+    assert 3 <= again.n_jvp <= 8
+
+
+@needs_jaxopt
+def test_jaxopt_stays_at_a_start_that_will_do(jaxopt_logistic):
+    problem, *_ = jaxopt_logistic
+    theta = theta_of(problem, 0.5)
+    equation, root = tight_root(problem, theta)
+    step = Jaxopt(problem)(
+        equation, theta, hoag_state(1e-3, 1e-8), SimpleNamespace(z=root.z)
+    )
+    assert step.root.n_iter == 0 and torch.equal(step.z, root.z)
+    assert step.root.residual == step.root.first_residual < 1e-8
+
+
+@needs_jaxopt
+def test_jaxopt_leaves_jax_as_it_was(jaxopt_logistic):
+    import jax
+
+    assert not jax.config.jax_enable_x64
+    assert jax.numpy.ones(1).dtype == np.float32
+
+
+@pytest.mark.parametrize("make", [Jaxopt, ScikitLearn])
+@pytest.mark.parametrize("settings", [{"max_iter": 0}, {"unknown": 1}])
+def test_libraries_say_what_is_wrong(make, settings):
+    if "unknown" in settings:
+        class Other(type(model("ridge"))):
+            pass
+
+        problem = model("ridge")
+        problem.__class__ = Other
+        with pytest.raises(ValueError, match="no model here for Other"):
+            make(problem)
+    else:
+        with pytest.raises(ValueError, match="max_iter: "):
+            make(model("ridge"), **settings)
+
+
+def fits(problem, values, **settings):
+    steps = descend(
+        problem, ScikitLearn(problem, **settings),
+        Search(tuple(values)), len(values),
+    )
+    return list(steps)[1:]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("kind", CONVEX)
+def test_scikit_learn_solves_the_same_problem(kind, sparse):
+    problem = model(kind, 3, sparse=sparse)
+    values = [3.0, 0.0, -2.0]
+    for step, value in zip(fits(problem, values, tol=1e-10), values):
+        theta = theta_of(problem, value)
+        assert torch.equal(step.theta[0], theta[0])
+        _, root = tight_root(problem, theta)
+        assert relative(step.z, root.z) < 1e-5
+        assert step.value == pytest.approx(float(problem.loss(step.z)))
+        assert step.z.dtype == torch.float64
+
+
+def test_scikit_learn_starts_from_the_last_fit_and_tells_its_iterations():
+    problem = model("logistic")
+    first, again = fits(problem, [0.0, 0.0], tol=1e-6)
+    assert first.n_g > 4
+    # it is there already: one evaluation, no iteration
+    assert again.n_g == first.n_g + 1
+    assert relative(again.z, first.z) < 1e-9
+    assert (again.n_jvp, again.grads, again.q) == (0, None, None)
+    assert again.forward_time > first.forward_time > 0
+
+
+def test_scikit_learn_has_no_nonlinear_least_squares(solvers):
+    skipped, why = solvers["sklearn-search"].get_instance().skip(
+        model("nls"), 3, 1
+    )
+    assert skipped
+    assert why == "scikit-learn: no model here for NonlinearLeastSquares"
+
+
+@pytest.mark.parametrize("kind, labels, why", [
+    ("logistic", [1.0], "have 1 of 2"),
+    ("multinomial", [0, 2], "have 2 of 3"),
+    ("multinomial", [0, 1], "two classes"),
+])
+def test_scikit_learn_needs_every_class(kind, labels, why, solvers):
+    X, rng = np.ones((12, 2)), np.random.RandomState(0)
+    part = X + rng.randn(12, 2), np.resize(labels, 12)
+    problem = MODELS[kind](part, part, part)
+    skipped, told = solvers["sklearn-search"].get_instance().skip(
+        problem, 3, 1
+    )
+    assert skipped and told.startswith("scikit-learn: ") and why in told
+
+
+def test_the_path_is_that_of_logistic_regression_cv(solvers):
+    solver = solvers["sklearn-search"].get_instance()
+    from sklearn.linear_model import LogisticRegressionCV
+
+    n = LogisticRegressionCV().get_params()["Cs"]
+    assert solver.n_points == n
+    C = np.exp(-solver.values(None))
+    np.testing.assert_allclose(C, np.logspace(-4, 4, n))
+    assert solver.tol == LogisticRegressionCV().get_params()["tol"]
+
+
+@needs_optuna
+def test_tpe_is_told_what_it_asked_for():
+    problem = model("logistic")
+    tpe = Tpe(n_startup=4, seed=3)
+    steps = list(run(problem, LBFGS(), None, tpe, 25))[1:]
+    asked = np.array([float(step.theta[0].detach()[0]) for step in steps])
+    assert np.abs(asked).max() <= 12
+    assert len(set(asked)) == 25
+    # the study knows every value but the one that is still to be tried
+    state = tpe.start(problem.start()[0])
+    for step in steps:
+        assert float(state.theta[0][0]) == float(step.theta[0].detach()[0])
+        state = tpe.step(state, step.value, None, 0.0)
+    trials = state.study.get_trials(deepcopy=False)
+    assert [trial.value for trial in trials[:-1]] == [
+        step.value for step in steps
+    ]
+    assert state.study.best_value == min(step.value for step in steps)
+    # it learns where to look: the later half is nearer the best
+    best = asked[np.argmin([step.value for step in steps])]
+    gap = np.abs(asked - best)
+    assert np.median(gap[13:]) < np.median(gap[:4])
+
+
+@needs_optuna
+def test_tpe_has_a_seed():
+    theta = model("ridge").start()[0]
+    draws = [float(Tpe(seed=s).start(theta).theta[0][0]) for s in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+    with pytest.raises(ValueError, match="n_startup: "):
+        Tpe(n_startup=-1)
+    with pytest.raises(ValueError, match="tol: "):
+        Tpe(tol=0.0)
+
+
+# ------------------------------------------------------- costs, and benchopt
+
+
+class Watched:
+    """A problem that counts evaluations of g, and products with Jᵀ."""
+
+    def __init__(self, problem):
+        self.problem, self.start = problem, problem.start
+        self.evaluations, self.products = [], []
+
+    def draw(self, theta, z, k):
+        equation = self.problem.draw(theta, z, k)
+
+        def energy(z):
+            self.evaluations.append(1)
+            return equation.energy(z)
+
+        def g(z):
+            self.evaluations.append(1)
+            out = equation.g(z)
+            if z.requires_grad:
+                out.register_hook(lambda grad: self.products.append(1))
+            return out
+
+        return replace(equation, g=g, energy=energy)
+
+
+LOOPS = {
+    "soba": lambda problem: Soba(LBFGS(), n_iter=4)(problem, 3),
+    "unrolled": lambda problem: descend(
+        problem, Truncated(LBFGS(), 6, 2), Hoag(), 3
+    ),
+    "at root": lambda problem: run(
+        problem, LBFGS(opa=Opa(None, at_root=3)), Shine(), Hoag(), 3
+    ),
+} | {
+    type(adjoint).__name__: partial(
+        lambda adjoint, problem: run(problem, LBFGS(), adjoint, Hoag(), 3),
+        adjoint,
+    ) for adjoint in (PCG, GradientDescent(3, 2), Nystrom(3), Recycled(4))
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_costs_are_the_true_ones(name):
+    problem = Watched(model("logistic", 3))
+    for step in LOOPS[name](problem):
+        assert step.n_g == len(problem.evaluations)
+        assert step.n_jvp == len(problem.products)
+    assert step.n_outer == 3
+    assert bool(problem.products) == (name != "at root")
+    assert step.forward_time > 0 and step.backward_time > 0
+
+
+@pytest.mark.parametrize("module, name, forward, backward", [
+    (unrolled, "unrolled", 3, 3),
+    # the first solve, then four times a step; once a step for ‖J‖
+    (single_loop, "soba", 1 + 3 * 4, 3 * (1 + 4)),
+])
+def test_times_are_differences(module, name, forward, backward, monkeypatch):
+    ticks = itertools.count(9)
+    monkeypatch.setattr(module, "clock", lambda like: float(next(ticks)))
+    *_, step = LOOPS[name](model("logistic", 3))
+    assert (step.forward_time, step.backward_time) == (forward, backward)
+
+
+ADJOINTS = {
+    "SHINE-PCG": PCG,
+    "AmIGO": GradientDescent(10, 5),
+    "Nystrom": Nystrom(10),
+    "SHINE-corrected": Shine(),
+    "SHINE-at-root": Shine(),
+    "SHINE-corrected-at-root": Shine(),
+}
+
+
+@pytest.mark.parametrize("name", ADJOINTS)
+def test_a_solver_is_its_adjoint(name, solvers):
+    assert solvers[name].get_instance().make_adjoint() == ADJOINTS[name]
+
+
+def test_settings_reach_the_methods(solvers):
+    problem = model("ridge")
+
+    def parts(name, **settings):
+        solver = solvers[name].get_instance(**settings)
+        return solver.for_bilevel(problem, 7)
+
+    finder = LBFGS(keep_pairs=True)
+    assert parts("SHINE-at-root", n_pairs=3)[0] == replace(
+        finder, opa=Opa(None, at_root=3)
+    )
+    assert parts("SHINE-corrected", memory=8)[0] == replace(
+        finder, memory=8, keep_pairs="corrected"
+    )
+    assert parts("SHINE-corrected-at-root")[0] == replace(
+        finder, keep_pairs="corrected", opa=Opa(None, at_root=5)
+    )
+    assert parts("AmIGO", n_steps=2, n_power=1)[1] == GradientDescent(2, 1)
+    assert parts("Nystrom", rank=4, rho=0.5, sketch="gaussian", seed=2)[
+        1
+    ] == Nystrom(4, 0.5, gaussian, 2)
+    assert parts("Recycled-PCG", n_recycled=4)[1].memory == 4
+    assert parts("SOBA", tol=0.1, n_iter=3, ratio=2.0, n_power=1, memory=9)[
+        0
+    ] == Soba(LBFGS(9), 0.1, 3, 2.0, 1)
+    assert parts("Unrolled", n_steps=2, n_power=1, decay=0.5) == (
+        Truncated(finder, 2, 1), None, Hoag(decay=0.5), 7
+    )
+    assert parts("jaxopt", memory=4, max_iter=9, moves=2) == (
+        Jaxopt(problem, 4, 9), None, Hoag(moves=2), 7
+    )
+    assert parts("TPE-search", n_points=4, n_startup=2, tol=0.1)[2:] == (
+        Tpe(0.1, 2, problem.seed), 4
+    )
+    assert parts("sklearn-search", n_points=4, tol=0.1, max_iter=9)[0] == (
+        ScikitLearn(problem, 0.1, 9)
+    )
+
+
+@pytest.mark.parametrize("name, settings, reason", [
+    ("AmIGO", {"n_steps": -1}, "n_steps: .*-1"),
+    ("AmIGO", {"n_power": "x"}, "n_power: .*x"),
+    ("Nystrom", {"rank": 0}, "rank: .*0"),
+    ("Nystrom", {"rho": -1.0}, "rho: .*-1"),
+    ("Nystrom", {"sketch": "rows"}, "sketch: 'rows' is not one of columns"),
+    ("Recycled-PCG", {"n_recycled": 0}, "n_recycled: .*0"),
+    ("SHINE-at-root", {"n_pairs": -1}, "n_pairs: .*-1"),
+    ("SHINE-corrected-at-root", {"n_pairs": -1}, "n_pairs: .*-1"),
+    ("SHINE-corrected", {"keep_pairs": "x"}, "keep_pairs: 'x' is not one of"),
+    ("SOBA", {"n_iter": 0}, "n_iter: .*0"),
+    ("SOBA", {"ratio": 0}, "ratio: .*0"),
+    ("Unrolled", {"n_steps": 0}, "n_steps: .*0"),
+    ("jaxopt", {"memory": 0}, "memory: .*0"),
+    ("TPE-search", {"n_points": 0}, "n_points: .*0"),
+    ("TPE-search", {"n_startup": -1}, "n_startup: .*-1"),
+    ("sklearn-search", {"n_points": 0}, "n_points: .*0"),
+    ("sklearn-search", {"tol": 0.0}, "tol: .*0"),
+])
+def test_bad_settings_skip_the_solver(name, settings, reason, solvers):
+    usual, wrong = (
+        solvers[name].get_instance(**some) for some in ({}, settings)
+    )
+    assert usual.skip(model("ridge"), 3, 1) == (False, None)
+    skipped, told = wrong.skip(model("ridge"), 3, 1)
+    assert skipped
+    assert re.match(reason, told)
+
+
+@pytest.mark.parametrize("name", [
+    *ADJOINTS, "Recycled-PCG", "SOBA", "Unrolled", "jaxopt", "TPE-search",
+    "sklearn-search",
+])
+def test_bilevel_rivals_leave_networks(name, solvers):
+    skipped, told = solvers[name].get_instance().skip(network(), 3, 1)
+    assert skipped
+    assert re.match(f"{name}: ", told)
+
+
+SMALL = "simulated['formulation, n_samples, n_features'=[('logistic',80,40)]]"
+
+
+def through_benchopt(root_dir, tmp_path, names, n_outer):
+    output = run_benchmark(
+        str(root_dir), solver_names=names, dataset_names=[SMALL],
+        objective_filters=[f"SHINE[n_outer={n_outer},reference=1]"],
+        max_runs=99, no_cache=True, plot_result=False, display=False,
+        show_progress=False, output_file=str(tmp_path / "rows.parquet"),
+    )
+    return read_results(output)
+
+
+@needs_jaxopt
+def test_jaxopt_through_benchopt(root_dir, tmp_path):
+    rows = through_benchopt(root_dir, tmp_path, ["jaxopt", "HOAG"], 3)
+    ours, hoag = (
+        rows[rows["solver_name"] == name] for name in ("jaxopt", "HOAG")
+    )
+    assert list(ours["stop_val"]) == [0, 1, 2, 3]
+    np.testing.assert_allclose(
+        ours["objective_value"], hoag["objective_value"], rtol=0.02
+    )
+    errors = ours["objective_hypergrad_rel_error"].to_numpy()
+    assert np.isnan(errors[0]) and (errors[1:] < 0.05).all()
+    assert ours["objective_q_cosine"].isna().all()
+    # what it compiles is not on the clock
+    inside = ours["objective_forward_time"] + ours["objective_backward_time"]
+    assert inside.max() < 2
+    assert not ours["objective_diverged"].any()
+
+
+def test_missing_libraries_cost_nobody_else(
+    root_dir, tmp_path, capsys, monkeypatch
+):
+    for name in "jaxopt", "optuna":
+        monkeypatch.setitem(sys.modules, name, None)
+    rows = through_benchopt(
+        root_dir, tmp_path, ["jaxopt", "TPE-search", "SHINE"], 1
+    )
+    assert set(rows["solver_name"]) == {"SHINE"}
+    told = "".join(capsys.readouterr())
+    assert "jaxopt: not installed: pip install jaxopt" in told
+    assert "TPE-search: not installed: pip install optuna" in told
+    assert "Traceback" not in told

@@ -1,0 +1,736 @@
+"""Every solver on every bundled data set, through benchopt."""
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from benchopt import run_benchmark
+from benchopt.benchmark import Benchmark
+from benchopt.results import read_results
+from benchopt.utils.dynamic_modules import FailedImport
+
+from benchmark_shine.fingerprints import fingerprint
+from benchmark_shine.adjoint import (
+    BroydenAdjoint, ConjugateGradient, Fallback, Gmres, JacobianFree, Neumann,
+    NormRule, Phantom, Refine, ResidualRule, Shine, at_root,
+)
+from benchmark_shine.operators import transposed, untransposed
+from benchmark_shine.outer import Hoag, Search, from_now, from_start
+from benchmark_shine.rivals.torchdeq import TorchDEQ
+from benchmark_shine.root import (
+    LBFGS, AdjointBroyden, Anderson, Broyden, EveryFewSteps, Opa,
+)
+from benchmark_shine.bench.solver import broyden_steps
+
+SEARCHES = {"Grid-search", "Random-search"}
+EVERYWHERE = {
+    "SHINE", "SHINE-OPA", "SHINE-refine", "Jacobian-Free", "HOAG",
+    "HOAG-limited", "Neumann",
+}
+# what has a finder and an adjoint, and what has a way of its own
+BILEVEL_ONLY = {
+    "SHINE-PCG", "Recycled-PCG", "AmIGO", "Nystrom", "SHINE-corrected",
+}
+OWN_WAY = {"SHINE-at-root", "SHINE-corrected-at-root", "SOBA", "Unrolled"}
+BILEVEL = SEARCHES | EVERYWHERE | BILEVEL_ONLY | OWN_WAY
+EQUILIBRIUM = EVERYWHERE | {
+    "SHINE-fallback", "Phantom", "Unrolled-network",
+}
+# those of a library that may be missing
+OPTIONAL = {"torchdeq": "torchdeq", "jaxopt": "jaxopt", "TPE-search": "optuna"}
+MISSING = {name for name, its in OPTIONAL.items() if not find_spec(its)}
+EQUILIBRIUM |= {"torchdeq"} - MISSING
+SEARCHES |= {"TPE-search"} - MISSING
+BILEVEL |= SEARCHES
+# compiled for long, and not for every problem: see test_rivals.py
+NOT_SWEPT = {"jaxopt", "sklearn-search"}
+DATASETS = {
+    "simulated", "breast_cancer", "digits_multinomial", "20news", "real-sim",
+    "svmlight", "digits", "fashion_mnist", "cifar10", "imagenet",
+}
+SIZES = "'formulation, n_samples, n_features'"
+RIDGE = f"simulated[{SIZES}=[('ridge', 60, 10)]]"
+TEXT = f"simulated[{SIZES}=[('logistic', 80, 40)]]"
+BUNDLED = {
+    "ridge": RIDGE,
+    "text": TEXT,
+    "groups": f"simulated[{SIZES}=[('logistic', 80, 40)],n_groups=4]",
+    "breast_cancer": "breast_cancer[formulation=logistic]",
+    "nls": "breast_cancer[formulation=nls]",
+    "digits": "digits_multinomial",
+}
+N = 3
+OBJECTIVE = f"SHINE[n_outer={N},reference={N}]"
+
+
+def few_points(names):
+    return [
+        f"{name}[n_points={N}]" if name.endswith("search") else name
+        for name in sorted(names)
+    ]
+
+
+def sweep(root_dir, output, solvers, datasets, **options):
+    """Run benchopt in this process; the result rows as benchopt reads them."""
+    settings = dict(
+        solver_names=solvers, dataset_names=datasets,
+        objective_filters=[OBJECTIVE], max_runs=100, plot_result=False,
+        display=False, no_cache=True, show_progress=False,
+        output_file=str(output),
+    )
+    return read_results(
+        Path(run_benchmark(str(root_dir), **(settings | options)))
+    )
+
+
+def command(root_dir, *arguments, **environment):
+    """Run ``benchopt …`` in a process of its own, without colours."""
+    scripts = Path(sys.executable).parent
+    done = subprocess.run(
+        [sys.executable, "-m", "benchopt", *map(str, arguments)],
+        cwd=root_dir, capture_output=True, text=True,
+        env=os.environ | {
+            "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1", "COLUMNS": "300", **environment,
+        },
+    )
+    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+    return done.returncode, text
+
+
+def curves(rows):
+    """What must not depend on how a run was dispatched, row by row."""
+    names = [
+        "dataset_name", "solver_name", "stop_val", "objective_theta",
+        "objective_value", "objective_test_loss", "objective_n_g",
+        "objective_n_jvp", "objective_inner_residual",
+    ]
+    return rows[names].sort_values(names[:3]).reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def benchmark(root_dir):
+    return Benchmark(root_dir)
+
+
+@pytest.fixture(scope="module")
+def rows(root_dir, tmp_path_factory):
+    output = tmp_path_factory.mktemp("sweep") / "all.parquet"
+    return sweep(
+        root_dir, output, few_points(BILEVEL), list(BUNDLED.values())
+    )
+
+
+def test_benchopt_test_is_green(root_dir, tmp_path):
+    status, text = command(
+        root_dir, "test", ".", "--skip-env", "-p", "no:cacheprovider"
+    )
+    assert status == 0, text
+    assert re.search(r"\d+ passed", text)
+    assert "failed" not in text
+
+
+def test_solvers_and_datasets_import(benchmark):
+    solvers, datasets = benchmark.get_solvers(), benchmark.get_datasets()
+    assert {cls.name for cls in solvers} == (
+        BILEVEL | EQUILIBRIUM | NOT_SWEPT | OPTIONAL.keys()
+    )
+    assert {cls.name for cls in datasets} == DATASETS
+    for cls in *solvers, *datasets, benchmark.get_benchmark_objective():
+        assert not isinstance(cls, FailedImport)
+        if cls.name in MISSING:
+            continue
+        assert cls.is_installed(raise_on_not_installed=True)
+
+
+def test_a_competitor_fits_one_screen_and_names_its_source(root_dir):
+    for path in (root_dir / "solvers").glob("*.py"):
+        source = path.read_text()
+        assert source.count("\n") <= 40, path
+        assert re.search(r"\b(19|20)\d\d\b|et al\.", source), path
+
+
+def test_every_pair_has_its_whole_curve(rows):
+    pairs = rows.groupby(["dataset_name", "solver_name"])
+    assert pairs.ngroups == len(BILEVEL) * len(BUNDLED)
+    for pair, group in pairs:
+        assert list(group["stop_val"]) == list(range(N + 1)), pair
+        assert list(group["objective_n_outer"]) == list(range(N + 1)), pair
+
+
+def test_metrics_are_floats(rows):
+    metrics = [
+        name for name in rows
+        if name.startswith("objective_") and name != "objective_name"
+    ]
+    assert len(metrics) >= 14
+    for name in metrics:
+        assert rows[name].dtype == np.float64, name
+    always = [
+        "value", "test_loss", "theta", "inner_residual", "n_g", "n_jvp",
+        "forward_time", "backward_time", "diverged", "n_outer",
+    ]
+    assert np.isfinite(rows[[f"objective_{name}" for name in always]]).all(
+        axis=None
+    )
+    assert not rows["objective_diverged"].any()
+
+
+def test_rows_carry_the_fingerprint(rows):
+    assert set(rows["p_obj_fingerprint"]) == {fingerprint()}
+    assert len(fingerprint()) == 12
+
+
+def test_the_reference_is_measured_where_due(rows):
+    last = rows[rows["stop_val"] == N]
+    assert last["objective_value_function"].notna().all()
+    assert rows.loc[
+        rows["stop_val"] % N != 0, "objective_value_function"
+    ].isna().all()
+    searches = last["solver_name"].str.contains("search")
+    unrolled = last["solver_name"] == "Unrolled"
+    for name, without in (
+        ("q_cosine", searches | unrolled),
+        ("q_rel_error", searches | unrolled),
+        ("hypergrad_rel_error", searches),
+    ):
+        assert last.loc[without, f"objective_{name}"].isna().all()
+        assert last.loc[~without, f"objective_{name}"].notna().all()
+    # exact q in HOAG: to the tolerance it was asked for
+    hoag = last[last["solver_name"] == "HOAG"]
+    assert (hoag["objective_q_rel_error"] < 0.05).all()
+    assert (hoag["objective_q_cosine"] > 0.99).all()
+
+
+def test_costs_tell_the_methods_apart(rows):
+    last = rows[rows["stop_val"] == N].groupby("solver_name")
+    products = last["objective_n_jvp"].min()
+    free = SEARCHES | {
+        "SHINE", "SHINE-OPA", "Jacobian-Free", "SHINE-corrected",
+        "SHINE-at-root", "SHINE-corrected-at-root",
+    }
+    for name in BILEVEL:
+        match, = (key for key in products.index if key.split("[")[0] == name)
+        assert (products[match] == 0) == (name in free), name
+
+
+def test_gradient_methods_go_downhill(rows):
+    for name in "SHINE", "SHINE-refine", "HOAG", "SHINE-OPA":
+        curve = rows[rows["solver_name"] == name]
+        for _, group in curve.groupby("dataset_name"):
+            values = group["objective_value"].to_numpy()
+            assert values[-1] < values[0]
+
+
+def test_the_end_of_a_short_search_is_measured(root_dir, tmp_path):
+    rows = sweep(
+        root_dir, tmp_path / "short", ["Grid-search[n_points=4]"], [RIDGE],
+        objective_filters=["SHINE[n_outer=9,reference=3]"],
+    )
+    measured = rows["objective_value_function"].notna()
+    assert rows.loc[measured, "objective_n_outer"].tolist() == [0, 3, 4]
+
+
+def test_searches_report_the_best_so_far(rows):
+    for _, group in rows[
+        rows["solver_name"].str.contains("search")
+    ].groupby(["dataset_name", "solver_name"]):
+        values = list(group["objective_value"])
+        assert values == sorted(values, reverse=True)
+        assert group["objective_n_g"].is_monotonic_increasing
+
+
+def test_reruns_and_workers_agree_to_the_bit(root_dir, tmp_path, rows):
+    datasets = [RIDGE, TEXT]
+    again, parallel = (
+        curves(sweep(
+            root_dir, tmp_path / f"{n_jobs}.parquet", few_points(BILEVEL),
+            datasets, n_jobs=n_jobs,
+        )) for n_jobs in (None, 2)
+    )
+    first = curves(rows[rows["dataset_name"].isin(again["dataset_name"])])
+    assert len(first) == len(BILEVEL) * 2 * (N + 1)
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+    pd.testing.assert_frame_equal(first, parallel, check_exact=True)
+
+
+SPOILT = '''
+import torch
+from benchmark_shine.bench.solver import ImplicitSolver
+
+
+class Solver(ImplicitSolver):
+    """A competitor from outside that fails at its second outer step."""
+
+    name = "Spoilt"
+
+    def make_adjoint(self):
+        calls = []
+
+        def adjoint(system):
+            calls.append(1)
+            if len(calls) < 2:
+                return system.rhs
+            {failure}
+        return adjoint
+'''
+
+
+def spoilt(tmp_path, failure):
+    path = tmp_path / "spoilt.py"
+    path.write_text(SPOILT.format(failure=failure))
+    return str(path)
+
+
+def test_a_nan_is_flagged_and_its_curve_kept(root_dir, tmp_path):
+    path = spoilt(tmp_path, "return torch.full_like(system.rhs, torch.nan)")
+    rows = sweep(
+        root_dir, tmp_path / "nan.parquet", [path, "SHINE", "HOAG"], [RIDGE]
+    )
+    curve = rows[rows["solver_name"] == "Spoilt"]
+    assert list(curve["stop_val"]) == [0, 1, 2]
+    assert list(curve["objective_diverged"]) == [0, 0, 1]
+    others = rows[rows["solver_name"] != "Spoilt"]
+    assert others.groupby("solver_name").size().to_dict() == {
+        "SHINE": N + 1, "HOAG": N + 1
+    }
+    assert not others["objective_diverged"].any()
+
+
+def test_an_exception_costs_nobody_else(root_dir, tmp_path, capsys):
+    path = spoilt(tmp_path, "raise RuntimeError('out of luck')")
+    rows = sweep(
+        root_dir, tmp_path / "error.parquet", [path, "SHINE", "HOAG"], [RIDGE]
+    )
+    assert rows.groupby("solver_name").size().to_dict() == {
+        "SHINE": N + 1, "HOAG": N + 1
+    }
+    told = "".join(capsys.readouterr())
+    assert "out of luck" in told
+    assert re.search(r"Spoilt.*error", told)
+
+
+@pytest.fixture(scope="module")
+def solvers(benchmark):
+    """The classes of solvers/ by name."""
+    return {cls.name: cls for cls in benchmark.get_solvers()}
+
+
+@pytest.fixture(scope="module")
+def problem(benchmark):
+    dataset, = (d for d in benchmark.get_datasets() if d.name == "simulated")
+    data = dataset.get_instance(n_samples=40, n_features=8, seed=2)
+    return data.get_data()["problem"]
+
+
+@pytest.mark.parametrize("name, settings, adjoint", [
+    ("SHINE", {}, Shine()),
+    ("SHINE-OPA", {}, Shine()),
+    ("Jacobian-Free", {}, JacobianFree()),
+    ("HOAG", {}, ConjugateGradient()),
+    ("HOAG", {"first_q": "z"}, ConjugateGradient(first=at_root)),
+    ("HOAG-limited", {}, ConjugateGradient(5)),
+    ("HOAG-limited", {"n_cg": 3, "first_q": "z"},
+     ConjugateGradient(3, first=at_root)),
+    ("SHINE-refine", {}, Refine(Shine(), ConjugateGradient(5))),
+    ("SHINE-refine", {"n_refine": 0, "growth": 0.01},
+     Refine(Shine(), ConjugateGradient(0, growth=0.01))),
+    ("Neumann", {}, Neumann(10, 5)),
+    ("Neumann", {"n_steps": 3, "n_power": 0}, Neumann(3, 0)),
+    ("Grid-search", {}, None),
+    ("Random-search", {}, None),
+])
+def test_a_solver_is_its_adjoint(name, settings, adjoint, solvers):
+    assert solvers[name].get_instance(**settings).make_adjoint() == adjoint
+
+
+OTHER_Q = {
+    "HOAG": BroydenAdjoint(Broyden(9, 9)),
+    "HOAG[gmres]": Gmres(9),
+    "HOAG-limited": broyden_steps(5),
+    "SHINE-refine": Refine(Shine(), broyden_steps(5, transposed)),
+    "SHINE-refine[untransposed]":
+        Refine(Shine(), broyden_steps(5, untransposed)),
+    "Jacobian-Free[3]": Refine(JacobianFree(), broyden_steps(3)),
+    "Neumann": Neumann(10, 0),
+    "SHINE": Shine(),
+    "SHINE-OPA": Shine(),
+    "Jacobian-Free": JacobianFree(),
+    "SHINE-fallback": Fallback(Shine(), NormRule(1.3)),
+    "SHINE-fallback[residual]": Fallback(Shine(), ResidualRule()),
+    "Phantom": Phantom(5, 1.0),
+    "torchdeq": BroydenAdjoint(TorchDEQ("fixed_point_iter", 9)),
+    "torchdeq[anderson]": BroydenAdjoint(TorchDEQ("anderson", 9)),
+    "torchdeq[phantom]": Phantom(2, 0.5),
+}
+SETTINGS = {
+    "anderson": {"backward": "anderson"},
+    "phantom": {"backward": "phantom", "k": 2, "tau": 0.5},
+    "gmres": {"backward": "gmres"}, "untransposed": {
+        "estimate": "untransposed"
+    }, "3": {"n_refine": 3}, "residual": {"rule": "residual"}, "": {},
+}
+
+
+@pytest.mark.parametrize("label", OTHER_Q)
+def test_a_solver_is_its_adjoint_in_a_batch(label, solvers):
+    name, _, setting = label.rstrip("]").partition("[")
+    solver = solvers[name].get_instance(**SETTINGS[setting])
+    assert solver.make_batched_adjoint(9) == OTHER_Q[label]
+
+
+@pytest.mark.parametrize("forward, finder", [
+    ("broyden", Broyden(9, 9)), ("adjoint_broyden", AdjointBroyden(9, 9)),
+    ("anderson", Anderson(max_iter=9)),
+])
+def test_forward_names_the_finder_of_networks(forward, finder, solvers):
+    for name in "SHINE", "HOAG", "Jacobian-Free":
+        solver = solvers[name].get_instance(forward=forward)
+        assert solver.make_batched_finder(9, 4) == finder
+
+
+def test_opa_in_networks(solvers):
+    for side in transposed, untransposed:
+        solver = solvers["SHINE-OPA"].get_instance(side=side.__name__)
+        assert solver.make_batched_finder(9, 4) == AdjointBroyden(
+            18, 9, Opa(EveryFewSteps(5, 5, 4)), side
+        )
+
+
+@pytest.mark.parametrize("name", sorted(BILEVEL - OWN_WAY - {"SHINE-OPA"}))
+def test_settings_reach_the_finder(name, solvers, problem):
+    solver = solvers[name].get_instance(
+        memory=7, max_iter=9, c2=0.5, scale=2.0, keep_pairs=False
+    )
+    expected = LBFGS(7, 9, 0.5, scale=2.0, keep_pairs=False)
+    assert solver.make_finder(problem, 4) == expected
+
+
+@pytest.mark.parametrize("setting, of_data, scale", [
+    (None, 3.0, 3.0), (None, "secant", None), ("secant", 3.0, None),
+    (0.5, "secant", 0.5),
+])
+def test_scale_is_the_solvers_or_the_data_sets(
+    setting, of_data, scale, solvers
+):
+    solver = solvers["SHINE"].get_instance(scale=setting)
+    data = SimpleNamespace(scale=of_data)
+    assert solver.make_finder(data, 4).scale == scale
+
+
+def test_opa_settings_reach_the_finder(solvers, problem):
+    solver = solvers["SHINE-OPA"].get_instance(opa_every=(9, 2))
+    opa = solver.make_finder(problem, 4).opa
+    assert opa == Opa(EveryFewSteps(9, 2, 4))
+
+
+@pytest.mark.parametrize("name", ["SHINE", "HOAG", "Neumann"])
+@pytest.mark.parametrize("anchor, function", [
+    ("start", from_start), ("now", from_now),
+])
+def test_settings_reach_the_outer_optimiser(
+    name, anchor, function, solvers, problem
+):
+    solver = solvers[name].get_instance(
+        tol=0.1, decay=0.5, anchor=anchor, moves=2
+    )
+    assert solver.make_outer(problem) == Hoag(0.1, 0.5, function, 2)
+
+
+def test_searches_cover_the_box(solvers, problem):
+    grid = solvers["Grid-search"].get_instance(n_points=5, tol=0.1)
+    assert grid.make_outer(problem) == Search((-12, -6, 0, 6, 12), 0.1)
+    drawn = solvers["Random-search"].get_instance(n_points=5)
+    expected = np.random.RandomState(problem.seed).uniform(-12, 12, 5)
+    assert drawn.make_outer(problem).values == tuple(expected)
+    assert grid.count_outer(30) == drawn.count_outer(30) == 5
+
+
+@pytest.mark.parametrize("name, settings, reason", [
+    ("SHINE", {"memory": -1}, "memory: .*-1"),
+    ("SHINE", {"memory": "big"}, "memory: .*big"),
+    ("SHINE", {"max_iter": 0}, "max_iter: .*0"),
+    ("SHINE", {"tol": 0}, "tol: .*0"),
+    ("SHINE", {"tol": "low"}, "tol: .*low"),
+    ("SHINE", {"decay": 2}, "decay: .*2"),
+    ("SHINE", {"decay": "fast"}, "decay: .*fast"),
+    ("SHINE", {"anchor": "end"}, "anchor: 'end' is not one of start, now"),
+    ("SHINE", {"moves": 0}, "moves: .*0"),
+    ("SHINE", {"c2": 1.5}, "c2: .*1.5"),
+    ("SHINE", {"c2": "weak"}, "c2: .*weak"),
+    ("SHINE", {"scale": -1.0}, "scale: .*-1"),
+    ("SHINE", {"scale": "big"}, "scale: .*big"),
+    ("SHINE", {"keep_pairs": "no"}, "keep_pairs: .*no"),
+    ("SHINE-OPA", {"opa_every": (-1, 5)}, "opa_every.*-1"),
+    ("SHINE-OPA", {"opa_every": 5}, "opa_every: .*5"),
+    ("SHINE-OPA", {"opa_every": (5,)}, "opa_every: .*5"),
+    ("SHINE-refine", {"n_refine": -1}, "n_refine: .*-1"),
+    ("SHINE-refine", {"growth": -1.0}, "growth: .*-1"),
+    ("SHINE-refine", {"growth": "big"}, "growth: .*big"),
+    ("HOAG", {"first_q": "x"}, "first_q: 'x' is not one of zero, z"),
+    ("HOAG-limited", {"n_cg": -1}, "n_cg: .*-1"),
+    ("HOAG-limited", {"first_q": "x"}, "first_q: 'x' is not one of zero, z"),
+    ("Neumann", {"n_steps": -1}, "n_steps: .*-1"),
+    ("Neumann", {"n_power": -1}, "n_power: .*-1"),
+    ("Grid-search", {"n_points": 0}, "n_points: .*0"),
+    ("Grid-search", {"max_iter": 0}, "max_iter: .*0"),
+    ("Random-search", {"n_points": 2.5}, "n_points: .*2.5"),
+])
+def test_bad_settings_skip_the_solver(
+    name, settings, reason, solvers, problem
+):
+    usual, wrong = (
+        solvers[name].get_instance(**some) for some in ({}, settings)
+    )
+    assert usual.skip(problem, 3, 1) == (False, None)
+    skipped, told = wrong.skip(problem, 3, 1)
+    assert skipped
+    assert re.match(reason, told)
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("settings, reason", [
+    ({"n_outer": 0}, "n_outer: .*0"),
+    ({"n_outer": 2.5}, "n_outer: .*2.5"),
+    ({"n_outer": True}, "n_outer: .*True"),
+    ({"threads": 0}, "threads: .*0"),
+    ({"reference": -1}, "reference: .*-1"),
+])
+def test_bad_settings_skip_the_objective(settings, reason, benchmark):
+    objective = benchmark.get_benchmark_objective().get_instance(**settings)
+    skipped, told = objective.skip(problem=object())
+    assert skipped
+    assert re.match(reason, told)
+
+
+def test_a_missing_problem_skips_with_its_reason(benchmark):
+    objective = benchmark.get_benchmark_objective().get_instance()
+    assert objective.skip(None, "because") == (True, "because")
+    assert objective.skip(object()) == (False, None)
+
+
+def test_the_command_line_skips_what_is_wrong(root_dir, tmp_path):
+    lines = [f"{i % 2} 1:{i} {2 + i % 3}:{i % 5}" for i in range(40)]
+    for name, text in {
+        "good": lines, "bad": [*lines, "1 one"], "three": [*lines, "7 1:1"],
+        "nan": [*lines[:-1], "1 1:nan"],
+    }.items():
+        (tmp_path / f"{name}.svm").write_text("\n".join(text) + "\n")
+    output = tmp_path / "out.parquet"
+    datasets = [
+        f"svmlight[path='{tmp_path / name}.svm']"
+        for name in ("good", "bad", "three", "nan", "none")
+    ]
+    status, text = command(
+        root_dir, "run", ".", "--no-cache", "--no-plot", "--output", output,
+        *(f"-d{name}" for name in (
+            *datasets, "20news", "real-sim", f"{RIDGE[:-1]},n_groups=11]",
+            "breast_cancer[formulation=ridge]",
+        )),
+        "-sSHINE", "-sHOAG", "-sSHINE[memory=-1]", "-sSHINE[anchor=end]",
+        "-sNeumann[n_steps=-2]",
+        f"-o{OBJECTIVE}", "-oSHINE[n_outer=0]",
+        SCIKIT_LEARN_DATA=str(tmp_path / "sk"),
+        LIBSVMDATA_HOME=str(tmp_path / "libsvm"),
+    )
+    assert status == 0, text
+    assert "Traceback" not in text
+    reasons = "\n".join(re.findall(r"Reason: (.*)", text))
+    for reason in (
+        rf"^{re.escape(str(tmp_path))}/bad.svm, line 41: ",
+        r"^y: labels must be two classes, got 3 ",
+        r"^X: NaN or infinite entries ",
+        rf"^path: there is no file {re.escape(str(tmp_path))}/none.svm$",
+        r"^20 newsgroups .*benchopt prepare \. -d 20news",
+        r"^real-sim .*benchopt prepare \. -d real-sim",
+        r"^n_groups: .*11",
+        r"^formulation: 'ridge'",
+        r"^memory: .*-1$",
+        r"^anchor: 'end'",
+        r"^n_steps: .*-2$",
+        r"^n_outer: .*0$",
+    ):
+        assert re.search(reason, reasons, re.MULTILINE), (reason, text)
+    rows = read_results(output)
+    assert rows["dataset_name"].str.contains("good.svm").all()
+    assert rows.groupby("solver_name").size().to_dict() == {
+        "SHINE": N + 1, "HOAG": N + 1
+    }
+
+
+def test_an_edit_changes_the_fingerprint(root_dir, tmp_path):
+    package = tmp_path / "benchmark_shine"
+    for path in (root_dir / "benchmark_shine").rglob("*.py"):
+        copy = package / path.relative_to(root_dir / "benchmark_shine")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+
+    def of_copy():
+        return subprocess.run(
+            [sys.executable, "-c",
+             "from benchmark_shine.fingerprints import fingerprint;"
+             "print(fingerprint())"],
+            cwd=tmp_path, capture_output=True, text=True, check=True,
+        ).stdout.strip()
+
+    assert of_copy() == fingerprint()
+    with (package / "root" / "lbfgs.py").open("a") as file:
+        file.write("# edited\n")
+    assert of_copy() != fingerprint()
+
+
+# ------------------------------------------------- deep equilibrium networks
+
+DIGITS = "digits[width=12,'batch_size, epochs'=[(64, 1)]]"
+N_DEQ = 6
+DEQ_OBJECTIVE = f"SHINE[n_outer={N_DEQ},reference={N_DEQ}]"
+
+
+@pytest.fixture(scope="module")
+def deq_rows(root_dir, tmp_path_factory):
+    output = tmp_path_factory.mktemp("deq") / "all.parquet"
+    return sweep(
+        root_dir, output, few_points(EQUILIBRIUM), [DIGITS],
+        objective_filters=[DEQ_OBJECTIVE],
+    )
+
+
+def test_every_solver_trains_a_network(deq_rows):
+    curves = deq_rows.groupby("solver_name")
+    assert set(curves.groups) == EQUILIBRIUM
+    for name, curve in curves:
+        assert list(curve["objective_n_outer"]) == list(range(N_DEQ + 1))
+        losses = curve["objective_test_loss"].to_numpy()
+        assert losses[-1] < losses[0], name
+        assert not curve["objective_diverged"].any()
+    assert set(deq_rows["p_obj_fingerprint"]) == {fingerprint()}
+
+
+def test_metrics_of_networks(deq_rows):
+    last = deq_rows[deq_rows["stop_val"] == N_DEQ]
+    assert last["objective_test_accuracy"].between(0.1, 1).all()
+    # the Cayley map's eigenvalues times slopes in [½, 1]
+    assert last["objective_spectral_radius"].between(0.47, 0.951).all()
+    for name in "q_cosine", "q_cosine_median", "q_rel_error", "peak_memory":
+        assert last[f"objective_{name}"].notna().all()
+    peaks = last.set_index("solver_name")["objective_peak_memory"]
+    assert peaks["HOAG"] > peaks["SHINE"] > 50 * 4 * 64 * 12
+    for name in "theta", "value_function":
+        assert deq_rows[f"objective_{name}"].isna().all()
+    for name in deq_rows:
+        if name.startswith("objective_") and name != "objective_name":
+            assert deq_rows[name].dtype == np.float64, name
+    hoag = last[last["solver_name"] == "HOAG"]
+    assert (hoag["objective_q_rel_error"] < 1e-3).all()
+    assert (hoag["objective_q_cosine_median"] > 0.9999).all()
+
+
+def test_costs_in_networks(deq_rows):
+    last = deq_rows[deq_rows["stop_val"] == N_DEQ]
+    products = last.set_index("solver_name")["objective_n_jvp"]
+    for name in "SHINE", "SHINE-fallback", "Jacobian-Free":
+        assert products[name] == 0
+    assert products["Neumann"] == 10 * N_DEQ
+    assert products["HOAG-limited"] == 5 * N_DEQ
+    assert products["HOAG"] > products["HOAG-limited"]
+    # adjoint Broyden pays in the forward pass
+    assert products["SHINE-OPA"] > 10 * N_DEQ
+
+
+def test_networks_rerun_to_the_bit(root_dir, tmp_path, deq_rows):
+    names = ["SHINE", "SHINE-OPA", "HOAG"]
+    again = sweep(
+        root_dir, tmp_path / "again.parquet", names, [DIGITS],
+        objective_filters=[DEQ_OBJECTIVE], n_jobs=2,
+    )
+    first = deq_rows[deq_rows["solver_name"].isin(names)]
+    pd.testing.assert_frame_equal(
+        curves(first), curves(again), check_exact=True
+    )
+
+
+def test_a_nan_in_a_network_is_flagged_and_its_curve_kept(root_dir, tmp_path):
+    path = spoilt(tmp_path, "return torch.full_like(system.rhs, torch.nan)")
+    rows = sweep(
+        root_dir, tmp_path / "nan.parquet", [path], [DIGITS],
+        # comparisons ask the adjoint too: the second call is to be a step's
+        objective_filters=[f"SHINE[n_outer={N_DEQ},reference=0]"],
+    )
+    assert list(rows["objective_n_outer"]) == [0, 1, 2]
+    assert list(rows["objective_diverged"]) == [0, 0, 1]
+    assert rows["objective_test_accuracy"].between(0, 1).all()
+
+
+@pytest.fixture(scope="module")
+def network(benchmark):
+    dataset, = (d for d in benchmark.get_datasets() if d.name == "digits")
+    return dataset.get_instance(width=8).get_data()["problem"]
+
+
+@pytest.mark.parametrize("name, settings, reason", [
+    ("Grid-search", {}, "Grid-search: is for bi-level"),
+    ("Random-search", {}, "Random-search: is for bi-level"),
+    ("SHINE", {"memory": 60}, "memory: .*equilibrium networks"),
+    ("SHINE", {"decay": 0.78}, "decay: .*equilibrium networks"),
+    ("HOAG", {"first_q": "z"}, "first_q: .*equilibrium networks"),
+    ("Neumann", {"n_power": 3}, "n_power: .*equilibrium networks"),
+    ("SHINE", {"forward": "newton"}, "forward: 'newton' is not one of"),
+    ("SHINE-OPA", {"forward": "broyden"}, "forward: 'broyden' is not one of"),
+    ("SHINE-OPA", {"side": "left"}, "side: 'left' is not one of"),
+    ("SHINE-refine", {"estimate": "hot"}, "estimate: 'hot' is not one of"),
+    ("HOAG", {"backward": "cg"}, "backward: 'cg' is not one of"),
+    ("SHINE-fallback", {"rule": "luck"}, "rule: 'luck' is not one of"),
+    ("SHINE-fallback", {"ratio": 0.0}, "ratio: .*0"),
+    ("Jacobian-Free", {"n_refine": -1}, "n_refine: .*-1"),
+    ("Phantom", {"k": 0}, "k: .*0"),
+    ("Phantom", {"tau": 2.0}, "tau: .*2.0"),
+    ("torchdeq", {"forward": "newton"}, "forward: 'newton' is not one of"),
+    ("torchdeq", {"backward": "cg"}, "backward: 'cg' is not one of"),
+    ("Unrolled-network", {"n_layers": 0}, "n_layers: .*0"),
+    ("Unrolled-network", {"forward": "anderson"}, "forward: .*unrolled"),
+])
+def test_networks_skip_what_has_no_meaning(
+    name, settings, reason, solvers, network
+):
+    skipped, told = solvers[name].get_instance(**settings).skip(network, 3, 1)
+    assert skipped
+    assert re.match(reason, told)
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("name, settings, reason", [
+    ("SHINE-fallback", {}, "SHINE-fallback: is for equilibrium"),
+    ("SHINE", {"forward": "anderson"}, "forward: .*bi-level"),
+    ("HOAG", {"backward": "gmres"}, "backward: .*bi-level"),
+    ("SHINE-OPA", {"side": "untransposed"}, "side: .*bi-level"),
+])
+def test_bilevel_problems_skip_what_has_no_meaning(
+    name, settings, reason, solvers, problem
+):
+    skipped, told = solvers[name].get_instance(**settings).skip(problem, 3, 1)
+    assert skipped
+    assert re.match(reason, told)
+
+
+def test_a_network_is_scored_once_an_epoch(solvers, network):
+    solver = solvers["SHINE"].get_instance()
+    solver.set_objective(network, network.n_steps, 1)
+    points = [0]
+    while points[-1] < network.n_steps:
+        points.append(solver.get_next(points[-1]))
+    assert points == list(range(0, 221, 22))
+    solver.set_objective(network, 25, 1)
+    assert solver.get_next(24) == 25 and solver.get_next(22) == 24
+
+
+def test_each_family_has_its_own_length(benchmark, network, problem):
+    objective = benchmark.get_benchmark_objective().get_instance()
+    for each, n_outer in (network, 220), (problem, 30):
+        objective.set_data(each)
+        assert objective.get_objective()["n_outer"] == n_outer

@@ -1,0 +1,363 @@
+"""Inversion quality in equilibrium networks: figure E.2 in small."""
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from benchopt.benchmark import Benchmark
+
+from helpers.batched_problems import Tanh, normal, relative
+from benchmark_shine.fingerprints import fingerprint
+from experiments import deq_inversion
+from benchmark_shine.adjoint import JacobianFree
+from experiments.deq_inversion import (
+    NUMBERS, SOLVERS, TRAINER, by_finder, chosen, load, main, measure,
+    one_batch, quality, reference, trained,
+)
+from benchmark_shine.problems import classifier
+from benchmark_shine.root import AdjointBroyden, Broyden, loss_gradient
+
+OPA, PUBLISHED = "SHINE-OPA", "SHINE-OPA[side=untransposed]"
+ADJOINT = "SHINE[forward=adjoint_broyden]"
+ANDERSON = "SHINE[forward=anderson]"
+FAST = "digits[width=12,'batch_size, epochs'=[(64, 1)]]"
+
+
+@pytest.fixture(scope="module")
+def benchmark(root_dir):
+    return Benchmark(root_dir)
+
+
+@pytest.fixture(scope="module")
+def solvers(benchmark):
+    """The seven of figure E.2."""
+    return chosen(benchmark.check_solver_patterns(list(SOLVERS)))
+
+
+@pytest.fixture(scope="module")
+def network(benchmark):
+    """One epoch of a network of width 12."""
+    dataset, = chosen(benchmark.check_dataset_patterns([FAST]))
+    return load(dataset)
+
+
+@pytest.fixture(scope="module")
+def measured(network):
+    return network.under(replace(
+        network.recipe, batch_size=16, forward_steps=9, backward_steps=24
+    ))
+
+
+@pytest.fixture(scope="module")
+def rows(measured, solvers):
+    """Two batches at the first theta, by (solver, batch)."""
+    frame = measure(measured, measured.start()[0], solvers, 2, 200)
+    return frame.set_index(["solver", "batch"]).sort_index()
+
+
+# ---------------------------------------------------------------- claim 4
+
+def test_the_order_of_methods_on_a_trained_network(benchmark, solvers):
+    """Must hold: transposed OPA > published OPA > Jacobian-free, SHINE."""
+    trainer, = chosen(benchmark.check_solver_patterns([TRAINER]))
+    dataset, = chosen(benchmark.check_dataset_patterns(["digits"]))
+    problem = load(dataset)
+    assert problem.contraction == 0.95
+    theta = trained(problem, trainer)
+    scores = problem.scores(theta, Broyden(50, 50))
+    assert scores["test_accuracy"] > 0.9
+    problem = problem.under(replace(
+        problem.recipe, batch_size=16, forward_steps=22
+    ))
+    frame = measure(problem, theta, solvers, 6, 200)
+    assert len(frame) == 6 * len(SOLVERS)
+    assert frame["reference_converged"].all()
+    median = frame.groupby("solver")["sample_cosine_median"].median()
+    assert median[OPA] > 0.99
+    assert median[OPA] > median[PUBLISHED] > median[ADJOINT]
+    assert median[ADJOINT] > median["SHINE"] > median["Jacobian-Free"]
+    # and with the batch as one vector, as published
+    flat = frame.groupby("solver")["cosine"].median()
+    assert flat[OPA] > flat[PUBLISHED] > max(
+        flat["SHINE"], flat["Jacobian-Free"]
+    )
+
+
+# ------------------------------------------------------------ measurement
+
+def test_quality_of_known_vectors():
+    exact = torch.tensor([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]])
+    # parallel, at 45 degrees, orthogonal
+    q = torch.tensor([[6.0, 8.0], [2.0, 2.0], [0.0, 1.0]])
+    got = quality(q.double(), exact.double())
+    cosines = [0.0, 0.5 ** 0.5, 1.0]
+    assert got == pytest.approx({
+        "cosine": 54 / (109 * 30) ** 0.5,
+        "ratio": (30 / 109) ** 0.5,
+        "rel_error": (31 / 30) ** 0.5,
+        "sample_cosine_q1": np.quantile(cosines, 0.25),
+        "sample_cosine_median": cosines[1],
+        "sample_cosine_q3": np.quantile(cosines, 0.75),
+    })
+
+
+def test_a_q_that_is_not_finite_is_kept_as_such():
+    q = torch.full((2, 3), torch.nan, dtype=torch.float64)
+    got = quality(q, torch.ones_like(q))
+    assert all(np.isnan(value) for value in got.values())
+
+
+def test_the_reference_is_the_dense_solution():
+    problem = Tanh([0.5, 0.9, 0.99])
+    z = normal(7, 3, 12)
+    J, rhs = problem.jacobian(z), problem.rhs(z)
+    dense = torch.linalg.solve(J.mT, rhs)
+    q, gaps = reference(problem.equation(), z, 50)
+    assert relative(q, dense) < 1e-5
+    assert gaps.shape == (3,) and float(gaps.max()) < 1e-6
+    # too few steps: the residual tells
+    q, gaps = reference(problem.equation(), z, 2)
+    residual = torch.bmm(J.mT, q[:, :, None])[:, :, 0] - rhs
+    torch.testing.assert_close(gaps, residual.norm(dim=1) / rhs.norm(dim=1))
+    assert float(gaps.min()) > 1e-3
+
+
+@dataclass(frozen=True)
+class Known:
+    """The Jacobian-free q, so many times."""
+
+    factor: float
+
+    def __call__(self, system):
+        return self.factor * system.rhs
+
+
+def test_q_is_compared_at_the_roots_of_its_own_finder(measured):
+    theta, _ = measured.start()
+    methods = {
+        Broyden(3, 3): {"few": Known(1.0), "twice": Known(2.0)},
+        Broyden(30, 30): {"many": Known(1.0)},
+    }
+    got = {
+        row["solver"]: row
+        for row in one_batch(measured, theta, 1, methods, 100)
+    }
+    single, double = (
+        measured.probe(theta, dtype, 1) for dtype in (None, torch.float64)
+    )
+    for name, steps, factor in (
+            ("few", 3, 1), ("twice", 3, 2), ("many", 30, 1)):
+        root = Broyden(steps, steps)(single, measured.atol)
+        exact, _ = reference(double, root.z.double(), 100)
+        expected = quality(
+            factor * loss_gradient(single, root.z).double(), exact
+        )
+        assert expected.items() <= got[name].items()
+        residual = (root.residuals / root.z.norm(dim=1)).median()
+        assert got[name]["forward_residual"] == float(residual)
+    assert got["few"]["cosine"] != got["many"]["cosine"]
+
+
+def test_rows_without_an_exact_q_are_flagged_and_kept(measured, solvers):
+    theta, _ = measured.start()
+    methods = by_finder(measured, solvers)
+    for steps, converged in (1, False), (100, True):
+        got = list(one_batch(measured, theta, 0, methods, steps))
+        assert len(got) == len(SOLVERS)
+        assert {row["reference_converged"] for row in got} == {converged}
+        for row in got:
+            assert (row["reference_residual"] <= 1e-6) == converged
+
+
+def test_one_sample_without_an_exact_q_flags_its_batch(measured, monkeypatch):
+    def half(equation, z, max_iter):
+        q, gaps = reference(equation, z, max_iter)
+        return q, torch.where(torch.arange(len(gaps)) == 3, 1e-3, gaps)
+
+    monkeypatch.setattr(deq_inversion, "reference", half)
+    row, = one_batch(
+        measured, measured.start()[0], 0, {Broyden(3): {"any": Known(1.0)}},
+        100,
+    )
+    assert row["reference_residual"] == pytest.approx(1e-3)
+    assert not row["reference_converged"]
+
+
+def test_the_same_forward_pass_is_made_once(measured, solvers):
+    methods = by_finder(measured, solvers)
+    together = {tuple(sorted(names)) for names in methods.values()}
+    assert together == {
+        ("HOAG", "Jacobian-Free", "SHINE"), (ANDERSON,), (ADJOINT,),
+        (PUBLISHED,), (OPA,),
+    }
+    assert {finder.max_iter for finder in methods} == {9}
+    assert methods[Broyden(9, 9)]["Jacobian-Free"] == JacobianFree()
+    assert list(methods[AdjointBroyden(9, 9)]) == [ADJOINT]
+
+
+def test_evaluations_and_products_are_those_of_both_passes(rows):
+    n_g, n_jvp = (
+        rows.xs(0, level="batch")[name] for name in ("n_g", "n_jvp")
+    )
+    # the start and nine steps: they are too few for any sample
+    assert n_g["Jacobian-Free"] == n_g["SHINE"] == n_g[OPA] == 10
+    assert n_g["HOAG"] == 11  # the graph of g, for the products
+    assert n_jvp["Jacobian-Free"] == n_jvp["SHINE"] == n_jvp[ANDERSON] == 0
+    assert 9 < n_jvp["HOAG"] <= 24
+    assert n_jvp[ADJOINT] == 9
+    assert n_jvp[OPA] == n_jvp[PUBLISHED] == 9 + 9 // 5
+
+
+def test_columns_of_a_measurement(rows, measured):
+    assert len(rows) == 2 * len(SOLVERS)
+    for name in "spectral_radius_median", "spectral_radius":
+        # every eigenvalue of df/dz has a modulus in [c / 2, c]
+        assert rows[name].between(0.95 / 2, 0.951).all()
+    assert (rows["spectral_radius_median"] <= rows["spectral_radius"]).all()
+    original = rows.loc["HOAG"]
+    assert (original["rel_error"] < 1e-2).all()
+    q1, median, q3 = (
+        rows[f"sample_cosine_{name}"] for name in ("q1", "median", "q3")
+    )
+    assert ((q1 <= median) & (median <= q3)).all()
+    # another batch is another point
+    assert (rows["cosine"].groupby("solver").nunique() == 2)[:-1].all()
+
+
+# ---------------------------------------------------------------- network
+
+def test_under_another_recipe_only_the_recipe_changes(network):
+    other = network.under(replace(network.recipe, batch_size=5, tol=1e-3))
+    assert network.recipe.batch_size == 64
+    theta, z = other.start()
+    assert z.shape == (5, 12) and other.atol == 1e-3 * 12 ** 0.5
+    for mine, theirs in zip(theta, network.start()[0], strict=True):
+        assert torch.equal(mine, theirs)
+    # fixed batches come from one shuffle
+    x, _ = other._fixed_batch(5, 0)
+    assert torch.equal(x, network._fixed_batch(5, 0)[0][:5])
+    with pytest.raises(ValueError, match="batch_size: 2000 is more"):
+        network.under(replace(network.recipe, batch_size=2_000))
+
+
+def test_training_is_the_whole_recipe(benchmark, network):
+    trainer, = chosen(benchmark.check_solver_patterns(["Jacobian-Free"]))
+    before = network.scores(network.start()[0], Broyden(50, 50))
+    theta = trained(network, trainer)
+    after = network.scores(theta, Broyden(50, 50))
+    assert after["test_loss"] < 0.9 * before["test_loss"]
+    again = trained(network, trainer)
+    assert all(map(torch.equal, theta, again))
+    assert not any(t.requires_grad for t in theta)
+
+
+def test_a_training_that_diverges_is_an_error(benchmark, network):
+    class Broken:
+        def __init__(self, solver):
+            self.solver = solver
+
+        def __str__(self):
+            return "Broken"
+
+        def for_equilibrium(self, problem, n_outer):
+            finder, _, *rest = self.solver.for_equilibrium(problem, n_outer)
+            return finder, Known(float("nan")), *rest
+
+    solver, = chosen(benchmark.check_solver_patterns(["Jacobian-Free"]))
+    with pytest.raises(RuntimeError, match="Broken: .* diverged at step 1 "):
+        trained(network, Broken(solver))
+
+
+@pytest.mark.parametrize("pattern, weight", [
+    ("digits[network=tiny,jacobian_weight=2.5]", 2.5),
+    ("digits[network=tiny]", 0.0),
+])
+def test_digits_on_the_papers_smallest_network(benchmark, pattern, weight):
+    dataset, = chosen(benchmark.check_dataset_patterns([pattern]))
+    problem = load(dataset)
+    assert problem.d == 24 * 8 ** 2 + 24 * 4 ** 2
+    assert problem.recipe.jacobian_weight == weight
+    assert problem.recipe.unrolled_steps == 0
+
+
+# ------------------------------------------------------------ command line
+
+@cache
+def short_run(folder):
+    output = folder / "new" / "x.csv"
+    main(["-d", FAST, "-s", "SHINE", "-s", "SHINE-OPA", "--trainer",
+          "Jacobian-Free", "--batches", "2", "--batch-size", "4",
+          "--forward-steps", "9", "--output", str(output)])
+    return pd.read_csv(output)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return short_run(tmp_path_factory.mktemp("command"))
+
+
+def test_command_line_writes_the_table(written, network, benchmark):
+    assert written["state"].tolist() == ["initial"] * 4 + ["trained"] * 4
+    assert written["solver"].tolist() == ["SHINE", "SHINE-OPA"] * 4
+    assert written["batch"].tolist() == [0, 0, 1, 1] * 2
+    constants = written[[*NUMBERS, "trainer", "fingerprint", "torch"]]
+    assert constants.drop_duplicates().to_dict("records") == [NUMBERS | {
+        "batches": 2, "batch_size": 4, "forward_steps": 9,
+        "trainer": "Jacobian-Free", "fingerprint": fingerprint(),
+        "torch": torch.__version__,
+    }]
+    name, = set(written["dataset"])
+    assert name.startswith("digits[") and "width=12" in name
+    first, last = written.groupby("state")["test_accuracy"].first()
+    assert first < last < 1
+    expected = measure(
+        network.under(replace(
+            network.recipe, batch_size=4, forward_steps=9, backward_steps=24
+        )),
+        network.start()[0],
+        chosen(benchmark.check_solver_patterns(["SHINE", "SHINE-OPA"])),
+        2, 200,
+    )
+    pd.testing.assert_frame_equal(written.loc[:3, expected.columns], expected)
+
+
+def test_a_row_has_the_batch_that_was_measured(
+    network, solvers, monkeypatch
+):
+    # more samples than the exact reference can afford
+    monkeypatch.setattr(classifier, "n_affordable", lambda d: 3)
+    frame = measure(network, network.start()[0], solvers[:1], 1, 20)
+    assert frame["batch_size"].tolist() == [3]
+
+
+@pytest.mark.parametrize("wrong, words", [
+    (["--batches", "0"], "batches: must be an integer of at least 1"),
+    (["--batch-size", "5000"], "batch_size: 5000 is more than"),
+    (["--reference-steps", "0"], "reference_steps: must be"),
+    (["-d", "simulated"], "simulated: has no equilibrium network"),
+    (["-d", "svmlight"], "svmlight: name a file"),
+    (["-d", "cifar100"], "cifar100"),
+    (["-d", "digits[depth=3]"], "depth"),
+    (["-d", "digits[network=tiny,jacobian_weight=-1]"], "jacobian_weight"),
+    (["-s", "Grid-search"], "Grid-search: is for bi-level problems"),
+    (["-s", "SHINE[forward=newton]"], "forward: 'newton'"),
+    (["--output", "/dev/null/x.csv"], "/dev/null"),
+    (["--trainer", "HOAG[backward=[gmres,broyden]]"], "trainer: one solver"),
+])
+def test_command_line_says_what_is_wrong(wrong, words, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--output", str(tmp_path / "x.csv"), *wrong])
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_defaults_are_the_figures(root_dir):
+    options = deq_inversion.command_line().parse_args(["--output", "x.csv"])
+    assert {name: getattr(options, name) for name in NUMBERS} == {
+        "batches": 6, "batch_size": 16, "forward_steps": 22,
+        "backward_steps": 24, "reference_steps": 200,
+    }
+    assert deq_inversion.ROOT == root_dir

@@ -1,0 +1,245 @@
+"""Ways to get q: conjugate gradients, refinement, Neumann series."""
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark_shine.adjoint import (
+    ConjugateGradient, JacobianFree, Neumann, Refine, Shine, at_root,
+)
+from benchmark_shine.implicit import TransposedJacobian
+from benchmark_shine.operators import Dense
+from helpers.problems import (
+    counted, jacobian_at, model, normal, relative, spd, system, theta_of,
+)
+
+D = 9
+J = spd(np.geomspace(0.1, 10, D))
+RHS = normal(3, D)
+EXACT = torch.linalg.solve(J, RHS)
+
+
+def krylov_minimiser(k, start):
+    """The point of start + span(r, Jr, …, J^{k-1} r) closest in J-norm."""
+    r = RHS - J @ start
+    basis = [r]
+    for _ in range(k - 1):
+        basis.append(J @ basis[-1])
+    K, _ = torch.linalg.qr(torch.stack(basis, dim=1))
+    return start + K @ torch.linalg.solve(K.T @ J @ K, K.T @ r)
+
+
+def test_jacobian_free_is_rhs():
+    problem, products = system(J, RHS)
+    assert torch.equal(JacobianFree()(problem), RHS)
+    assert not products
+
+
+def test_shine_takes_the_transposed_inverse():
+    A = normal(4, D, D)
+    problem, products = system(A, RHS, inverse=Dense(torch.linalg.inv(A)))
+    exact = torch.linalg.solve(A.T, RHS)
+    assert relative(Shine()(problem), exact) < 1e-10
+    assert not products
+
+
+@pytest.mark.parametrize("start", [None, normal(8, D)])
+@pytest.mark.parametrize("tol", [1e-2, 1e-6, 1e-10])
+def test_cg_solves_to_its_tolerance(start, tol):
+    problem, products = system(J, RHS, start, tol)
+    q = ConjugateGradient()(problem)
+    assert (J @ q - RHS).norm() <= 1.01 * tol * RHS.norm()
+    assert relative(q, EXACT) <= 100 * tol
+    # not an iteration more than that takes
+    n_iter = len(products) - (start is not None)
+    before = ConjugateGradient(n_iter - 1)(problem)
+    assert (J @ before - RHS).norm() > tol * RHS.norm()
+
+
+@pytest.mark.parametrize("start", [None, torch.zeros(D), normal(8, D)])
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_cg_iterates_are_krylov_minimisers(k, start):
+    if start is not None:
+        start = start.double()
+    problem, products = system(J, RHS, start)
+    q = ConjugateGradient(k)(problem)
+    first = torch.zeros_like(RHS) if start is None else start
+    torch.testing.assert_close(q, krylov_minimiser(k, first))
+    # a start other than zero costs its residual
+    assert len(products) == k + bool(first.any())
+
+
+def test_cg_ends_after_d_iterations():
+    problem, products = system(J, RHS, tol=1e-8)
+    assert relative(ConjugateGradient()(problem), EXACT) < 1e-6
+    assert D <= len(products) <= D + 2
+
+
+def test_cg_leaves_a_good_start_alone():
+    problem, products = system(J, RHS, EXACT)
+    assert torch.equal(ConjugateGradient()(problem), EXACT)
+    assert len(products) == 1
+
+
+def test_cg_does_not_change_its_start():
+    start = normal(8, D)
+    before = start.clone()
+    ConjugateGradient()(system(J, RHS, start)[0])
+    assert torch.equal(start, before)
+
+
+@pytest.mark.parametrize("adjoint", [
+    JacobianFree(), Shine(), ConjugateGradient(), Neumann(3, 0), Neumann(3, 5),
+    Refine(Shine(), ConjugateGradient(5)),
+], ids=str)
+def test_q_of_a_zero_rhs_is_zero(adjoint):
+    problem, _ = system(J, torch.zeros_like(RHS), inverse=Dense(J))
+    assert torch.equal(adjoint(problem), torch.zeros_like(RHS))
+
+
+def test_cg_survives_a_direction_of_no_curvature():
+    # J is indefinite in non-linear least squares: pᵀJp can be 0
+    saddle = torch.diag(torch.tensor([1.0, -1.0], dtype=torch.float64))
+    problem, _ = system(saddle, torch.ones(2, dtype=torch.float64))
+    assert ConjugateGradient()(problem).shape == (2,)
+
+
+def test_cg_without_iterations_returns_its_start():
+    start = normal(8, D)
+    problem, products = system(J, RHS, start)
+    assert torch.equal(ConjugateGradient(0)(problem), start)
+    assert not products
+
+
+@pytest.mark.parametrize("tol, more", [(1e-2, 0), (1e-4, 1), (1e-6, 10)])
+def test_cg_grows_as_the_tolerance_shrinks(tol, more):
+    # a rhs of D eigenvectors is not solved before D iterations
+    big = spd(np.geomspace(0.01, 10, 20))
+    problem, products = system(big, normal(5, 20), tol=tol)
+    ConjugateGradient(2, growth=0.01)(problem)
+    assert len(products) == 2 + more
+
+
+def test_cg_first_guess():
+    z = normal(6, D)
+    problem, products = system(J, RHS, z=z)
+    q = ConjugateGradient(2, first=at_root)(problem)
+    torch.testing.assert_close(q, krylov_minimiser(2, z))
+    assert len(products) == 3
+    # used only where there is no last q
+    warm = replace(problem, start=normal(8, D))
+    q = ConjugateGradient(2, first=at_root)(warm)
+    torch.testing.assert_close(q, krylov_minimiser(2, warm.start))
+    assert torch.equal(at_root(z), z)
+    assert at_root(z) is not z
+
+
+def test_refine_starts_from_its_base():
+    inverse = Dense(normal(7, D, D))
+    problem, products = system(J, RHS, start=normal(8, D), inverse=inverse)
+    base = inverse.T @ RHS
+    for k in 0, 1, 3:
+        products.clear()
+        q = Refine(Shine(), ConjugateGradient(k))(problem)
+        expected = krylov_minimiser(k, base) if k else base
+        torch.testing.assert_close(q, expected)
+        assert len(products) == (k + 1 if k else 0)
+    # any base: Jacobian-free refine
+    q = Refine(JacobianFree(), ConjugateGradient(2))(problem)
+    torch.testing.assert_close(q, krylov_minimiser(2, RHS))
+
+
+@pytest.mark.parametrize("k", [0, 1, 4])
+def test_neumann_is_the_truncated_series(k):
+    # not symmetric: the series is one of Jᵀ
+    A = torch.eye(D, dtype=torch.float64) + 0.1 * normal(2, D, D)
+    problem, products = system(A, RHS)
+    q = Neumann(k, n_power=0)(problem)
+    power, expected = RHS, RHS
+    for _ in range(k):
+        power = power - A.T @ power
+        expected = expected + power
+    torch.testing.assert_close(q, expected)
+    assert len(products) == k
+
+
+def test_scaled_neumann_converges():
+    # ‖J‖ = 10: unscaled, the series diverges
+    problem, products = system(J, RHS)
+    assert relative(Neumann(50, 0)(problem), EXACT) > 1e3
+    products.clear()
+    errors = [
+        relative(Neumann(k, 20)(problem), EXACT) for k in (10, 100, 3000)
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-8
+    assert len(products) == 10 + 100 + 3000 + 3 * 20
+
+
+def test_neumann_norm_is_a_power_iteration():
+    problem, products = system(J, RHS)
+    q = Neumann(0, 4)(problem)
+    v = RHS
+    for _ in range(4):
+        v = J @ (v / v.norm())
+    torch.testing.assert_close(q, RHS / v.norm())
+    assert len(products) == 4
+
+
+@pytest.mark.parametrize("name, make", [
+    ("max_iter", ConjugateGradient),
+    ("n_steps", Neumann),
+    ("n_power", Neumann),
+])
+@pytest.mark.parametrize("value", [-1, 2.5, None])
+def test_bad_counts_are_named(name, make, value):
+    with pytest.raises(ValueError, match=f"^{name}: .*{value}"):
+        make(**{name: value})
+
+
+@pytest.mark.parametrize("growth", [-0.1, math.nan])
+def test_bad_growth_is_named(growth):
+    with pytest.raises(ValueError, match="^growth: "):
+        ConjugateGradient(growth=growth)
+
+
+@pytest.mark.parametrize("kind", ["nls", "multinomial"])
+def test_transposed_jacobian(kind):
+    problem = model(kind, groups=2)
+    z = problem.start()[1]
+    equation = problem.draw(theta_of(problem, 0.0), z, 1)
+    g, calls = counted(equation.g)
+    jt = TransposedJacobian(g, z)
+    assert (jt.n_calls, jt.n_g, len(calls)) == (0, 0, 0)
+    dense = jacobian_at(equation, z)
+    for n in 1, 2, 3:
+        v = normal(n, len(z))
+        torch.testing.assert_close(jt(v), dense.T @ v)
+        assert (jt.n_calls, jt.n_g, len(calls)) == (n, 1, 1)
+
+
+def test_transposed_jacobian_of_a_non_symmetric_equation():
+    A = normal(2, D, D)
+    z, v = normal(1, D), normal(3, D)
+    jt = TransposedJacobian(lambda z: A @ z + z ** 3, z)
+    expected = A.T @ v + 3 * z ** 2 * v
+    torch.testing.assert_close(jt(v), expected)
+    torch.testing.assert_close(jt(v), expected)  # the graph is kept
+
+
+@pytest.mark.parametrize("adjoint", [
+    ConjugateGradient(), ConjugateGradient(3), Neumann(4, 3),
+    Refine(Shine(), ConjugateGradient(2)),
+], ids=str)
+def test_products_are_counted(adjoint):
+    problem = model("logistic")
+    z = problem.start()[1]
+    equation = problem.draw(theta_of(problem, 0.0), z, 1)
+    jt = TransposedJacobian(equation.g, z)
+    counting, products = counted(jt)
+    inverse = Dense(torch.eye(len(z), dtype=z.dtype))
+    stub = system(J, normal(3, len(z)), inverse=inverse, z=z)[0]
+    adjoint(replace(stub, jt=counting))
+    assert jt.n_calls == len(products) > 0

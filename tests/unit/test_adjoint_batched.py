@@ -1,0 +1,467 @@
+"""Adjoints of a batch, and hypergradients of a small equilibrium network."""
+from dataclasses import replace
+
+import pytest
+import torch
+
+from helpers.batched_problems import matrices, normal, relative, times
+from benchmark_shine.adjoint import (
+    AdjointSystem, BroydenAdjoint, Fallback, Gmres, JacobianFree, Neumann,
+    NormRule, Phantom, Refine, ResidualRule, Shine, cold,
+)
+from benchmark_shine.equation import Equation
+from benchmark_shine.implicit import TransposedJacobian, attach, hypergradient
+from benchmark_shine.operators import LowRank, transposed, untransposed
+from benchmark_shine.root import (
+    AdjointBroyden, Anderson, Broyden, FixedPoint, Opa,
+)
+
+D = 14
+NORMS = [0.05, 0.9, 0.5, 1.4]
+EYE = torch.eye(D, dtype=torch.float64)
+J = EYE - matrices(0, NORMS, D)
+RHS = normal(1, 4, D)
+EXACT = torch.linalg.solve(J.mT, RHS)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def operator(matrix):
+    """Any (B, D, D) as an operator: I plus a low-rank one of full rank."""
+    eye = EYE.expand_as(matrix)
+    return LowRank((matrix - EYE).mT.contiguous(), eye, eye)
+
+
+def system(matrix=J, rhs=RHS, start=None, tol=1e-10, inverse=None):
+    """An adjoint system, and the list of products made with it."""
+    products = []
+
+    def jt(v):
+        assert v.shape == rhs.shape and v.dtype == rhs.dtype
+        products.append(v)
+        if v.dim() == 1:
+            return matrix.T @ v
+        return times(matrix.mT, v)
+
+    return AdjointSystem(jt, rhs, inverse, rhs, start, tol), products
+
+
+def residuals(q, matrix=J, rhs=RHS):
+    return (times(matrix.mT, q) - rhs).norm(dim=1) / rhs.norm(dim=1)
+
+
+# GMRES
+
+
+@pytest.mark.parametrize("start", [None, normal(3, 4, D)], ids=["0", "some"])
+@pytest.mark.parametrize("tol", [1e-2, 1e-6, 1e-11])
+def test_gmres_solves_to_its_tolerance(start, tol):
+    problem, products = system(start=start, tol=tol)
+    q = Gmres()(problem)
+    assert (residuals(q) <= 1.01 * tol).all()
+    # not a product more than the worst sample needs
+    n = len(products) - (start is not None)
+    assert 0 < n <= D
+    assert residuals(Gmres(n - 1)(problem)).max() > tol
+    assert torch.equal(Gmres(tol=tol)(replace(problem, tol=0.5)), q)
+
+
+@pytest.mark.parametrize("start", [None, normal(3, 4, D)], ids=["0", "some"])
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_gmres_minimises_the_residual_over_the_krylov_space(start, k):
+    problem, products = system(start=start, tol=0.0)
+    q = Gmres(k)(problem)
+    assert len(products) == k + (start is not None)
+    first = torch.zeros_like(RHS) if start is None else start
+    r = RHS - times(J.mT, first)
+    for i in range(4):
+        K = [r[i]]
+        for _ in range(k - 1):
+            K.append(J[i].T @ K[-1])
+        K = torch.stack(K, dim=1)
+        y = torch.linalg.lstsq(J[i].T @ K, r[i][:, None]).solution[:, 0]
+        assert relative(q[i:i + 1], (first[i] + K @ y)[None]) < 1e-6
+
+
+def test_gmres_leaves_a_sample_that_is_solved_alone():
+    problem, products = system(tol=1e-4)
+    q = Gmres()(problem)
+    for i in range(4):
+        one, own = system(J[i:i + 1], RHS[i:i + 1], tol=1e-4)
+        assert relative(Gmres()(one), q[i:i + 1]) < 1e-12
+        given = [v for v in products if v[i].any()]
+        assert len(given) == len(own)
+
+
+def test_gmres_ends_where_the_space_does():
+    problem, products = system(EYE.expand(4, D, D), tol=0.0)
+    torch.testing.assert_close(Gmres()(problem), RHS)
+    assert len(products) == 1
+    problem, products = system(tol=0.0)
+    assert relative(Gmres()(problem), EXACT) < 1e-10
+    assert len(products) == D
+
+
+def test_gmres_without_a_batch_and_in_float32():
+    problem, _ = system(J[1], RHS[1])
+    q = Gmres()(problem)
+    assert q.shape == (D,)
+    assert relative(q[None], EXACT[1:2]) < 1e-8
+    problem, _ = system(J.float(), RHS.float(), tol=1e-5)
+    q = Gmres()(problem)
+    assert q.dtype == torch.float32
+    assert (residuals(q, J.float(), RHS.float()) < 2e-5).all()
+
+
+def test_gmres_leaves_a_good_start_alone():
+    problem, products = system(start=EXACT)
+    assert torch.equal(Gmres()(problem), EXACT)
+    assert len(products) == 1
+    start = normal(3, 4, D)
+    problem, products = system(start=start)
+    assert torch.equal(Gmres(0)(problem), start)
+
+
+def test_a_nan_sample_stays_one_and_leaves_the_others_alone():
+    rhs = RHS.clone()
+    rhs[1, 0] = torch.nan
+    others = [0, 2, 3]
+    q = Gmres()(system(rhs=rhs)[0])
+    assert q[1].isnan().any()
+    assert relative(q[others], EXACT[others]) < 1e-8
+    rhs = torch.full_like(RHS, torch.nan)
+    assert Gmres()(system(rhs=rhs)[0]).isnan().all()
+    matrix = J.clone()
+    matrix[1, 0, 0] = torch.nan
+    q = Gmres()(system(matrix)[0])
+    assert q[1].isnan().any()
+    assert relative(q[others], EXACT[others]) < 1e-8
+    q = BroydenAdjoint(Broyden(60, 60))(system(matrix)[0])
+    assert q.isfinite().all()
+    assert relative(q[others], EXACT[others]) < 1e-8
+
+
+# Broyden on the transposed system
+
+
+@pytest.mark.parametrize("finder", [
+    Broyden(60, 60), Broyden(8, 90), Anderson(10, 90),
+], ids=["broyden", "little memory", "anderson"])
+@pytest.mark.parametrize("start", [None, normal(3, 4, D)], ids=["0", "some"])
+def test_broyden_adjoint_solves_to_its_tolerance(finder, start):
+    problem, products = system(start=start, tol=1e-6)
+    q = BroydenAdjoint(finder)(problem)
+    assert (residuals(q) <= 1e-6).all()
+    fewer = len(products) - (start is not None) - 1
+    short = BroydenAdjoint(replace(finder, max_iter=fewer))(problem)
+    assert residuals(short).max() > 1e-6
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_limited_backward_makes_k_products(k):
+    problem, products = system()
+    BroydenAdjoint(Broyden(k, k), tol=0.0)(problem)
+    assert len(products) == k
+    assert torch.equal(products[0], RHS)
+    problem, products = system(start=EXACT + 1)
+    BroydenAdjoint(Broyden(k, k), tol=0.0)(problem)
+    assert len(products) == k + 1
+
+
+NEAR = torch.linalg.inv(J) + 0.02 * normal(5, 4, D, D)
+
+
+def test_a_perfect_estimate_needs_no_step():
+    inverse = operator(torch.linalg.inv(J))
+    problem, products = system(inverse=inverse, tol=1e-8)
+    solve = BroydenAdjoint(Broyden(5, 5), transposed)
+    assert relative(Refine(Shine(), solve)(problem), EXACT) < 1e-10
+    assert len(products) == 1
+    # from zero it is the first step
+    assert relative(solve(problem), EXACT) < 1e-10
+    assert len(products) == 2
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_refine_wants_the_estimate_transposed(k):
+    problem, _ = system(inverse=operator(NEAR), tol=0.0)
+    right, without, published = (
+        residuals(Refine(
+            Shine(), BroydenAdjoint(Broyden(k, k), estimate)
+        )(problem)) for estimate in (transposed, cold, untransposed)
+    )
+    shine = residuals(Shine()(problem))
+    assert (right < shine).all()
+    hard = [1, 3]
+    assert (right[hard] < without[hard]).all()
+    assert (right[hard] < published[hard]).all()
+    # never worse than where it started
+    assert (without <= shine).all() and (published <= shine).all()
+
+
+def test_transposed_refine_is_broyden_from_that_matrix():
+    problem, products = system(
+        J[1:2], RHS[1:2], inverse=operator(NEAR[1:2]), tol=0.0
+    )
+    solve = BroydenAdjoint(Broyden(9, 3), transposed)
+    Refine(Shine(), solve)(problem)
+    B, q = NEAR[1].T, NEAR[1].T @ RHS[1]
+    g = J[1].T @ q - RHS[1]
+    for product in products[1:]:
+        s = -B @ g
+        q, before = q + s, g
+        torch.testing.assert_close(product[0], q)
+        g = J[1].T @ q - RHS[1]
+        y = g - before
+        B = B + torch.outer(s - B @ y, s @ B) / (s @ B @ y)
+
+
+# series
+
+
+@pytest.mark.parametrize("k, tau", [(1, 1.0), (1, 0.5), (4, 1.0), (5, 0.3)])
+def test_phantom_is_its_series(k, tau):
+    problem, products = system()
+    q, power = torch.zeros_like(RHS), EYE.expand(4, D, D)
+    for _ in range(k):
+        q = q + tau * times(power, RHS)
+        power = power @ (EYE - tau * J.mT)
+    torch.testing.assert_close(Phantom(k, tau)(problem), q)
+    assert len(products) == k - 1
+
+
+def test_phantom_of_one_term_is_jacobian_free():
+    assert torch.equal(Phantom(1, 1.0)(system()[0]), RHS)
+
+
+@pytest.mark.parametrize("k", [0, 1, 6])
+def test_neumann_in_a_batch(k):
+    problem, products = system()
+    assert torch.equal(Neumann(k, 0)(problem), Phantom(k + 1)(problem))
+    assert len(products) == 2 * k
+    contraction = [0, 1, 2]
+    long = Neumann(400, 0)(problem)
+    assert relative(long[contraction], EXACT[contraction]) < 1e-6
+
+
+# fallback
+
+
+def test_norm_rule_is_per_sample():
+    lengths = torch.tensor([[0.5], [1.29], [1.31], [9.0]]).double()
+    base = lengths * RHS.flip(1)
+    problem, products = system()
+    q = Fallback(lambda system: base, NormRule())(problem)
+    assert torch.equal(q[:2], base[:2]) and torch.equal(q[2:], RHS[2:])
+    q = Fallback(lambda system: base, NormRule(1.8))(problem)
+    assert torch.equal(q[:3], base[:3]) and torch.equal(q[3:], RHS[3:])
+    assert not products
+
+
+def test_residual_rule_keeps_the_better_one_of_each_sample():
+    base = EXACT.clone()
+    base[0] = 9 * RHS[0]
+    base[2] = -EXACT[2]
+    problem, products = system()
+    q = Fallback(lambda system: base, ResidualRule())(problem)
+    assert torch.equal(q[[1, 3]], EXACT[[1, 3]])
+    assert torch.equal(q[[0, 2]], RHS[[0, 2]])
+    assert len(products) == 2
+
+
+@pytest.mark.parametrize("rule", [NormRule(), ResidualRule()], ids=str)
+def test_nan_falls_back(rule):
+    base = EXACT.clone()
+    base[1, 3] = torch.nan
+    base[3] = torch.inf
+    q = Fallback(lambda system: base, rule)(system()[0])
+    assert torch.equal(q[[1, 3]], RHS[[1, 3]])
+
+
+# all of them
+
+
+METHODS = [
+    JacobianFree(), Shine(), Neumann(3, 0), Phantom(3, 0.5), Gmres(),
+    BroydenAdjoint(Broyden(5, 5)), BroydenAdjoint(Broyden(5, 5), transposed),
+    Refine(Shine(), Gmres(2)), Refine(Shine(), BroydenAdjoint(Broyden(5, 5))),
+    Fallback(Shine(), NormRule()), Fallback(Shine(), ResidualRule()),
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_q_of_a_zero_rhs_is_zero(method):
+    rhs = RHS.clone()
+    rhs[2] = 0
+    q = method(system(rhs=rhs, inverse=operator(NEAR))[0])
+    assert not q[2].any() and q[[0, 1, 3]].any(dim=1).all()
+    rhs = torch.zeros_like(RHS)
+    q = method(system(rhs=rhs, inverse=operator(NEAR))[0])
+    assert torch.equal(q, rhs)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_inputs_are_not_changed(method):
+    rhs, start = RHS.clone(), EXACT + 1
+    kept = start.clone()
+    method(system(rhs=rhs, start=start, inverse=operator(NEAR))[0])
+    assert torch.equal(rhs, RHS) and torch.equal(start, kept)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: Phantom(0), "k"),
+    (lambda: Phantom(3, 0.0), "tau"),
+    (lambda: Phantom(3, 1.5), "tau"),
+    (lambda: Gmres(-1), "max_iter"),
+    (lambda: Gmres(2.5), "max_iter"),
+    (lambda: NormRule(0.0), "ratio"),
+])
+def test_settings_out_of_range_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# the hypergradient of a small equilibrium network
+
+
+class Network:
+    """z = tanh(W z + U x + c), one hidden state per sample."""
+
+    def __init__(self, batch=3, d=6, inputs=4):
+        W = matrices(3, [0.6], d)[0]
+        U, c = normal(4, d, inputs), 0.1 * normal(5, d)
+        self.theta = tuple(t.requires_grad_() for t in (W, U, c))
+        self.x, self.v = normal(6, batch, inputs), normal(7, batch, d)
+
+    def f(self, z, theta):
+        W, U, c = theta
+        return torch.tanh(z @ W.T + self.x @ U.T + c)
+
+    def loss(self, z):
+        return (self.v * z).sum() + (z ** 2).sum().exp() / 50
+
+    def equation(self, theta=None):
+        theta = self.theta if theta is None else theta
+        return Equation(
+            lambda z: z - self.f(z, theta), self.loss,
+            torch.zeros_like(self.v),
+        )
+
+    def unrolled(self, theta, steps=200):
+        z = torch.zeros_like(self.v)
+        for _ in range(steps):
+            z = self.f(z, theta)
+        return self.loss(z)
+
+
+FINDERS = [
+    Broyden(40, 60), Broyden(3, 80), AdjointBroyden(60, 60),
+    AdjointBroyden(60, 60, Opa(lambda k: 2)),
+    AdjointBroyden(60, 60, Opa(lambda k: 2), untransposed),
+    Anderson(5, 80), FixedPoint(200), FixedPoint(300, 0.6),
+]
+
+
+all_finders = pytest.mark.parametrize(
+    "finder", FINDERS, ids=lambda finder: str(finder)[:40]
+)
+
+
+def flat(tensors):
+    return torch.cat([t.reshape(1, -1) for t in tensors], dim=1)
+
+
+@all_finders
+@pytest.mark.parametrize("solve", [
+    Gmres(tol=1e-12), BroydenAdjoint(Broyden(60, 60), tol=1e-12),
+    Neumann(120, 0),
+], ids=["gmres", "broyden", "neumann"])
+def test_exact_hypergradient(finder, solve):
+    network = Network()
+    equation = network.equation()
+    root = finder(equation, atol=1e-12)
+    assert root.converged
+    h = hypergradient(equation, network.theta, root, solve)
+    value = network.unrolled(network.theta)
+    assert h.value == pytest.approx(float(value.detach()), rel=1e-10)
+    through = torch.autograd.grad(value, network.theta)
+    assert relative(flat(h.grads), flat(through)) < 1e-6
+    # against central differences along a few directions
+    for seed in range(3):
+        way = [normal(20 + seed + i, *t.shape)
+               for i, t in enumerate(network.theta)]
+        ends = []
+        for eps in (1e-5, -1e-5):
+            theta = [(t + eps * w).detach()
+                     for t, w in zip(network.theta, way)]
+            z = finder(network.equation(theta), atol=1e-12).z
+            ends.append(float(network.loss(z)))
+        slope = float((flat(h.grads) * flat(way)).sum())
+        assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(slope, rel=1e-6)
+
+
+def test_gradcheck_of_attach():
+    network = Network(batch=2, d=3, inputs=2)
+
+    def layer(*theta):
+        equation = network.equation(theta)
+        root = Broyden(30, 60)(equation, atol=1e-13)
+        return attach(equation.g, root, Gmres(tol=1e-13))
+
+    assert torch.autograd.gradcheck(layer, network.theta)
+
+
+def test_shine_of_a_tight_opa_root_is_the_hypergradient():
+    network = Network()
+    equation = network.equation()
+    finder = AdjointBroyden(200, 100, Opa(lambda k: 1))
+    exact = flat(torch.autograd.grad(
+        network.unrolled(network.theta), network.theta
+    ))
+    errors = []
+    for tol in (1e-1, 1e-12):
+        root = finder(equation, atol=tol)
+        h = hypergradient(equation, network.theta, root, Shine())
+        assert h.n_jvp == 0 and h.n_g == 1
+        errors.append(relative(flat(h.grads), exact))
+    assert errors[1] <= errors[0] / 100
+
+
+@all_finders
+def test_counts_are_the_true_ones(finder):
+    network = Network()
+    calls, products = [], []
+    equation = network.equation()
+
+    def g(z):
+        calls.append(z)
+        out = equation.g(z)
+        if out.requires_grad and z.requires_grad:
+            out.register_hook(products.append)
+        return out
+
+    root = finder(replace(equation, g=g), atol=1e-8)
+    assert root.n_calls == len(calls)
+    assert root.n_jvp == len(products)
+    for solve in (Shine(), Gmres(4), Neumann(3, 0), Fallback(
+        Shine(), ResidualRule()
+    )):
+        del calls[:], products[:]
+        h = hypergradient(
+            replace(equation, g=g), network.theta, root, solve
+        )
+        assert h.n_g == len(calls)
+        assert h.n_jvp == len(products)
+
+
+def test_the_graph_is_built_once_and_only_when_asked():
+    network = Network()
+    jt = TransposedJacobian(network.equation().g, torch.zeros(3, 6).double())
+    assert jt.n_g == 0
+    q = Gmres(3)(AdjointSystem(jt, network.v, None, network.v, None, 0.0))
+    assert q.shape == (3, 6)
+    assert (jt.n_g, jt.n_calls) == (1, 3)

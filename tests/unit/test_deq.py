@@ -1,0 +1,1002 @@
+"""Deep equilibrium problems, picture files and data sets."""
+import gc
+import gzip
+import io
+import math
+import tarfile
+import weakref
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchopt.benchmark import Benchmark
+from PIL import Image
+
+from benchmark_shine.data import pictures as images
+from benchmark_shine.data import readers
+from benchmark_shine.adjoint import Gmres, JacobianFree, Shine
+from benchmark_shine.engine import run
+from benchmark_shine.implicit import attach, hypergradient
+from benchmark_shine.bench.networks import build
+from benchmark_shine.outer import Torch
+from benchmark_shine.problems import MDEQ, SmallDEQ
+from benchmark_shine.problems.classifier import (
+    Recipe, _Bound, jacobian_penalty, spectral_radius,
+)
+from benchmark_shine.problems.mdeq import (
+    LARGE, SMALL, TINY, Configuration, branch_shapes,
+)
+from benchmark_shine.root import AdjointBroyden, Broyden, FixedPoint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def some_pictures(n=24, channels=3, size=8, n_classes=3, **augmentation):
+    """Noise, its mean moved by the class: something to learn."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % n_classes
+    pixels = rng.integers(0, 128, (n, channels, size, size))
+    pixels += (labels * 100 // n_classes)[:, None, None, None]
+    part = pixels.astype(np.uint8), labels
+    return images.pictures(part, part, **augmentation)
+
+
+def small(dtype=torch.float64, batch_size=8, **settings):
+    recipe = Recipe(
+        batch_size=batch_size, epochs=2,
+        **{name: settings.pop(name) for name in list(settings)
+           if name in Recipe.__dataclass_fields__},
+    )
+    train, test = some_pictures(channels=1)
+    return SmallDEQ(
+        train, test, recipe, **{"d": 10, "dtype": dtype} | settings
+    )
+
+
+def tiny(dtype=torch.float64, size=8, config=TINY, **changes):
+    recipe = replace(
+        config.recipe,
+        **{"batch_size": 4, "epochs": 2, "unrolled_steps": 0} | changes,
+    )
+    train, test = some_pictures(size=size)
+    return MDEQ(train, test, config, recipe, dtype=dtype)
+
+
+PROBLEMS = {"small": small, "tiny": tiny}
+
+
+def leaves(theta):
+    return tuple(t.detach().clone().requires_grad_() for t in theta)
+
+
+def at_random(problem, k=1):
+    """Leaves, the equation of step k at them, and a z off the root."""
+    theta, z = problem.start()
+    theta = leaves(theta)
+    equation = problem.draw(theta, z, k)
+    z = torch.randn(z.shape, generator=generator(), dtype=z.dtype)
+    return theta, equation, z
+
+
+# ------------------------------------------------------------ parameters
+
+
+@pytest.mark.parametrize("config, n_classes, size, total, f", [
+    (TINY, 10, 8, 158_986, 111_456),
+    (LARGE, 10, 8, 11_098_398, 8_712_832),
+    (SMALL, 1000, 32, 16_808_936, 8_712_832),
+])
+def test_parameter_counts_are_the_published_ones(
+        config, n_classes, size, total, f):
+    pixels = np.zeros((4, 3, size, size), np.uint8)
+    part = pixels, np.array([0, 1, 2, n_classes - 1])
+    recipe = replace(config.recipe, batch_size=4)
+    problem = MDEQ(*images.pictures(part, part), config, recipe)
+    counts = problem.parameter_counts()
+    gains = sum(
+        t.numel() for name, t in zip(problem.names, problem.start()[0])
+        if name.endswith(".gain")
+    )
+    assert sum(counts.values()) == total
+    # the published count of f leaves out the gains of weight normalisation
+    assert counts["cell"] == f + gains
+    assert gains == 7 * sum(config.channels)
+
+
+@pytest.mark.parametrize("config, size, d", [
+    (TINY, 32, 30_720), (LARGE, 32, 61_440), (SMALL, 224, 188_160),
+])
+def test_state_has_the_published_size(config, size, d):
+    shapes = branch_shapes((3, size, size), config)
+    assert sum(math.prod(shape) for shape in shapes) == d
+    assert [s[1] for s in shapes] == [
+        shapes[0][1] // 2 ** i for i in range(len(shapes))
+    ]
+
+
+@pytest.mark.parametrize("config, size", [
+    (TINY, 8), (LARGE, 8), (SMALL, 32),
+    (replace(TINY, channels=(8,), head_channels=(4,)), 4),
+])
+def test_shapes_for_every_configuration(config, size):
+    problem = tiny(torch.float32, size, config, batch_size=2)
+    theta, z = problem.start()
+    equation = problem.draw(theta, z, 1)
+    with torch.no_grad():
+        g, loss = equation.g(equation.start), equation.loss(equation.start)
+    assert z.shape == g.shape == (2, problem.d)
+    assert g.dtype == torch.float32 and bool(g.isfinite().all())
+    assert loss.shape == () and bool(loss.isfinite())
+
+
+def test_pictures_too_small_for_the_branches():
+    with pytest.raises(ValueError, match="multiples of 8"):
+        branch_shapes((3, 28, 28), LARGE)
+
+
+@pytest.mark.parametrize("settings, word", [
+    ({"contraction": 1.0}, "contraction"), ({"contraction": 0}, "contraction"),
+    ({"d": 0}, "width:"), ({"batch_size": 100}, "batch_size"),
+    ({"batch_size": 0}, "batch_size"), ({"forward_steps": 1.5}, "forward"),
+    ({"forward_steps": 0}, "forward_steps: .*0"),
+    ({"backward_steps": -1}, "backward_steps: .*-1"),
+    ({"dtype": torch.float16}, "dtype: .*float16"),
+    ({"dtype": torch.bfloat16}, "dtype: .*bfloat16"),
+])
+def test_small_deq_says_what_is_wrong(settings, word):
+    with pytest.raises(ValueError, match=word):
+        small(**settings)
+
+
+def test_configuration_says_what_is_wrong():
+    with pytest.raises(ValueError, match="head_channels"):
+        Configuration((8, 8), (4,), 10, TINY.recipe)
+    with pytest.raises(ValueError, match="dropout"):
+        replace(TINY, dropout=1.0)
+
+
+def test_initial_weights_of_the_published_kinds():
+    problem = tiny(torch.float32)
+    theta = dict(zip(problem.names, problem.start()[0]))
+    normalised = theta["cell.blocks.0.conv1.weight"]
+    plain = theta["cell.fuse.1.0.0.weight"]
+    assert float(plain.std()) == pytest.approx(0.01, rel=0.1)
+    assert float(normalised.std()) == pytest.approx(
+        (3 * 24 * 9) ** -0.5, rel=0.1
+    )
+    gain = theta["cell.blocks.0.conv1.weight.gain"]
+    torch.testing.assert_close(
+        gain.flatten(), normalised.flatten(1).norm(dim=1)
+    )
+    assert bool((theta["cell.blocks.0.norm1.weight"] == 1).all())
+
+
+# -------------------------------------------------------------- equation
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+def test_f_is_deterministic_given_the_step(make):
+    problem = make()
+    theta, equation, z = at_random(problem)
+    again = problem.draw(theta, z, 1)
+    with torch.no_grad():
+        assert torch.equal(equation.g(z), equation.g(z))
+        assert torch.equal(equation.g(z), again.g(z))
+        assert torch.equal(equation.loss(z), again.loss(z))
+    assert not torch.equal(equation.g(z), problem.draw(theta, z, 2).g(z))
+
+
+def test_dropout_is_drawn_once_a_solve():
+    problem = tiny()
+    masks = [
+        problem.mask(torch.zeros(500, 1), problem._generator(3, k))
+        for k in (1, 1, 2)
+    ]
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+    assert masks[0].shape == (500, 48)
+    assert float((masks[0] == 0).double().mean()) == pytest.approx(
+        TINY.dropout, abs=0.01
+    )
+    assert float(masks[0].mean()) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+@pytest.mark.parametrize("k", [1, 3], ids=["unrolled", "implicit"])
+def test_theta_derivatives_against_finite_differences(make, k):
+    problem = make(unrolled_steps=2, unrolled_layers=2)
+    theta, _, z = at_random(problem, k)
+    # the first theta has biases 0, and relu its kink there
+    theta = leaves(
+        t + 0.05 * torch.randn(t.shape, generator=generator(50 + i))
+        for i, t in enumerate(theta)
+    )
+    equation = problem.draw(theta, z, k)
+    w = torch.randn(z.shape, generator=generator(1), dtype=z.dtype)
+    move = [
+        torch.randn(t.shape, generator=generator(i), dtype=t.dtype) * 1e-2
+        for i, t in enumerate(theta)
+    ]
+
+    def value(theta, equation):
+        return (equation.g(z) * w).sum() / 100 + equation.loss(z)
+
+    def shifted(t):
+        at = [a.detach() + t * b for a, b in zip(theta, move)]
+        with torch.no_grad():
+            return float(value(at, problem.draw(at, z, k)))
+
+    grads = torch.autograd.grad(value(theta, equation), theta)
+    slope = sum(float((a * b).sum()) for a, b in zip(grads, move))
+    # relu has many kinks: only a small step stays between them
+    h = 1e-7
+    finite = (shifted(h) - shifted(-h)) / (2 * h)
+    assert slope == pytest.approx(finite, rel=1e-5)
+    assert abs(slope) > 1e-4
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+def test_derivatives_can_be_taken_again(make):
+    theta, equation, z = at_random(make())
+    first, second = (
+        torch.autograd.grad(equation.g(z).square().sum(), theta,
+                            allow_unused=True)
+        for _ in range(2)
+    )
+    # the head has no part in g
+    assert any(g is None for g in first) and any(
+        g is not None and bool(g.any()) for g in first
+    )
+    for a, b in zip(first, second):
+        assert a is b or torch.equal(a, b)
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+@pytest.mark.parametrize("unrolled_steps", [0, 5])
+def test_an_equation_is_freed_with_its_weights(unrolled_steps, make):
+    problem = make()
+    problem.recipe = replace(problem.recipe, unrolled_steps=unrolled_steps)
+    theta = leaves(problem.start()[0])
+    equation = problem.draw(theta, None, 1)
+    root = FixedPoint(2)(equation, atol=0.0)
+    found = hypergradient(equation, theta, root, Gmres(2))
+    alive = [weakref.ref(t) for t in theta]
+    del theta, equation, root, found
+    gc.collect()
+    assert not any(ref() is not None for ref in alive)
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+def test_rows_are_the_equation_of_some_samples(make):
+    theta, equation, z = at_random(make())
+    indices = torch.tensor([3, 0])
+    with torch.no_grad():
+        whole, part = equation.g(z), equation.rows(indices)(z[indices])
+    torch.testing.assert_close(part, whole[indices])
+
+
+@pytest.mark.parametrize("adjoint", [JacobianFree(), Shine(), Gmres(5)])
+def test_unrolled_steps_are_backpropagation_for_every_method(adjoint):
+    problem = tiny(unrolled_steps=1, unrolled_layers=3)
+    theta, z = problem.start()
+    theta = leaves(theta)
+    equation = problem.draw(theta, z, 1)
+    root = Broyden(5, 5)(equation, 1e-10)
+    assert root.n_iter == 1 and root.residual == 0
+    found = hypergradient(equation, theta, root, adjoint)
+    # the same by hand: the implicit equation of the same step, stacked
+    implicit = tiny(unrolled_layers=3).draw(theta, z, 1)
+    z = implicit.start
+    for _ in range(3):
+        z = z - implicit.g(z)
+    loss = implicit.loss(z)
+    assert found.value == pytest.approx(float(loss.detach()), rel=1e-12)
+    for a, b in zip(found.grads, torch.autograd.grad(loss, theta)):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
+
+
+def test_unrolled_steps_go_through_the_layers_once(monkeypatch):
+    # once forward and once backward, however often a method evaluates g
+    calls = []
+    f = _Bound._f
+    monkeypatch.setattr(
+        _Bound, "_f", lambda self, *args: calls.append(1) or f(self, *args)
+    )
+    problem = tiny(unrolled_steps=1, unrolled_layers=3)
+    theta, z = problem.start()
+    theta = leaves(theta)
+    equation = problem.draw(theta, z, 1)
+    z = equation.start
+    with torch.enable_grad():
+        for _ in range(4):
+            z = z - equation.g(z)
+        torch.autograd.grad(equation.loss(z), theta)
+    assert len(calls) == 2 * 3
+
+
+@pytest.mark.parametrize("finder", [
+    Broyden(30, 60), AdjointBroyden(30, 60), FixedPoint(400),
+])
+def test_hypergradient_is_that_of_many_unrolled_steps(finder):
+    problem = small(contraction=0.8)
+    theta, z = problem.start()
+    theta = leaves(theta)
+    equation = problem.draw(theta, z, 1)
+    root = finder(equation, 1e-12)
+    found = hypergradient(equation, theta, root, Gmres(tol=1e-12))
+    z = equation.start
+    for _ in range(200):
+        z = z - equation.g(z)
+    exact = torch.autograd.grad(equation.loss(z), theta)
+    assert root.converged
+    for a, b in zip(found.grads, exact):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-10)
+
+
+# ------------------------------------------------- contraction, penalties
+
+
+@pytest.mark.parametrize("c", [0.5, 0.95])
+def test_small_deq_contracts_from_both_sides(c):
+    problem = small(contraction=c)
+    theta, _ = problem.start()
+    # any theta: the bound must not depend on how V got where it is
+    theta = [3 * t for t in theta]
+    equation = problem.probe(theta)
+    z = FixedPoint(2_000)(equation, 1e-10).z
+    radius = spectral_radius(equation.g, z, generator(), n_iter=200)
+    assert radius.shape == (8,)
+    assert bool((radius < c * (1 + 1e-6)).all())
+    assert bool((radius > c / 2 * (1 - 1e-2)).all())
+    other = z + torch.randn(z.shape, generator=generator(), dtype=z.dtype)
+    f, f_other = z - equation.g(z), other - equation.g(other)
+    ratio = (f - f_other).norm(dim=1) / (z - other).norm(dim=1)
+    assert bool((ratio <= c).all())
+
+
+def matrix_map(A):
+    return lambda z: torch.tanh(z) @ A.T
+
+
+def test_spectral_radius_against_eigenvalues():
+    A = torch.randn(6, 6, generator=generator(), dtype=torch.float64) / 3
+    z = torch.zeros(2, 6, dtype=torch.float64)
+
+    def g(z):
+        return z - matrix_map(A)(z)
+
+    radius = spectral_radius(g, z, generator(), n_iter=2_000)
+    exact = float(torch.linalg.eigvals(A).abs().max())
+    assert radius.tolist() == pytest.approx([exact] * 2, rel=1e-2)
+
+
+def test_jacobian_penalty_estimates_the_frobenius_norm():
+    A = torch.randn(6, 6, generator=generator(), dtype=torch.float64)
+    A.requires_grad_()
+    z = torch.zeros(4_000, 6, dtype=torch.float64)
+    penalty = jacobian_penalty(matrix_map(A), z, generator())
+    exact = A.square().sum() / 6
+    assert penalty.item() == pytest.approx(exact.item(), rel=0.05)
+    slope, = torch.autograd.grad(penalty, A)
+    torch.testing.assert_close(slope, A.detach() / 3, rtol=0.2, atol=0.05)
+
+
+def test_penalty_is_in_the_loss_where_it_is_asked_for():
+    losses = []
+    for problem in (small(jacobian_weight=w) for w in (0.0, 1.0)):
+        theta, equation, z = at_random(problem)
+        with torch.no_grad():
+            losses.append(float(equation.loss(z)))
+    assert losses[0] < losses[1]
+
+
+# ------------------------------------------------ batches, sharing, scores
+
+
+def test_an_epoch_sees_every_sample_once_in_a_new_order():
+    problem = small()
+    problem.train = replace(
+        problem.train, labels=torch.arange(24), n_classes=24
+    )
+    epochs = [
+        torch.cat([problem.batch(k)[1] for k in range(first, first + 3)])
+        for first in (1, 4)
+    ]
+    for seen in epochs:
+        assert sorted(seen.tolist()) == list(range(24))
+    assert not torch.equal(*epochs)
+    assert problem.steps_per_epoch == 3 and problem.n_steps == 6
+
+
+def test_the_seed_decides_everything():
+    (a, _), (b, _), (c, _) = (
+        small(seed=seed).start() for seed in (0, 0, 1)
+    )
+    assert all(map(torch.equal, a, b)) and not torch.equal(a[0], c[0])
+    x, same, other = (small(seed=seed).batch(5)[0] for seed in (0, 0, 1))
+    assert torch.equal(x, same) and not torch.equal(x, other)
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+def test_two_solvers_on_one_problem_do_not_see_each_other(make):
+    def steps(problem, factor, n):
+        theta, z = problem.start()
+        for k in range(1, n + 1):
+            theta = leaves(theta)
+            equation = problem.draw(theta, z, k)
+            root = FixedPoint(4)(equation, 1e-6)
+            h = hypergradient(equation, theta, root, JacobianFree())
+            theta = tuple(
+                (t - factor * g).detach() for t, g in zip(theta, h.grads)
+            )
+            yield theta, h.value
+
+    shared, alone = make(), list(steps(make(), 0.1, 2))
+    first, second = steps(shared, 0.1, 2), steps(shared, -0.5, 2)
+    mixed = []
+    for ours, _ in zip(first, second):
+        mixed.append(ours)
+        shared.scores(ours[0], FixedPoint(2))
+    for (theta, value), (expected, expected_value) in zip(mixed, alone):
+        assert value == expected_value
+        assert all(map(torch.equal, theta, expected))
+
+
+def test_no_tensor_of_the_shells_has_values():
+    problem = tiny()
+    tensors = [
+        *problem._training.state_dict().values(),
+        *problem._scoring.state_dict().values(),
+    ]
+    assert len(tensors) > 100 and all(t.is_meta for t in tensors)
+
+
+def test_scores_are_those_of_the_test_data():
+    problem = small(torch.float32, batch_size=5)
+    theta, _ = problem.start()
+    finder = Broyden(20, 60)
+    scores = problem.scores(theta, finder)
+    x, y = problem.test.batch(torch.arange(24))
+    network = problem._bind(theta, x)
+    with torch.no_grad():
+        z = FixedPoint(500)(problem._equation(network, x, y, 0), 1e-5).z
+        logits = network.logits(z)
+    loss = torch.nn.functional.cross_entropy(logits, y)
+    assert scores["test_loss"] == pytest.approx(float(loss), rel=1e-4)
+    hits = float((logits.argmax(dim=1) == y).double().mean())
+    assert scores["test_accuracy"] == pytest.approx(hits)
+    assert scores["test_residual"] < 1e-4
+
+
+def test_statistics_belong_to_theta_alone():
+    problem = tiny(torch.float32)
+    theta, z = problem.start()
+    finder = FixedPoint(3)
+    first = problem.statistics(theta, finder)
+    problem.draw(theta, z, 1).loss(z)
+    second = problem.statistics(theta, finder)
+    assert first.keys() == second.keys() and len(first) > 10
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    x = torch.cat([
+        problem._fixed_batch(6, i)[0] for i in range(problem.n_calibration)
+    ])
+    weight = dict(zip(problem.names, theta))["stem.0.weight"]
+    mean = torch.conv2d(x, weight, padding=1).mean(dim=(0, 2, 3))
+    torch.testing.assert_close(
+        first["stem.1.running_mean"], mean, rtol=1e-3, atol=1e-5
+    )
+    moved = problem.statistics([2 * t for t in theta], finder)
+    assert not torch.equal(
+        moved["stem.1.running_mean"], first["stem.1.running_mean"]
+    )
+
+
+def test_probe_in_double_precision_is_fixed_and_differentiable():
+    problem = tiny(torch.float32)
+    theta = leaves(problem.start()[0])
+    one, two, other = (
+        problem.probe(theta, torch.float64, index) for index in (0, 0, 1)
+    )
+    z = torch.randn(one.start.shape, dtype=torch.float64)
+    assert one.start.dtype == torch.float64 == one.g(z).dtype
+    assert torch.equal(one.g(z), two.g(z))
+    assert not torch.equal(one.g(z), other.g(z))
+    grads = torch.autograd.grad(one.loss(z) + one.g(z).sum(), theta)
+    assert all(g.dtype == torch.float32 for g in grads)
+
+
+@pytest.mark.parametrize("adjoint", [JacobianFree(), Gmres(4)])
+def test_two_training_steps_of_tiny(adjoint):
+    problem = tiny(torch.float32, size=16, batch_size=8)
+    outer = Torch(torch.optim.Adam)
+    theta, z = problem.start()
+    state, losses = outer.start(theta), []
+    finder = Broyden(8, 8)
+    for k in (1, 2):
+        theta = leaves(state.theta)
+        # one batch twice, so that the losses can be compared
+        equation = problem.draw(theta, z, 1)
+        root = finder(equation, problem.atol)
+        h = hypergradient(equation, theta, root, adjoint)
+        losses.append(h.value)
+        state = outer.step(state, h.value, h.grads, root.first_residual)
+    assert all(map(math.isfinite, losses))
+    assert losses[1] < losses[0]
+    assert all(bool(t.isfinite().all()) for t in state.theta)
+
+
+def test_attach_in_a_training_loop_of_ones_own():
+    problem = small(torch.float32)
+    theta = leaves(problem.start()[0])
+    optimizer, losses = torch.optim.Adam(theta, lr=0.02), []
+    for k in range(1, 31):
+        equation = problem.draw(theta, None, k)
+        root = Broyden(20, 40)(equation, problem.atol)
+        loss = equation.loss(attach(equation.g, root, Shine()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-3:]) < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+def test_scores_of_weights_that_are_no_numbers(make):
+    problem = make(torch.float32)
+    theta = leaves(t * math.nan for t in problem.start()[0])
+    steps = run(problem, Broyden(3, 3), Shine(), Torch(torch.optim.Adam), 1)
+    step = replace(next(steps), theta=theta, value=math.nan)
+    found = problem.metrics(step)
+    assert math.isnan(found["test_loss"])
+    assert 0 <= found["test_accuracy"] < 1
+    assert step.diverged and problem.compare(step, None, None) == {}
+
+
+@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
+@pytest.mark.parametrize("adjoint", [Shine(), Gmres(3)], ids=["shine", "full"])
+def test_batches_of_one(make, adjoint):
+    problem, finder = make(torch.float32, batch_size=1), Broyden(4, 8)
+    outer = Torch(torch.optim.Adam, atol=1e-3)
+    *_, step = run(problem, finder, adjoint, outer, 2)
+    assert step.n_outer == 2 and not step.diverged
+    assert step.q.shape == (1, problem.d) and bool(step.q.any())
+    found = problem.compare(step, finder, adjoint)
+    assert found["peak_memory"] > 0 and found["spectral_radius"] > 0
+
+
+def test_a_pixel_alone_cannot_be_normalised():
+    assert tiny(size=8, config=LARGE, batch_size=2).shapes[-1][1:] == (1, 1)
+    with pytest.raises(ValueError, match="batch_size: 1 .*one pixel"):
+        tiny(size=8, config=LARGE, batch_size=1)
+
+
+def test_the_probe_is_of_the_step_it_is_compared_at():
+    # a finder may do other things at other steps, such as OPA
+    problem, asked = small(torch.float32), []
+
+    def finder(equation, *tolerances):
+        asked.append(equation.step)
+        return Broyden(4, 4)(equation, *tolerances)
+
+    outer = Torch(torch.optim.Adam, atol=1e-3)
+    for step in run(problem, Broyden(4, 4), Shine(), outer, 2):
+        problem.compare(step, finder, Shine())
+    assert asked == [1, 1, 2]
+
+
+@pytest.mark.parametrize("k, rate", [(1, 1e-3), (51, 5.005e-4), (101, 1e-6)])
+def test_learning_rate_is_a_cosine(k, rate):
+    assert TINY.recipe.rate_at(k, 100) == pytest.approx(rate)
+
+
+# ---------------------------------------------------------- augmentation
+
+
+def test_crops_are_parts_of_the_padded_picture():
+    x = torch.randn(50, 2, 6, 5, generator=generator())
+    cut = images.crop(x, 2, generator(3))
+    assert cut.shape == x.shape
+    assert torch.equal(cut, images.crop(x, 2, generator(3)))
+    assert not torch.equal(cut, images.crop(x, 2, generator(4)))
+    padded = torch.nn.functional.pad(x, (2, 2, 2, 2))
+    places = set()
+    for i in range(50):
+        found = [
+            (r, c) for r in range(5) for c in range(5)
+            if torch.equal(padded[i, :, r:r + 6, c:c + 5], cut[i])
+        ]
+        assert len(found) == 1
+        places.update(found)
+    assert len(places) > 15
+
+
+def test_flips_are_of_half_the_pictures():
+    x = torch.randn(200, 1, 3, 4, generator=generator())
+    out = images.flip(x, generator(1))
+    mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(out, x)]
+    kept = [torch.equal(a, b) for a, b in zip(out, x)]
+    assert all(a != b for a, b in zip(mirrored, kept))
+    assert 70 < sum(mirrored) < 130
+    assert torch.equal(out, images.flip(x, generator(1)))
+
+
+def test_pictures_are_normalised_and_augmented_in_training_only():
+    train, test = some_pictures(n=60, padding=2, flips=True)
+    x, y = train.batch(torch.arange(60))
+    assert x.shape == (60, 3, 8, 8) and x.dtype == torch.float32
+    assert x.mean(dim=(0, 2, 3)).tolist() == pytest.approx([0] * 3, abs=1e-5)
+    assert x.std(dim=(0, 2, 3)).tolist() == pytest.approx([1] * 3, abs=1e-2)
+    moved, same = (train.batch(torch.arange(60), generator(5))[0]
+                   for _ in range(2))
+    assert torch.equal(moved, same) and not torch.equal(moved, x)
+    again, _ = test.batch(torch.arange(60), generator(5))
+    assert torch.equal(again, x)
+    assert torch.equal(y, torch.arange(60) % 3)
+
+
+def test_smaller_pictures_are_averages():
+    pixels = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
+    part = pixels, np.array([0])
+    train, _ = images.pictures(part, part, 2)
+    expected = pixels.reshape(2, 2, 2, 2).mean(axis=(1, 3)).round()
+    assert train.pixels[0, 0].tolist() == expected.tolist()
+    with pytest.raises(ValueError, match="size: must divide"):
+        images.pictures(part, part, 3)
+
+
+@pytest.mark.parametrize("width, height", [(500, 375), (40, 900), (900, 40)])
+def test_random_parts_lie_in_the_picture(width, height):
+    draws = torch.rand(100, 32, generator=generator()).tolist()
+    for draw in draws:
+        left, top, right, bottom = images.random_part(width, height, draw)
+        assert 0 <= left < right <= width + 1e-9
+        assert 0 <= top < bottom <= height + 1e-9
+        ratio = (right - left) / (bottom - top)
+        assert 3 / 4 - 1e-9 <= ratio <= 4 / 3 + 1e-9
+
+
+# --------------------------------------------------------------- readers
+
+
+def idx(array):
+    head = bytes([0, 0, 8, array.ndim])
+    return head + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_idx_round_trip(tmp_path, pack):
+    array = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    path = tmp_path / "x-idx3-ubyte"
+    path.write_bytes(pack(idx(array)))
+    found = readers.read_idx(path)
+    assert found.dtype == np.uint8 and np.array_equal(found, array)
+
+
+GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"\0\0", GOOD[:9], GOOD[:-1], GOOD + b"x", b"\1" + GOOD[1:],
+    b"\0\0\x0d" + GOOD[3:], gzip.compress(GOOD)[:-9], b"\x1f\x8bnonsense",
+    b"\0\0\x08\xff" + GOOD[4:], b"\0\0\x08\3" + b"\xff" * 20, None,
+])
+def test_bad_idx_files_are_named(tmp_path, content):
+    path = tmp_path / "bad-idx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match="bad-idx") as error:
+        readers.read_idx(path)
+    assert "\n" not in str(error.value)
+
+
+def test_idx_pair_must_go_together(tmp_path):
+    (tmp_path / "x").write_bytes(idx(np.zeros((2, 3, 4), np.uint8)))
+    (tmp_path / "y").write_bytes(idx(np.zeros(3, np.uint8)))
+    with pytest.raises(ValueError, match="does not go with"):
+        readers.read_idx_pictures(tmp_path / "x", tmp_path / "y")
+
+
+def picture_folder(root, parts=("train", "test"), classes=("cat", "dog"),
+                   size=(8, 8), n=3):
+    """A folder of one-colour PNG files."""
+    for part in parts:
+        for i, name in enumerate(classes):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for j in range(n):
+                colour = 40 * i, 10 * j, 7
+                Image.new("RGB", size, colour).save(folder / f"{j}.png")
+    return root
+
+
+def test_folder_round_trip(tmp_path):
+    root = picture_folder(tmp_path)
+    (root / "train" / "cat" / "notes.txt").write_text("not a picture")
+    (train, labels), _, n_classes = readers.two_folders(root)
+    pixels = readers.read_pictures(train)
+    assert n_classes == 2 and labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert pixels.shape == (6, 3, 8, 8)
+    assert pixels[4, :, 0, 0].tolist() == [40, 10, 7]
+
+
+def damage_truncate(root):
+    path = root / "train" / "cat" / "1.png"
+    path.write_bytes(path.read_bytes()[:40])
+    return "1.png"
+
+
+def damage_garbage(root):
+    (root / "train" / "cat" / "1.png").write_bytes(b"no picture at all")
+    return "1.png"
+
+
+def damage_size(root):
+    path = root / "train" / "dog" / "2.png"
+    Image.new("RGB", (5, 8)).save(path)
+    return "2.png"
+
+
+@pytest.mark.parametrize("damage", [
+    damage_truncate, damage_garbage, damage_size,
+])
+def test_bad_pictures_are_named(tmp_path, damage):
+    root = picture_folder(tmp_path)
+    name = damage(root)
+    (train, _), _, _ = readers.two_folders(root)
+    with pytest.raises(ValueError, match=name) as error:
+        readers.read_pictures(train)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_folders_are_named(tmp_path):
+    with pytest.raises(ValueError, match="nowhere"):
+        readers.list_folder(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="no folders"):
+        readers.list_folder(tmp_path)
+    root = picture_folder(tmp_path)
+    (root / "train" / "emu").mkdir()
+    with pytest.raises(ValueError, match="emu: no pictures"):
+        readers.list_folder(root / "train")
+    picture_folder(tmp_path, ("test",), ("fox",))
+    (root / "train" / "emu").rmdir()
+    with pytest.raises(ValueError, match=r"differ in their classes \(fox\)"):
+        readers.two_folders(root)
+
+
+def cifar_archive(path, change=None):
+    """A tiny archive of the official layout; change edits the members."""
+    rng = np.random.default_rng(0)
+    members = {}
+    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+    for i, name in enumerate(names):
+        rows = rng.integers(0, 256, (2, 3073)).astype(np.uint8)
+        rows[:, 0] = i, i + 1
+        members[f"cifar-10-batches-bin/{name}.bin"] = rows.tobytes()
+    if change:
+        change(members)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_cifar_archive_round_trip(tmp_path):
+    path = cifar_archive(tmp_path / "c.tar.gz")
+    (x, y), (x_test, y_test) = readers.read_cifar10(path)
+    assert x.shape == (10, 3, 32, 32) and x_test.shape == (2, 3, 32, 32)
+    assert y.tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]
+    assert y_test.tolist() == [5, 6]
+    rng = np.random.default_rng(0)
+    row = rng.integers(0, 256, (2, 3073)).astype(np.uint8)[0]
+    assert x[0, 1, 2, 3] == row[1 + 1024 + 2 * 32 + 3]
+
+
+def drop_member(members):
+    del members["cifar-10-batches-bin/test_batch.bin"]
+
+
+def cut_member(members):
+    members["cifar-10-batches-bin/data_batch_2.bin"] = b"\0" * 3072
+
+
+def bad_label(members):
+    members["cifar-10-batches-bin/data_batch_2.bin"] = b"\x0a" * 3073
+
+
+@pytest.mark.parametrize("change", [drop_member, cut_member, bad_label])
+def test_bad_cifar_archives_are_named(tmp_path, change):
+    path = cifar_archive(tmp_path / "bad.tar.gz", change)
+    with pytest.raises(ValueError, match="bad.tar.gz") as error:
+        readers.read_cifar10(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("keep", [0, 50, 3_000])
+def test_truncated_cifar_archives_are_named(tmp_path, keep):
+    path = cifar_archive(tmp_path / "cut.tar.gz")
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match="cut.tar.gz") as error:
+        readers.read_cifar10(path)
+    assert "\n" not in str(error.value)
+
+
+def test_reading_an_archive_writes_nothing(tmp_path):
+    def escape(members):
+        members["../escaped.bin"] = b"x"
+
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    path = cifar_archive(inside / "c.tar.gz", escape)
+    readers.read_cifar10(path)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["c.tar.gz"]
+
+
+def test_a_random_part_is_where_its_numbers_say():
+    # the least area, 8 %, square, a quarter across and three quarters down
+    side = (0.08 * 100 * 80) ** 0.5
+    left, top = 0.25 * (100 - side), 0.75 * (80 - side)
+    found = images.random_part(100, 80, [0.0, 0.5, 0.25, 0.75] * 8)
+    assert found == pytest.approx((left, top, left + side, top + side))
+
+
+def test_the_centre_of_a_test_picture_is_cut(tmp_path):
+    # seven eighths of 16 pixels are 14: one goes at each side
+    pixels = np.random.RandomState(0).randint(0, 255, (16, 16, 3), np.uint8)
+    images.Image.fromarray(pixels).save(tmp_path / "x.png")
+    files = images.PictureFiles(
+        (tmp_path / "x.png",), torch.zeros(1, dtype=torch.long), 1, 14
+    )
+    x = files.batch(torch.tensor([0]))[0][0].permute(1, 2, 0)
+    x = x * torch.tensor(images.IMAGENET_STD)
+    x = x + torch.tensor(images.IMAGENET_MEAN)
+    assert np.array_equal(x.round().numpy(), pixels[1:-1, 1:-1])
+
+
+def test_a_fixed_part_of_the_pictures():
+    items, labels = np.arange(100) * 2, np.arange(100)
+    first, chosen = readers.some(items, labels, 7)
+    assert len(first) == 7 and np.array_equal(first, 2 * chosen)
+    same, _ = readers.some(tuple(items), labels, 7)
+    assert list(first) == list(same)
+    everything, _ = readers.some(items, labels, 1_000)
+    assert sorted(everything) == list(items)
+    with pytest.raises(ValueError, match="n_train"):
+        readers.some(items, labels, 0)
+
+
+# -------------------------------------------------------------- data sets
+
+
+@pytest.fixture(scope="module")
+def datasets():
+    return {cls.name: cls for cls in Benchmark(ROOT).get_datasets()}
+
+
+def instance(cls, **parameters):
+    return cls.get_instance(**parameters)
+
+
+def test_digits_is_a_problem(datasets):
+    problem = instance(datasets["digits"], width=12).get_data()["problem"]
+    assert isinstance(problem, SmallDEQ) and problem.d == 12
+    assert len(problem.train) + len(problem.test) == 1797
+    theta, z = problem.start()
+    equation = problem.draw(theta, z, 1)
+    assert equation.g(z).shape == (64, 12)
+    assert float(equation.loss(z)) == pytest.approx(math.log(10))
+
+
+@pytest.fixture
+def no_data(monkeypatch, tmp_path):
+    """A machine without downloads."""
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "sklearn"))
+
+    def hide(cls):
+        module = __import__("sys").modules[cls.__module__]
+        empty = tmp_path / "empty"
+        for name in ("DEBIAN", "CACHE", "ARCHIVE"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, empty / name)
+        return module
+    return hide
+
+
+@pytest.mark.parametrize("name, how", [
+    ("fashion_mnist", "apt-get install dataset-fashion-mnist"),
+    ("cifar10", "benchopt prepare . -d cifar10"),
+    ("imagenet", "path="),
+])
+def test_missing_data_say_how_to_get_them(datasets, no_data, name, how):
+    no_data(datasets[name])
+    found = instance(datasets[name]).get_data()
+    assert found["problem"] is None
+    assert how in found["reason"] and "\n" not in found["reason"]
+
+
+def test_fashion_mnist_from_idx_files(datasets, no_data, tmp_path):
+    module = no_data(datasets["fashion_mnist"])
+    rng = np.random.default_rng(0)
+    module.DEBIAN.mkdir(parents=True)
+    for part, n in (("train", 40), ("t10k", 10)):
+        x = rng.integers(0, 256, (n, 28, 28)).astype(np.uint8)
+        y = (np.arange(n) % 10).astype(np.uint8)
+        for name, array in (("images-idx3", x), ("labels-idx1", y)):
+            path = module.DEBIAN / f"{part}-{name}-ubyte.gz"
+            path.write_bytes(gzip.compress(idx(array)))
+    dataset = instance(
+        datasets["fashion_mnist"], batch_size=8, epochs=1, unrolled_steps=0,
+        n_train=30, n_test=None,
+    )
+    problem = dataset.get_data()["problem"]
+    assert problem.train.shape == (1, 14, 14)
+    assert len(problem.train) == 30 and len(problem.test) == 10
+    path.write_bytes(path.read_bytes()[:-10])
+    found = dataset.get_data()
+    assert found["problem"] is None
+    assert "t10k-labels-idx1-ubyte.gz" in found["reason"]
+
+
+def test_cifar10_from_a_folder_and_from_the_archive(
+        datasets, no_data, tmp_path):
+    no_data(datasets["cifar10"])
+    folder = picture_folder(tmp_path / "pictures", size=(16, 16), n=6)
+    archive = cifar_archive(tmp_path / "c.tar.gz")
+    for path, size, shape in (
+            (folder, None, (3, 16, 16)), (archive, 8, (3, 8, 8))):
+        problem = instance(
+            datasets["cifar10"], path=str(path), network="tiny", size=size,
+            batch_size=4, epochs=1, unrolled_steps=0,
+        ).get_data()["problem"]
+        assert isinstance(problem, MDEQ) and problem.train.shape == shape
+    large = instance(
+        datasets["cifar10"], path=str(folder), network="large",
+        size=None, batch_size=4, epochs=1, unrolled_steps=0,
+    ).get_data()["problem"]
+    assert large.train.padding == 4 and large.train.flips
+    assert not large.test.padding and not large.test.flips
+
+
+def test_imagenet_from_a_folder(datasets, tmp_path):
+    root = picture_folder(tmp_path, ("train", "val"), size=(50, 40))
+    problem = instance(
+        datasets["imagenet"], path=str(root), size=32, batch_size=2,
+        epochs=1, unrolled_steps=0,
+    ).get_data()["problem"]
+    x, y = problem.batch(1)
+    assert x.shape == (2, 3, 32, 32) and x.dtype == torch.float32
+    assert torch.equal(x, problem.batch(1)[0])
+    still, labels = problem.test.batch(torch.tensor([0, 4]))
+    assert labels.tolist() == [0, 1]
+    mean, std = torch.tensor(images.IMAGENET_MEAN), torch.tensor(
+        images.IMAGENET_STD)
+    torch.testing.assert_close(
+        still[1, :, 5, 5], (torch.tensor([40., 10, 7]) - mean) / std
+    )
+
+
+@pytest.mark.parametrize("settings, word", [
+    ({"network": "huge"}, "network: 'huge'"), ({"device": "cuda:9"}, "cuda:9"),
+    ({"epochs": 0}, "epochs"), ({"network": "large"}, "multiples of 8"),
+])
+def test_build_says_what_is_wrong(settings, word, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    train, test = some_pictures(size=12)
+    with pytest.raises(ValueError, match=word):
+        build(**{
+            "network": "dense", "train": train, "test": test,
+            "batch_size": 8,
+        } | settings)

@@ -1,0 +1,418 @@
+"""Hypergradients: closed forms, finite differences, gradcheck."""
+import doctest
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmark_shine import implicit
+from benchmark_shine.adjoint import (
+    ConjugateGradient, JacobianFree, Neumann, Refine, Shine,
+)
+from benchmark_shine.engine import Step
+from benchmark_shine.equation import Equation
+from benchmark_shine.implicit import attach, hypergradient
+from benchmark_shine.operators import Dense
+from benchmark_shine.evaluate.reference import measure, value_function
+from benchmark_shine.root import LBFGS
+from helpers.problems import (
+    MODELS, counted, jacobian_at, model, normal, relative, ridge_solution,
+    theta_of, tight_root,
+)
+
+EXACT = ConjugateGradient()
+
+
+def thetas(problem, seed=0):
+    """Some theta around -1, a different one for each group."""
+    (first,), _ = problem.start()
+    return theta_of(problem, normal(seed, len(first)) - 1)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("groups", [None, 1, 3])
+def test_ridge_closed_form(groups, sparse):
+    problem = model("ridge", groups, sparse)
+    theta = thetas(problem)
+    solution = ridge_solution(problem, theta[0])
+    equation = problem.draw(theta, problem.start()[1], 1)
+    root = LBFGS()(equation, atol=1e-11)
+    assert relative(root.z, solution.z) < 1e-10
+    h = hypergradient(equation, theta, root, EXACT, tol=1e-13)
+    assert h.value == pytest.approx(float(solution.value), rel=1e-10)
+    assert relative(h.q, solution.q) < 1e-10
+    assert h.grads[0].shape == theta[0].shape
+    assert relative(h.grads[0], solution.grad) < 1e-10
+
+
+def test_ridge_closed_form_is_the_derivative():
+    # the oracle itself, by central differences of its own value
+    problem = model("ridge", 3)
+    theta = thetas(problem)[0]
+    for j in range(2):
+        step = torch.zeros_like(theta)
+        step[j] = 1e-5
+        ahead, behind = (
+            ridge_solution(problem, theta + sign * step).value
+            for sign in (1, -1)
+        )
+        slope = float((ahead - behind) / 2e-5)
+        grad = ridge_solution(problem, theta).grad
+        assert float(grad[j]) == pytest.approx(slope, rel=1e-7)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("groups", [None, 1])
+@pytest.mark.parametrize("kind", MODELS)
+def test_finite_differences(kind, groups, sparse):
+    problem = model(kind, groups, sparse)
+    theta = thetas(problem)
+    equation, root = tight_root(problem, theta)
+    h = hypergradient(equation, theta, root, EXACT, tol=1e-13)
+
+    def value(theta):
+        equation, moved = tight_root(problem, (theta,), root.z)
+        return float(equation.loss(moved.z))
+
+    step = 1e-4
+    slopes = torch.tensor([
+        (value(theta[0].detach() + e) - value(theta[0].detach() - e))
+        / (2 * step)
+        for e in step * torch.eye(len(theta[0]), dtype=torch.float64)
+    ], dtype=torch.float64)
+    assert h.value == pytest.approx(value(theta[0].detach()), rel=1e-12)
+    assert relative(h.grads[0], slopes) < 1e-6
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_energy_theta_part_and_g_agree(kind):
+    # energy returns g; theta_part has the derivative of g in theta
+    problem = model(kind, groups=3, sparse=True)
+    theta, z = thetas(problem), problem.start()[1]
+    equation = problem.draw(theta, z, 1)
+    value, gradient = equation.energy(z)
+    assert isinstance(value, float)
+    g = equation.g(z)
+    torch.testing.assert_close(gradient, g.detach())
+    v = normal(9, len(z))
+    whole, = torch.autograd.grad(g, theta, v)
+    part, = torch.autograd.grad(equation.theta_part(z), theta, v)
+    torch.testing.assert_close(part, whole)
+    step = 1e-6 * v
+    slope = (equation.energy(z + step)[0] - equation.energy(z - step)[0]) / 2
+    assert slope == pytest.approx(float(gradient @ step), rel=1e-7)
+
+
+# attach
+
+
+def dense_adjoint(system):
+    """Jᵀ column by column, then a dense solve."""
+    eye = torch.eye(len(system.rhs), dtype=system.rhs.dtype)
+    Jt = torch.stack([system.jt(e) for e in eye], dim=1)
+    return torch.linalg.solve(Jt, system.rhs)
+
+
+def smooth(symmetric):
+    """theta ↦ a non-linear g (d = 4), its Jacobian symmetric or not."""
+    A = 0.3 * normal(2, 4, 4)
+    A = A + A.T if symmetric else A
+
+    def of(theta):
+        if symmetric:
+            return lambda z: (
+                2 * z + A @ torch.tanh(A @ z) - theta * z - theta ** 2
+            )
+        return lambda z: (
+            2 * z + torch.tanh(A @ z) - theta.sin() * z ** 3 / 10
+            - theta.flip(0) ** 2
+        )
+    return of
+
+
+def newton(g):
+    """The root of g from zero, to rounding."""
+    z = torch.zeros(4, dtype=torch.float64)
+    for _ in range(30):
+        J = torch.autograd.functional.jacobian(g, z)
+        z = z - torch.linalg.solve(J, g(z).detach())
+    assert g(z).norm() < 1e-14
+    return z
+
+
+@pytest.mark.parametrize("symmetric, adjoint", [
+    (True, EXACT), (True, dense_adjoint), (False, dense_adjoint),
+], ids=["cg", "dense", "not symmetric"])
+def test_gradcheck(symmetric, adjoint):
+    equation = smooth(symmetric)
+
+    def solution(theta):
+        g = equation(theta)
+        z = newton(equation(theta.detach()))
+        root = SimpleNamespace(z=z, inverse=None)
+        return attach(g, root, adjoint, tol=1e-14)
+
+    theta = (0.5 * normal(6, 4).abs()).requires_grad_()
+    J = torch.autograd.functional.jacobian(
+        equation(theta.detach()), newton(equation(theta.detach()))
+    )
+    assert torch.allclose(J, J.T) == symmetric
+    assert torch.autograd.gradcheck(solution, theta)
+
+
+def test_gradcheck_with_a_theta_part():
+    # 2 z + z³ = theta²: theta_part leaves out what has no theta in it
+    def solution(theta):
+        def g(z):
+            return 2 * z + z ** 3 - theta ** 2
+
+        z = newton(lambda z: 2 * z + z ** 3 - theta.detach() ** 2)
+        root = SimpleNamespace(z=z, inverse=None)
+        return attach(g, root, EXACT, lambda z: -theta ** 2, tol=1e-14)
+
+    assert torch.autograd.gradcheck(
+        solution, normal(6, 4).requires_grad_()
+    )
+
+
+def test_attach_has_the_value_of_the_root():
+    z = normal(1, 4).requires_grad_()
+    root = SimpleNamespace(z=z, inverse=None)
+    theta = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    out = attach(lambda z: z - theta, root, JacobianFree())
+    assert torch.equal(out, z)
+    assert out is not z
+    out.sum().backward()
+    assert z.grad is None  # the root is detached
+    assert torch.equal(theta.grad, torch.ones_like(theta))
+
+
+def test_attach_asks_the_adjoint_once_per_backward():
+    problem = model("logistic", 1)
+    theta = thetas(problem)
+    equation, root = tight_root(problem, theta)
+    adjoint, asked = counted(EXACT)
+    start = normal(2, len(root.z))
+    z = attach(equation.g, root, adjoint, equation.theta_part, start, 1e-3)
+    assert not asked
+    loss = equation.loss(z)
+    assert not asked
+    loss.backward()
+    (system,), = asked
+    assert system.start is start
+    assert system.tol == 1e-3
+    assert system.inverse is root.inverse
+    assert torch.equal(system.z, root.z)
+    leaf = root.z.clone().requires_grad_()
+    rhs, = torch.autograd.grad(equation.loss(leaf), leaf)
+    torch.testing.assert_close(system.rhs, rhs)
+
+
+def test_attach_trains_from_any_loop():
+    # theta moves z, z moves a loss of its own: an ordinary torch loop
+    theta = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    target = normal(3, 4)
+    optimizer = torch.optim.SGD([theta], lr=0.5)
+    inverse = Dense(torch.eye(4, dtype=torch.float64) / 2)
+    for _ in range(60):
+        root = SimpleNamespace(z=theta.detach() / 2, inverse=inverse)
+        z = attach(lambda z: 2 * z - theta, root, Shine())
+        optimizer.zero_grad()
+        (z - target).square().sum().backward()
+        optimizer.step()
+    torch.testing.assert_close(theta.detach(), 2 * target)
+
+
+def test_doctest():
+    failed, attempted = doctest.testmod(implicit)
+    assert attempted and not failed
+
+
+# what the backward pass costs
+
+
+def forbidden(z):
+    raise AssertionError("g was evaluated")
+
+
+@pytest.mark.parametrize("adjoint", [Shine(), JacobianFree()], ids=str)
+def test_shine_and_jacobian_free_never_touch_g(adjoint):
+    problem = model("logistic", 1)
+    theta = thetas(problem)
+    equation, root = tight_root(problem, theta)
+    equation = replace(equation, g=forbidden)
+    h = hypergradient(equation, theta, root, adjoint)
+    assert (h.n_g, h.n_jvp) == (0, 0)
+    with pytest.raises(AssertionError, match="g was evaluated"):
+        hypergradient(equation, theta, root, EXACT)
+
+
+@pytest.mark.parametrize("with_part", [True, False])
+@pytest.mark.parametrize("adjoint", [
+    Shine(), JacobianFree(), EXACT, ConjugateGradient(3), Neumann(4, 2),
+    Refine(Shine(), ConjugateGradient(2)),
+], ids=str)
+def test_costs_are_the_true_ones(adjoint, with_part):
+    problem = model("logistic", 1)
+    theta = thetas(problem)
+    equation, root = tight_root(problem, theta)
+    g, calls = counted(equation.g)
+    products = []
+
+    def watched(z):
+        out = g(z)
+        if z.requires_grad:
+            out.register_hook(lambda grad: products.append(1))
+        return out
+
+    h = hypergradient(
+        replace(
+            equation, g=watched,
+            theta_part=equation.theta_part if with_part else None,
+        ),
+        theta, root, adjoint,
+    )
+    assert h.n_g == len(calls)
+    assert h.n_jvp == len(products)
+    assert (h.n_jvp > 0) == (not isinstance(adjoint, (Shine, JacobianFree)))
+
+
+def test_shine_is_exact_with_the_exact_inverse():
+    problem = model("multinomial", 1)
+    theta = thetas(problem)
+    equation, root = tight_root(problem, theta)
+    J = jacobian_at(equation, root.z)
+    exact = hypergradient(equation, theta, root, dense_adjoint)
+    told = replace(root, inverse=Dense(torch.linalg.inv(J)))
+    shine = hypergradient(equation, theta, told, Shine())
+    assert relative(shine.q, exact.q) < 1e-10
+    assert relative(shine.grads[0], exact.grads[0]) < 1e-10
+    # which the finder's own inverse is not
+    own = hypergradient(equation, theta, root, Shine())
+    assert relative(own.grads[0], exact.grads[0]) > 1e-3
+
+
+def test_several_outer_variables():
+    # dF/dtheta = dl/dtheta - (dg/dtheta)ᵀ q, the loss seeing theta as well
+    A, b = normal(1, 4, 4), normal(2, 4)
+    A = A @ A.T + torch.eye(4, dtype=torch.float64)
+    scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    shift = normal(3, 4).requires_grad_()
+
+    def g(z):
+        return scale * (A @ z) - shift
+
+    def loss(z):
+        return b @ z + (scale * shift).sum() ** 2
+
+    root = SimpleNamespace(
+        z=torch.linalg.solve(A, shift.detach()) / 2, inverse=None
+    )
+    equation = Equation(g, loss, root.z)
+    h = hypergradient(equation, (scale, shift), root, EXACT, tol=1e-14)
+    direct = loss(torch.linalg.solve(A, shift) / scale)
+    expected = torch.autograd.grad(direct, (scale, shift))
+    for found, wanted in zip(h.grads, expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+    assert h.value == pytest.approx(float(direct.detach()))
+
+
+def test_a_second_derivative_is_refused():
+    # it would lack what q owes to theta
+    theta = torch.tensor([4.0], requires_grad=True)
+    root = SimpleNamespace(z=torch.tensor([2.0]), inverse=None)
+    z = attach(lambda z: z ** 2 - theta, root, EXACT)
+    with pytest.raises(RuntimeError, match="leave out create_graph=True"):
+        torch.autograd.grad(z.sum(), theta, create_graph=True)
+    assert float(torch.autograd.grad(z.sum(), theta)[0]) == 0.25
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 3), (3, 1), ()])
+def test_a_q_of_another_shape_is_named(shape):
+    theta = torch.ones(3, requires_grad=True)
+    root = SimpleNamespace(z=torch.ones(3), inverse=None)
+    z = attach(lambda z: z - theta, root, lambda system: torch.ones(shape))
+    with pytest.raises(ValueError, match=r"^q has shape \(.*, not \(3,\)$"):
+        z.sum().backward()
+
+
+# the reference that scores them
+
+
+def test_measure_of_an_exact_step():
+    problem = model("ridge", 3)
+    theta = thetas(problem)
+    solution = ridge_solution(problem, theta[0])
+    equation, root = tight_root(problem, theta)
+    value = float(equation.loss(root.z))
+    step = Step(
+        theta, root.z, value, equation, (solution.grad,), solution.q, root
+    )
+    found = measure(step)
+    assert found["value_function"] == pytest.approx(value, rel=1e-9)
+    assert found["q_cosine"] == pytest.approx(1, abs=1e-10)
+    assert found["q_rel_error"] < 1e-5
+    assert found["hypergrad_rel_error"] < 1e-5
+
+
+def test_measure_sees_the_errors_of_a_step():
+    problem = model("ridge", 3)
+    theta = thetas(problem)
+    solution = ridge_solution(problem, theta[0])
+    equation, root = tight_root(problem, theta)
+    # the value function is that of z*(theta), wherever z is
+    z = root.z + 0.1 * normal(5, len(root.z))
+    q = torch.linalg.solve(
+        jacobian_at(equation, z), torch.autograd.functional.jacobian(
+            equation.loss, z
+        )
+    )
+    e = normal(6, len(q))
+    e = 0.01 * q.norm() * (e - (e @ q) / (q @ q) * q) / e.norm()
+    step = Step(
+        theta, z, float(equation.loss(z)), equation, (3 * solution.grad,),
+        2 * (q + e), root,
+    )
+    found = measure(step)
+    assert found["value_function"] == pytest.approx(
+        float(solution.value), rel=2e-6
+    )
+    cosine = float(torch.cosine_similarity(q + e, q, dim=0))
+    assert found["q_cosine"] == pytest.approx(cosine, abs=1e-6)
+    assert found["q_rel_error"] == pytest.approx(
+        relative(2 * (q + e), q), rel=1e-5
+    )
+    weighted = problem.penalty(theta).detach() * z * q
+    exact = torch.stack([-weighted[:3].sum(), -weighted[3:].sum()])
+    assert found["hypergrad_rel_error"] == pytest.approx(
+        relative(3 * solution.grad, exact), rel=1e-5
+    )
+
+
+def test_measure_of_a_diverged_step_is_nan():
+    problem = model("ridge")
+    theta, z = theta_of(problem, 0.0), problem.start()[1]
+    equation = problem.draw(theta, z, 1)
+    step = Step(theta, z, float("nan"), equation)
+    assert all(value != value for value in measure(step).values())
+
+
+def test_measure_of_a_step_without_q():
+    problem = model("ridge")
+    theta, z = theta_of(problem, 0.0), problem.start()[1]
+    equation = problem.draw(theta, z, 0)
+    found = measure(Step(theta, z, float(equation.loss(z)), equation))
+    value = float(ridge_solution(problem, theta[0]).value)
+    assert found.pop("value_function") == pytest.approx(value, rel=2e-6)
+    assert all(value != value for value in found.values())
+
+
+def test_value_function_is_nan_where_there_is_no_root():
+    # a concave energy: L-BFGS runs away
+    equation = Equation(
+        lambda z: -z, torch.sum, normal(1, 3),
+        lambda z: (-0.5 * float(z @ z), -z),
+    )
+    found = value_function(equation, equation.start, 1.0, 1.0)
+    assert found != found

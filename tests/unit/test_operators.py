@@ -1,0 +1,164 @@
+"""The compact L-BFGS inverse against the recursion it stands for."""
+import pytest
+import torch
+
+from benchmark_shine.operators import Dense
+from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
+from helpers.problems import normal, spd
+
+D = 7
+
+
+def pairs(n, seed=0):
+    """n pairs of one quadratic, so that sᵀy > 0."""
+    A = spd(torch.linspace(0.5, 4, D), seed)
+    return [(s, A @ s) for s in normal(seed + 1, n, D)]
+
+
+def filled(n, memory, scale):
+    B = LBFGSInverse(memory, torch.zeros(D, dtype=torch.float64), scale)
+    for s, y in pairs(n):
+        B.push(s, y)
+    return B
+
+
+def bfgs(some_pairs, scale):
+    """B ← (I - ρ s yᵀ) B (I - ρ y sᵀ) + ρ s sᵀ, oldest pair first."""
+    eye = torch.eye(D, dtype=torch.float64)
+    B = scale * eye
+    for s, y in some_pairs:
+        rho = 1 / (s @ y)
+        V = eye - rho * torch.outer(s, y)
+        B = V @ B @ V.T + rho * torch.outer(s, s)
+    return B
+
+
+@pytest.fixture
+def v():
+    return normal(99, D)
+
+
+@pytest.mark.parametrize("scale", [None, 0.3])
+@pytest.mark.parametrize("n, memory", [
+    (0, 4), (1, 4), (3, 4), (4, 4), (5, 4), (6, 4), (11, 4), (3, 1), (9, 12),
+])
+def test_equals_the_bfgs_recursion(n, memory, scale, v):
+    B = filled(n, memory, scale)
+    kept = pairs(n)[-memory:]
+    c = 1.0 if scale is None else scale
+    if kept and scale is None:
+        s, y = kept[-1]
+        c = s @ y / (y @ y)
+    expected = bfgs(kept, c)
+    assert len(B) == len(kept)
+    torch.testing.assert_close(B.dense(v), expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(B @ v, expected @ v, rtol=0, atol=1e-10)
+
+
+def test_order_of_the_pairs_matters():
+    # what makes the test above a test of the order after a wrap
+    kept = pairs(6)[-4:]
+    shuffled = kept[2:] + kept[:2]
+    assert (bfgs(kept, 1.0) - bfgs(shuffled, 1.0)).norm() > 1e-2
+
+
+def test_pairs_come_oldest_first():
+    S, Y = filled(11, 4, None).pairs()
+    expected = pairs(11)[-4:]
+    assert torch.equal(S, torch.stack([s for s, _ in expected]))
+    assert torch.equal(Y, torch.stack([y for _, y in expected]))
+
+
+@pytest.mark.parametrize("n", [1, 4, 9])
+def test_symmetric_and_secant(n, v):
+    B = filled(n, 4, None)
+    dense = B.dense(v)
+    torch.testing.assert_close(dense, dense.T, rtol=0, atol=1e-12)
+    assert torch.linalg.eigvalsh(dense).min() > 0
+    assert torch.equal(B.T @ v, B @ v)
+    s, y = pairs(n)[-1]
+    torch.testing.assert_close(B @ y, s, rtol=0, atol=1e-12)
+
+
+def test_the_product_leaves_its_vector_alone(v):
+    before = v.clone()
+    B = filled(6, 4, None)
+    B @ v
+    filled(0, 4, 1.0) @ v
+    assert torch.equal(v, before)
+
+
+def test_push_copies_its_pair(v):
+    B = LBFGSInverse(4, v)
+    (s, y), = pairs(1)
+    B.push(s, y)
+    before = B @ v
+    s.zero_()
+    y.zero_()
+    assert torch.equal(B @ v, before)
+
+
+def test_rescale_false_leaves_the_scale_alone(v):
+    B = filled(2, 4, None)
+    scale = B.scale
+    s, y = pairs(3)[-1]
+    B.push(s, y, rescale=False)
+    assert B.scale == scale
+    torch.testing.assert_close(
+        B.dense(v), bfgs(pairs(3), scale), rtol=0, atol=1e-10
+    )
+    B.push(s, y)
+    assert B.scale == pytest.approx(float(s @ y / (y @ y)))
+
+
+@pytest.mark.parametrize("n, memory", [
+    (1, 4), (3, 4), (4, 4), (5, 4), (11, 4), (2, 1),
+])
+def test_products_follow_a_push(n, memory, v):
+    # what was known before the push and the newest pair are all that it takes
+    B, expected = filled(n - 1, memory, None), filled(n, memory, None)
+    before, (s, y) = B.project(v), pairs(n)[-1]
+    B.push(s, y, products=B.project(v + y) - before)
+    torch.testing.assert_close(B.dense(v), expected.dense(v))
+    products = B.refresh(before, v)
+    S, Y = B.pairs()
+    torch.testing.assert_close(
+        products, torch.stack([S @ v, Y @ v], dim=1), rtol=0, atol=1e-12
+    )
+    torch.testing.assert_close(B.combine(v, products), B @ v)
+
+
+@pytest.mark.parametrize("scale, fresh", [(None, 1.0), (0.3, 0.3)])
+def test_clear_makes_it_new(scale, fresh, v):
+    B = filled(6, 4, scale)
+    B.clear()
+    assert len(B) == 0
+    assert torch.equal(B @ v, fresh * v)
+    for s, y in pairs(3):
+        B.push(s, y)
+    assert torch.equal(B @ v, filled(3, 4, scale) @ v)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dtype_follows_the_input(dtype):
+    like = torch.ones(D, dtype=dtype)
+    B = LBFGSInverse(4, like)
+    B.push(like, 2 * like)
+    assert (B @ like).dtype == B.dense(like).dtype == dtype
+
+
+def test_dense_operator(v):
+    A = normal(5, D, D)
+    operator = Dense(A)
+    assert torch.equal(operator @ v, A @ v)
+    assert torch.equal(operator.T @ v, A.T @ v)
+    torch.testing.assert_close(operator.dense(v), A)
+    torch.testing.assert_close(operator.T.dense(v), A.T)
+
+
+def test_without_sound_pairs_the_scale_is_as_at_first(v):
+    B = filled(3, 4, None)
+    assert B.scale != 1
+    B.shift(torch.tensor(-10.0, dtype=torch.float64))
+    assert len(B) == 0
+    assert torch.equal(B @ v, v)

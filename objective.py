@@ -106,7 +106,7 @@ class Objective(BaseObjective):
         """Score one step; floats only.
 
         ``value`` is the outer (validation) loss at the solver's (theta, z).
-        ``n_g`` and ``n_jvp`` count evaluations of g and products with Jᵀ,
+        ``n_g`` and ``n_vjp`` count evaluations of g and products with Jᵀ,
         ``forward_time`` and ``backward_time`` are their seconds, all since
         the start.  Networks: ``value`` is that of a mini-batch.  See the
         problem's ``metrics`` and ``compare`` for the rest; NaN where it has
@@ -117,7 +117,7 @@ class Objective(BaseObjective):
             **self.problem.metrics(step),
             "n_outer": float(step.n_outer),
             "n_g": float(step.n_g),
-            "n_jvp": float(step.n_jvp),
+            "n_vjp": float(step.n_vjp),
             "forward_time": step.forward_time,
             "backward_time": step.backward_time,
             "diverged": float(step.diverged),

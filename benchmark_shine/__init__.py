@@ -25,8 +25,8 @@ m       memory, the number of pairs kept;  k outer step;  n iteration
 ======  ====================================================================
 """
 from .adjoint import (
-    AdjointSystem, BroydenAdjoint, ConjugateGradient, Fallback, Gmres,
-    JacobianFree, Neumann, NormRule, Phantom, Refine, ResidualRule, Shine,
+    AdjointSystem, ConjugateGradient, Fallback, Gmres, JacobianFree, Neumann,
+    NormRule, Phantom, QuasiNewtonSolve, Refine, ResidualRule, Shine,
 )
 from .equation import Equation
 from .implicit import attach, hypergradient
@@ -38,8 +38,8 @@ from .root import (
 __version__ = "0.1.0"
 __all__ = [
     "AdjointBroyden", "AdjointSystem", "Anderson", "Broyden",
-    "BroydenAdjoint", "ConjugateGradient", "Equation", "EveryFewSteps",
-    "Fallback", "FixedPoint", "Gmres", "JacobianFree", "LBFGS", "Neumann",
-    "NormRule", "Opa", "Phantom", "Refine", "ResidualRule", "Root", "Shine",
-    "attach", "hypergradient",
+    "ConjugateGradient", "Equation", "EveryFewSteps", "Fallback",
+    "FixedPoint", "Gmres", "JacobianFree", "LBFGS", "Neumann", "NormRule",
+    "Opa", "Phantom", "QuasiNewtonSolve", "Refine", "ResidualRule", "Root",
+    "Shine", "attach", "hypergradient",
 ]

@@ -17,7 +17,7 @@ class Progress:
 
     Parameters
     ----------
-    n_outer, n_g, n_jvp : int
+    n_outer, n_g, n_vjp : int
         Outer steps, evaluations of g, products with Jᵀ.
     forward_time, backward_time : float
         Seconds in the root finder, and in the loss and its hypergradient.
@@ -28,7 +28,7 @@ class Progress:
 
     n_outer: int = 0
     n_g: int = 0
-    n_jvp: int = 0
+    n_vjp: int = 0
     forward_time: float = 0.0
     backward_time: float = 0.0
     state: object = None
@@ -85,7 +85,7 @@ def leaves(theta):
 
 def _before(state, step):
     """The step, with the state of the next if that is all it needs."""
-    return step if step.equation.continues else replace(step, state=state)
+    return step if step.equation.warm_startable else replace(step, state=state)
 
 
 def run(problem, find_root, adjoint, outer, n_outer, resumed=None):
@@ -96,7 +96,7 @@ def run(problem, find_root, adjoint, outer, n_outer, resumed=None):
     problem
         ``start()`` gives (theta, z); ``draw(theta, z, k)`` this outer step's
         `Equation`.
-    find_root : callable, (Equation, atol, rtol, previous) -> Root
+    find_root : callable, (Equation, atol, rtol, warm_start) -> Root
     adjoint : callable, AdjointSystem -> Tensor, or None
         None for methods that need no hypergradient.  Linear solves start
         from the last outer step's q, unless the equation is a new one.
@@ -121,16 +121,16 @@ def run(problem, find_root, adjoint, outer, n_outer, resumed=None):
         if adjoint is None:
             with torch.no_grad():
                 value = float(equation.loss(root.z))
-            grads, q, n_g, n_jvp = None, None, 0, 0
+            grads, q, n_g, n_vjp = None, None, 0, 0
         else:
-            near = last.q if equation.continues else None
+            near = last.q if equation.warm_startable else None
             h = hypergradient(equation, theta, root, adjoint, near, state.eps)
-            value, grads, q, n_g, n_jvp = (
-                h.value, h.grads, h.q, h.n_g, h.n_jvp
+            value, grads, q, n_g, n_vjp = (
+                h.value, h.grads, h.q, h.n_g, h.n_vjp
             )
         return Step(
             theta, root.z, value, equation, grads, q, root,
-            n_g=root.n_calls + n_g, n_jvp=root.n_jvp + n_jvp,
+            n_g=root.n_g + n_g, n_vjp=root.n_vjp + n_vjp,
             forward_time=solved - began, backward_time=clock(root.z) - solved,
         )
 
@@ -170,7 +170,7 @@ def descend(problem, solve, outer, n_outer, resumed=None):
         this = solve(equation, theta, state, step)
         step = replace(
             this, n_outer=k, n_g=step.n_g + this.n_g,
-            n_jvp=step.n_jvp + this.n_jvp,
+            n_vjp=step.n_vjp + this.n_vjp,
             forward_time=step.forward_time + this.forward_time,
             backward_time=step.backward_time + this.backward_time,
         )

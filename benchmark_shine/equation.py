@@ -23,16 +23,16 @@ class Equation:
     energy : callable, Tensor (d,) -> (float, Tensor (d,)), or None
         Where g is a gradient: the function it is the gradient of and g
         itself, in one pass over the data and without a graph.
-    theta_part : callable, Tensor (d,) -> Tensor (d,), or None
+    g_theta : callable, Tensor (d,) -> Tensor (d,), or None
         Something cheaper than g with the same derivative in theta.  None
         where there is nothing cheaper.
     step : int
         The outer step k this equation belongs to, from 1.
-    rows : callable, Tensor (n,) of indices -> g of those samples, or None
+    restrict : callable, Tensor (n,) of indices -> g of those samples, or None
         Where z has shape (B, d), one row per sample: the equation of some
         samples alone, a function of (n, d), for root finders that are done
         with the others.  Need not be differentiable in theta.
-    continues : bool
+    warm_startable : bool
         Whether this is the equation of the outer step before at another
         theta, so that its q is near this one's: not so for mini-batches.
     diagonal : Tensor, shape () or (d,), or None
@@ -45,8 +45,8 @@ class Equation:
     loss: Callable[[Tensor], Tensor]
     start: Tensor
     energy: Callable[[Tensor], tuple[float, Tensor]] | None = None
-    theta_part: Callable[[Tensor], Tensor] | None = None
+    g_theta: Callable[[Tensor], Tensor] | None = None
     step: int = 1
-    rows: Callable[[Tensor], Callable[[Tensor], Tensor]] | None = None
-    continues: bool = True
+    restrict: Callable[[Tensor], Callable[[Tensor], Tensor]] | None = None
+    warm_startable: bool = True
     diagonal: Tensor | None = None

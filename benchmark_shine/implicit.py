@@ -12,21 +12,21 @@ class TransposedJacobian:
     """v ↦ Jᵀ v with J = dg/dz at z, by reverse mode.
 
     The graph of g is built at the first product, so a method that asks for
-    none pays for none.  ``n_calls`` counts products, ``n_g`` evaluations of
+    none pays for none.  ``n_vjp`` counts products, ``n_g`` evaluations of
     g (0 or 1).
     """
 
     def __init__(self, g, z):
         self._g, self._z = g, z.detach().requires_grad_()
         self._residual = None
-        self.n_calls = self.n_g = 0
+        self.n_vjp = self.n_g = 0
 
     def __call__(self, v):
         if self._residual is None:
             with torch.enable_grad():
                 self._residual = self._g(self._z)
             self.n_g = 1
-        self.n_calls += 1
+        self.n_vjp += 1
         return torch.autograd.grad(
             self._residual, self._z, v, retain_graph=True
         )[0]
@@ -35,23 +35,23 @@ class TransposedJacobian:
 class Counted:
     """g, counting for methods that leave its graph to autograd.
 
-    ``n_calls`` are evaluations, ``n_jvp`` products with Jᵀ: how often a
+    ``n_g`` are evaluations, ``n_vjp`` products with Jᵀ: how often a
     derivative went through g to a z that itself depends on something.
     """
 
     def __init__(self, g):
         self._g = g
-        self.n_calls = self.n_jvp = 0
+        self.n_g = self.n_vjp = 0
 
     def __call__(self, z):
-        self.n_calls += 1
+        self.n_g += 1
         residual = self._g(z)
         if z.requires_grad and residual.requires_grad:
             residual.register_hook(self._product)
         return residual
 
     def _product(self, v):
-        self.n_jvp += 1
+        self.n_vjp += 1
 
 
 def norm_of_jacobian(equation, z, n_power):
@@ -67,12 +67,12 @@ def norm_of_jacobian(equation, z, n_power):
     Returns
     -------
     norm : float
-    n_g, n_jvp : int
+    n_g, n_vjp : int
         Evaluations of g and products with Jᵀ that it took.
     """
-    jt = TransposedJacobian(equation.g, z)
-    norm = spectral_norm(jt, loss_gradient(equation, z), n_power)
-    return norm, jt.n_g, jt.n_calls
+    vjp = TransposedJacobian(equation.g, z)
+    norm = spectral_norm(vjp, loss_gradient(equation, z), n_power)
+    return norm, vjp.n_g, vjp.n_vjp
 
 
 class _Implicit(torch.autograd.Function):
@@ -95,7 +95,7 @@ class _Implicit(torch.autograd.Function):
 
 
 def attach(
-    g, root, adjoint, theta_part=None, start=None, tol=1e-6, diagonal=None,
+    g, root, adjoint, g_theta=None, q0=None, tol=1e-6, diagonal=None,
 ):
     r"""Make a root differentiable in theta, by a method of your choice.
 
@@ -112,9 +112,9 @@ def attach(
         Its ``z`` and ``inverse`` are used.
     adjoint : callable, AdjointSystem -> Tensor (d,)
         One of :mod:`benchmark_shine.adjoint`, or your own.
-    theta_part : callable or None
+    g_theta : callable or None
         Something cheaper than g with the same derivative in theta.
-    start : Tensor, shape (d,), or None
+    q0 : Tensor, shape (d,), or None
         First guess for q, where there is one.
     tol : float
         Relative residual that iterative adjoints are asked for.
@@ -153,9 +153,9 @@ def attach(
     z = root.z.detach()
 
     def solve(rhs):
-        jt = TransposedJacobian(g, z)
+        vjp = TransposedJacobian(g, z)
         q = adjoint(
-            AdjointSystem(jt, rhs, root.inverse, z, start, tol, diagonal)
+            AdjointSystem(vjp, rhs, root.inverse, z, q0, tol, diagonal)
         )
         if q.shape != rhs.shape:
             raise ValueError(
@@ -164,7 +164,7 @@ def attach(
         return q
 
     with torch.enable_grad():
-        in_theta = (g if theta_part is None else theta_part)(z)
+        in_theta = (g if g_theta is None else g_theta)(z)
     return _Implicit.apply(z, in_theta, solve)
 
 
@@ -180,7 +180,7 @@ class Hypergradient:
         dF/dtheta, shaped like theta.
     q : Tensor, shape (d,)
         Solution of the adjoint system.
-    n_g, n_jvp : int
+    n_g, n_vjp : int
         Evaluations of g and products with Jᵀ in the backward pass.
     """
 
@@ -188,10 +188,10 @@ class Hypergradient:
     grads: tuple[Tensor, ...]
     q: Tensor
     n_g: int
-    n_jvp: int
+    n_vjp: int
 
 
-def hypergradient(equation, theta, root, adjoint, start=None, tol=1e-6):
+def hypergradient(equation, theta, root, adjoint, q0=None, tol=1e-6):
     """Differentiate the outer loss at a root.
 
     Parameters
@@ -199,7 +199,7 @@ def hypergradient(equation, theta, root, adjoint, start=None, tol=1e-6):
     equation : Equation
     theta : tuple of Tensor
         The leaves that the equation closes over.
-    root, adjoint, start, tol
+    root, adjoint, q0, tol
         As in :func:`attach`.
 
     Returns
@@ -210,18 +210,18 @@ def hypergradient(equation, theta, root, adjoint, start=None, tol=1e-6):
 
     def recorded(system):
         q = adjoint(system)
-        asked.append((q, system.jt))
+        asked.append((q, system.vjp))
         return q
 
     with torch.enable_grad():
         z = attach(
-            equation.g, root, recorded, equation.theta_part, start, tol,
+            equation.g, root, recorded, equation.g_theta, q0, tol,
             equation.diagonal,
         )
         loss = equation.loss(z)
     grads = torch.autograd.grad(loss, theta)
-    (q, jt), = asked
-    n_g = jt.n_g + (equation.theta_part is None)
+    (q, vjp), = asked
+    n_g = vjp.n_g + (equation.g_theta is None)
     return Hypergradient(
-        float(loss.detach()), grads, q, n_g, jt.n_calls
+        float(loss.detach()), grads, q, n_g, vjp.n_vjp
     )

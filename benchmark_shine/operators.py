@@ -5,7 +5,7 @@ import torch
 
 HANDED_OVER = (
     "this estimate's memory was handed to another solve, as its argument "
-    "`previous`"
+    "`warm_start`"
 )
 
 

@@ -27,7 +27,6 @@ from torch.nn.functional import conv2d, group_norm
 from torchdeq.solver import broyden_solver
 
 from benchmark_shine.root import Broyden
-
 from benchmark_shine.timing import peak_kib
 
 CHANNELS, SIDE, GROUPS, HIDDEN = 24, 36, 8, 48
@@ -65,14 +64,14 @@ def solvers(options):
     start = torch.zeros_like(x)
     equation = SimpleNamespace(
         g=lambda z: z - f(z, x), start=start,
-        rows=lambda i: lambda z, x_i=x[i]: z - f(z, x_i),
+        restrict=lambda i: lambda z, x_i=x[i]: z - f(z, x_i),
     )
     finder = Broyden(memory=options.memory, max_iter=options.steps)
     last = [None]
 
     def ours():
         root = last[0] = finder(
-            equation, atol=options.tol, previous=last[0]
+            equation, atol=options.tol, warm_start=last[0]
         )
         return float(root.residuals.max()), root.n_iter
 

@@ -17,12 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from benchmark_shine.adjoint import Shine
+from benchmark_shine.data.simulate import text
 from benchmark_shine.equation import Equation
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS, Broyden
-from benchmark_shine.data.simulate import text
-
 from benchmark_shine.timing import medians
 
 ITERATIONS, REPEATS = 10, 5
@@ -49,11 +48,11 @@ def outer_step(n_samples):
 
     def solve():
         equation = problem.draw(theta, z, 1)
-        last[0] = finder(equation, previous=last[0])
+        last[0] = finder(equation, warm_start=last[0])
         hypergradient(equation, theta, last[0], Shine())
 
     seconds = timed(solve)
-    return X.nnz, seconds / last[0].n_calls
+    return X.nnz, seconds / last[0].n_g
 
 
 def quadratic(d, m):
@@ -68,7 +67,7 @@ def quadratic(d, m):
     equation = Equation(lambda z: energy(z)[1], torch.sum, start, energy)
     full = LBFGS(memory=m, max_iter=m + 2, scale=1e-2)(equation)
     finder = LBFGS(memory=m, max_iter=ITERATIONS, scale=1e-2, keep_pairs=True)
-    seconds = timed(lambda: finder(equation, previous=full))
+    seconds = timed(lambda: finder(equation, warm_start=full))
     assert len(full.inverse) == m
     return seconds / ITERATIONS
 
@@ -82,12 +81,12 @@ def batched(batch, d=20_000, steps=6):
         return lambda z: z - 0.9 * torch.sin(z + x_i)
 
     equation = SimpleNamespace(
-        g=rows(slice(None)), start=torch.zeros_like(x), rows=rows
+        g=rows(slice(None)), start=torch.zeros_like(x), restrict=rows
     )
     finder, last = Broyden(memory=steps, max_iter=steps), [None]
 
     def solve():
-        last[0] = finder(equation, previous=last[0])
+        last[0] = finder(equation, warm_start=last[0])
 
     return timed(solve) / steps
 

@@ -20,11 +20,10 @@ from sklearn.datasets import load_breast_cancer
 from benchmark_shine.adjoint import ConjugateGradient, Shine
 from benchmark_shine.data.tables import split, two_classes
 from benchmark_shine.engine import run
-from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
 from benchmark_shine.outer import Hoag
 from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS
-
+from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
 from benchmark_shine.timing import medians
 
 clock = time.process_time
@@ -91,7 +90,7 @@ def vector_work(step, timers):
     return (
         timers.calls["push"] * found["iteration"]
         + timers.calls["energy"] * found["trial"]
-        + step.n_jvp * found["product"]
+        + step.n_vjp * found["product"]
     )
 
 
@@ -103,7 +102,7 @@ def overhead(problem, adjoint):
         equation = draw(*args)
         return replace(equation, **{
             part: timers.wrap(part, getattr(equation, part))
-            for part in ("g", "energy", "loss", "theta_part")
+            for part in ("g", "energy", "loss", "g_theta")
         })
 
     timed = [(problem, "draw", drawn)] + [

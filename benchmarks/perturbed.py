@@ -14,7 +14,6 @@ from benchmark_shine.adjoint import ConjugateGradient, Refine, Shine
 from benchmark_shine.engine import run
 from benchmark_shine.outer import Hoag, from_now
 from benchmark_shine.root import LBFGS
-
 from benchmark_shine.speed import OPTIMUM, newsgroups
 
 WITHIN = 10.0, 1.0, 0.1
@@ -29,7 +28,7 @@ def one_run(problem, adjoint, start):
         lowest = min(lowest, step.value)
         for within in WITHIN:
             if step.value < OPTIMUM + within:
-                first.setdefault(within, step.n_g + step.n_jvp)
+                first.setdefault(within, step.n_g + step.n_vjp)
     reached = "".join(f"{first.get(within, '-'):>6}" for within in WITHIN)
     return f"{reached}{lowest:>10.3f}{step.value:>10.3f}"
 

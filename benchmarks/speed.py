@@ -30,17 +30,16 @@ from scipy.special import expit
 from sklearn.datasets import fetch_20newsgroups_vectorized
 from threadpoolctl import threadpool_limits
 
+from benchmark_shine import growth, overhead
 from benchmark_shine.adjoint import ConjugateGradient, Shine, at_root
 from benchmark_shine.data.tables import split
 from benchmark_shine.engine import run
 from benchmark_shine.implicit import TransposedJacobian
 from benchmark_shine.operators import rows_times
-from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
 from benchmark_shine.outer import Hoag, from_now
 from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS, Broyden
-
-from benchmark_shine import growth, overhead
+from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
 from benchmark_shine.timing import medians, peak_kib
 
 
@@ -79,16 +78,16 @@ def inner(threads):
     equation = problem.draw(theta, z, 1)
     X = problem.train.X
     r = torch.randn(X.shape[0], dtype=z.dtype)
-    jt = TransposedJacobian(equation.g, z / 100)
+    vjp = TransposedJacobian(equation.g, z / 100)
     calls = {
         "X z": lambda: X @ z, "Xᵀ r": lambda: X.T @ r,
         "SciPy": lambda: (X_scipy @ z.numpy(), X_scipy.T @ r.numpy()),
-        "energy": lambda: equation.energy(z), "jt": lambda: jt(z),
+        "energy": lambda: equation.energy(z), "vjp": lambda: vjp(z),
     }
     found = medians(calls, 40, clock_of(threads))
     floor = found["X z"] + found["Xᵀ r"]
     row("value and gradient", found["energy"], floor, "X z and Xᵀ r")
-    row("product with Jᵀ", found["jt"], floor, "X z and Xᵀ r")
+    row("product with Jᵀ", found["vjp"], floor, "X z and Xᵀ r")
     row("X z and Xᵀ r by torch", floor, found["SciPy"], "by SciPy CSR")
 
 
@@ -144,13 +143,13 @@ def broyden(threads, batch=32, d=31_104, steps=22):
 
     g = rows_of(slice(None))
     equation = SimpleNamespace(
-        g=g, start=torch.zeros_like(x), rows=rows_of
+        g=g, start=torch.zeros_like(x), restrict=rows_of
     )
     finder = Broyden(memory=steps, max_iter=steps)
     rows, v, last = torch.randn(batch, steps, d), x, [None]
 
     def solve():
-        last[0] = finder(equation, previous=last[0])
+        last[0] = finder(equation, warm_start=last[0])
 
     solve()
     found = medians({
@@ -208,7 +207,7 @@ def whole_run(name, adjoint, memory, decay):
         began = clock()
         root = finder(equation, atol, rtol, previous)
         seconds["ours"] += clock() - began
-        n_calls["ours"] += root.n_calls
+        n_calls["ours"] += root.n_g
         tol = max(atol, rtol * root.first_residual)
         weight = float(problem.penalty(theta).detach())
         began = clock()
@@ -240,7 +239,7 @@ def whole_run(name, adjoint, memory, decay):
     for step in run(problem, timed, timed_adjoint, outer, 30):
         for within in (10.0, 1.0, 0.1):
             if step.value < OPTIMUM + within and within not in best:
-                best[within] = (step.n_g, step.n_jvp)
+                best[within] = (step.n_g, step.n_vjp)
     floor = {name: statistics.median(s) for name, s in products.items()}
     each = {name: seconds[name] / n_calls[name] for name in n_calls}
     row(f"{name}: forward, an evaluation", each["ours"], floor["torch"],
@@ -248,12 +247,12 @@ def whole_run(name, adjoint, memory, decay):
     row("", each["ours"], floor["SciPy"], "two products by SciPy CSR")
     row("", each["ours"], each["theirs"],
         "L-BFGS-B with SciPy CSR, an evaluation")
-    if step.n_jvp:
+    if step.n_vjp:
         row(f"{name}: backward, a product with Jᵀ",
-            seconds["backward"] / step.n_jvp, floor["torch"],
+            seconds["backward"] / step.n_vjp, floor["torch"],
             "two products by torch")
     print(f"  {step.n_g} evaluations of g, {n_calls['ours']} of them forward; "
-          f"L-BFGS-B {n_calls['theirs']} on the same solves; {step.n_jvp} "
+          f"L-BFGS-B {n_calls['theirs']} on the same solves; {step.n_vjp} "
           f"products with Jᵀ; last outer loss {step.value:.4f}")
     print("  (g, Jᵀ) when the outer loss is within 10, 1, 0.1 of the optimum: "
           + ", ".join(str(best.get(w, "-")) for w in (10.0, 1.0, 0.1)))

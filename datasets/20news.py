@@ -2,8 +2,8 @@ import numpy as np
 from benchopt import BaseDataset
 from sklearn.datasets import fetch_20newsgroups_vectorized
 
-from benchmark_shine.checks import check_choice
 from benchmark_shine.bench.dataset import BINARY, loaded
+from benchmark_shine.checks import check_choice
 from benchmark_shine.data.tables import split
 
 

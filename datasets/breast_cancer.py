@@ -2,8 +2,8 @@ from benchopt import BaseDataset
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import StandardScaler
 
-from benchmark_shine.checks import check_choice
 from benchmark_shine.bench.dataset import BINARY, loaded
+from benchmark_shine.checks import check_choice
 from benchmark_shine.data.tables import feature_groups, split, two_classes
 
 

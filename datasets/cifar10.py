@@ -4,13 +4,13 @@ import pooch
 from benchopt import BaseDataset
 from sklearn.datasets import get_data_home
 
-from benchmark_shine.checks import check_path
 from benchmark_shine.bench.dataset import loaded
+from benchmark_shine.bench.networks import augmentation, build
+from benchmark_shine.checks import check_path
 from benchmark_shine.data.pictures import pictures
 from benchmark_shine.data.readers import (
     CACHE, read_cifar10, read_pictures, some, two_folders,
 )
-from benchmark_shine.bench.networks import augmentation, build
 
 # The binary version, without pickles, and the MD5 sum of the official page.
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"

@@ -2,10 +2,10 @@ from benchopt import BaseDataset
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from benchmark_shine.checks import check_seed
 from benchmark_shine.bench.dataset import loaded
-from benchmark_shine.data.pictures import pictures
 from benchmark_shine.bench.networks import build
+from benchmark_shine.checks import check_seed
+from benchmark_shine.data.pictures import pictures
 
 
 class Dataset(BaseDataset):

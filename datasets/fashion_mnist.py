@@ -4,9 +4,9 @@ import pooch
 from benchopt import BaseDataset
 
 from benchmark_shine.bench.dataset import loaded
+from benchmark_shine.bench.networks import augmentation, build
 from benchmark_shine.data.pictures import pictures
 from benchmark_shine.data.readers import CACHE, read_idx_pictures, some
-from benchmark_shine.bench.networks import augmentation, build
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"

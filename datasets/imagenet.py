@@ -1,11 +1,11 @@
 import torch
 from benchopt import BaseDataset
 
-from benchmark_shine.checks import check_integer
 from benchmark_shine.bench.dataset import loaded
+from benchmark_shine.bench.networks import build
+from benchmark_shine.checks import check_integer
 from benchmark_shine.data.pictures import PictureFiles
 from benchmark_shine.data.readers import some, two_folders
-from benchmark_shine.bench.networks import build
 
 
 class Dataset(BaseDataset):

@@ -4,8 +4,8 @@ from benchopt import BaseDataset
 from libsvmdata import fetch_dataset
 from libsvmdata.libsvm import LIBSVM_DATA_HOME
 
-from benchmark_shine.checks import check_choice
 from benchmark_shine.bench.dataset import BINARY, loaded
+from benchmark_shine.checks import check_choice
 from benchmark_shine.data.tables import split, two_classes
 
 

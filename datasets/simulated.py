@@ -1,9 +1,10 @@
 from benchopt import BaseDataset
-from benchmark_shine.checks import check_choice
+
 from benchmark_shine.bench.dataset import loaded
+from benchmark_shine.checks import check_choice
+from benchmark_shine.data.simulate import regression, text
 from benchmark_shine.data.tables import feature_groups, split
 from benchmark_shine.problems import Logistic, Ridge
-from benchmark_shine.data.simulate import regression, text
 
 KINDS = {"ridge": (Ridge, regression), "logistic": (Logistic, text)}
 

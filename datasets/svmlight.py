@@ -1,7 +1,7 @@
 from benchopt import BaseDataset
 
-from benchmark_shine.checks import check_choice
 from benchmark_shine.bench.dataset import BINARY, loaded
+from benchmark_shine.checks import check_choice
 from benchmark_shine.data.tables import (
     feature_groups, read_svmlight, split, two_classes,
 )

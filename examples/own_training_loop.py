@@ -101,10 +101,10 @@ compare(model)
 #   through (`torch.nn.utils.parametrize.cached` around `find_root` would).
 # - For OPA, `AdjointBroyden(60, 30, opa=Opa(every=lambda k: 5))` asks the
 #   equation's `loss` for the direction. Handing it the last root as
-#   `previous` reuses its memory and makes that root's inverse unusable: the
+#   `warm_start` reuses its memory and makes that root's inverse unusable: the
 #   backward pass must be over.
-# - `rows=lambda index: lambda z: z - model.f(z, x[index])` in the equation
+# - `restrict=lambda index: lambda z: z - model.f(z, x[index])` in the equation
 #   lets the finder leave out pictures that have converged.
-# - Adjoint methods compose: `Refine(Shine(), BroydenAdjoint(Broyden(5, 5),
+# - Adjoint methods compose: `Refine(Shine(), QuasiNewtonSolve(Broyden(5, 5),
 #   transposed, tol=0.0))`, with `transposed` of `benchmark_shine.operators`.
 #   All of them: [methods.md](methods.md).

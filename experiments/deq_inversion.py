@@ -23,16 +23,16 @@ from benchopt.benchmark import Benchmark
 from benchopt.utils import product_param
 from click import BadParameter
 
-from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.adjoint import AdjointSystem, Gmres
 from benchmark_shine.checks import check_integer
 from benchmark_shine.engine import run
+from benchmark_shine.evaluate.reference import ADJOINT_TOL
+from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.implicit import TransposedJacobian
 from benchmark_shine.operators import Identity
 from benchmark_shine.problems.classifier import (
     EquilibriumClassifier, spectral_radius,
 )
-from benchmark_shine.evaluate.reference import ADJOINT_TOL
 from benchmark_shine.root import Broyden, loss_gradient
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,11 +72,11 @@ def reference(equation, z, max_iter):
         Relative residual of each sample, measured; `ADJOINT_TOL` was asked
         for.
     """
-    rhs, jt = loss_gradient(equation, z), TransposedJacobian(equation.g, z)
+    rhs, vjp = loss_gradient(equation, z), TransposedJacobian(equation.g, z)
     q = Gmres(max_iter)(
-        AdjointSystem(jt, rhs, Identity(), z, None, ADJOINT_TOL)
+        AdjointSystem(vjp, rhs, Identity(), z, None, ADJOINT_TOL)
     )
-    return q, (jt(q) - rhs).norm(dim=1) / rhs.norm(dim=1)
+    return q, (vjp(q) - rhs).norm(dim=1) / rhs.norm(dim=1)
 
 
 def quality(q, exact):
@@ -139,7 +139,7 @@ def one_batch(problem, theta, index, methods, reference_steps):
         afford), those of `quality`; of the forward pass
         ``forward_residual`` (median over samples of ‖g‖ / ‖z‖),
         ``spectral_radius_median`` and ``spectral_radius`` (the largest) of
-        df/dz; ``n_g`` and ``n_jvp`` of both passes; ``reference_residual``
+        df/dz; ``n_g`` and ``n_vjp`` of both passes; ``reference_residual``
         (the largest) and whether it is good enough,
         ``reference_converged``.
     """
@@ -165,15 +165,15 @@ def one_batch(problem, theta, index, methods, reference_steps):
         }
         rhs = loss_gradient(single, z)
         for name, adjoint in adjoints.items():
-            jt = TransposedJacobian(single.g, z)
+            vjp = TransposedJacobian(single.g, z)
             q = adjoint(AdjointSystem(
-                jt, rhs, root.inverse, z, None, problem.recipe.backward_tol
+                vjp, rhs, root.inverse, z, None, problem.recipe.backward_tol
             ))
             yield {
                 "batch": index, "solver": name, "batch_size": len(z),
                 **quality(q.double(), exact), **of_root,
-                "n_g": root.n_calls + jt.n_g,
-                "n_jvp": root.n_jvp + jt.n_calls,
+                "n_g": root.n_g + vjp.n_g,
+                "n_vjp": root.n_vjp + vjp.n_vjp,
             }
 
 

@@ -18,9 +18,9 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.checks import check_integer, check_seed
 from benchmark_shine.data.tables import two_classes
+from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.implicit import TransposedJacobian
 from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS, Opa
@@ -91,7 +91,7 @@ def one_try(model, rng, every, c2):
             "ratio": float(a.norm() / b.norm()),
             "cosine": float(a @ b / (a.norm() * b.norm())),
             "n_iter": root.n_iter,
-            "n_g": root.n_calls,
+            "n_g": root.n_g,
             "n_pairs": len(root.inverse),
         })
     return rows

@@ -1,7 +1,7 @@
-from benchmark_shine.adjoint import BroydenAdjoint, ConjugateGradient, Gmres
+from benchmark_shine.adjoint import ConjugateGradient, Gmres, QuasiNewtonSolve
+from benchmark_shine.bench.solver import FIRST_Q, ImplicitSolver
 from benchmark_shine.checks import check_choice
 from benchmark_shine.root import Broyden
-from benchmark_shine.bench.solver import FIRST_Q, ImplicitSolver
 
 
 class Solver(ImplicitSolver):
@@ -33,6 +33,6 @@ class Solver(ImplicitSolver):
 
     def make_batched_adjoint(self, n_steps):
         return check_choice("backward", self.backward, {
-            "broyden": BroydenAdjoint(Broyden(n_steps, n_steps)),
+            "broyden": QuasiNewtonSolve(Broyden(n_steps, n_steps)),
             "gmres": Gmres(n_steps),
         })

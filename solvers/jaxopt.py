@@ -1,5 +1,5 @@
-from benchmark_shine.rivals.jaxopt import Jaxopt
 from benchmark_shine.bench.solver import StepSolver
+from benchmark_shine.rivals.jaxopt import Jaxopt
 
 
 class Solver(StepSolver):

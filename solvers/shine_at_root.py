@@ -1,7 +1,7 @@
 from benchmark_shine.adjoint import Shine
+from benchmark_shine.bench.solver import BilevelSolver
 from benchmark_shine.checks import check_integer
 from benchmark_shine.root import Opa
-from benchmark_shine.bench.solver import BilevelSolver
 
 
 class Solver(BilevelSolver):
@@ -24,4 +24,4 @@ class Solver(BilevelSolver):
 
     def make_opa(self, n_outer):
         check_integer("n_pairs", self.n_pairs, least=0)
-        return Opa(None, at_root=self.n_pairs)
+        return Opa(None, root_pairs=self.n_pairs)

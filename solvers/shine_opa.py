@@ -1,7 +1,7 @@
 from benchmark_shine.adjoint import Shine
+from benchmark_shine.bench.solver import SIDES, ImplicitSolver
 from benchmark_shine.checks import check_choice, check_pair
 from benchmark_shine.root import AdjointBroyden, EveryFewSteps, Opa
-from benchmark_shine.bench.solver import SIDES, ImplicitSolver
 
 
 class Solver(ImplicitSolver):

@@ -1,6 +1,6 @@
 from benchmark_shine.adjoint import ConjugateGradient
-from benchmark_shine.operators import transposed
 from benchmark_shine.bench.solver import BilevelSolver
+from benchmark_shine.operators import transposed
 
 
 class Solver(BilevelSolver):

@@ -1,6 +1,6 @@
 from benchmark_shine.adjoint import ConjugateGradient, Refine, Shine, cold
-from benchmark_shine.checks import check_choice, check_integer
 from benchmark_shine.bench.solver import SIDES, ImplicitSolver, broyden_steps
+from benchmark_shine.checks import check_choice, check_integer
 
 
 class Solver(ImplicitSolver):

@@ -1,5 +1,5 @@
-from benchmark_shine.loops.soba import Soba
 from benchmark_shine.bench.solver import BilevelSolver
+from benchmark_shine.loops.soba import Soba
 
 FIRST_SOLVE = "memory", "tol", "c2", "scale", "max_iter"
 

@@ -1,7 +1,7 @@
 # A competitor to copy; benchopt passes over files called template_*, unless
 # asked: benchopt run . -s solvers/template_solver.py
-from benchmark_shine.checks import check_integer
 from benchmark_shine.bench.solver import ImplicitSolver
+from benchmark_shine.checks import check_integer
 
 
 class Solver(ImplicitSolver):
@@ -27,11 +27,11 @@ class Solver(ImplicitSolver):
 
         def adjoint(system):
             # Jᵀ q = rhs, all of shape (d,), in networks (B, d), a system per
-            # row; jt(v) is Jᵀ v, inverse ~ J⁻¹; also z, start and tol.
+            # row; vjp(v) is Jᵀ v, inverse ~ J⁻¹; also z, start and tol.
             q = system.inverse.T @ system.rhs
-            r = system.rhs - system.jt(q)
+            r = system.rhs - system.vjp(q)
             for _ in range(self.n_steps):
-                p = system.jt(r)
+                p = system.vjp(r)
                 pp = (p * p).sum(-1, True).clamp(min=1e-30)  # r may be 0
                 step = (r * p).sum(-1, True) / pp
                 q, r = q + step * r, r - step * p

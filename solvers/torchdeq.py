@@ -1,7 +1,7 @@
-from benchmark_shine.adjoint import BroydenAdjoint, Phantom
+from benchmark_shine.adjoint import Phantom, QuasiNewtonSolve
+from benchmark_shine.bench.solver import NetworkSolver
 from benchmark_shine.checks import check_choice
 from benchmark_shine.rivals.torchdeq import TorchDEQ
-from benchmark_shine.bench.solver import NetworkSolver
 
 SOLVERS = "broyden", "anderson", "fixed_point_iter"
 
@@ -32,5 +32,5 @@ class Solver(NetworkSolver):
 
     def make_batched_adjoint(self, n_steps):
         return check_choice("backward", self.backward, {
-            name: BroydenAdjoint(TorchDEQ(name, n_steps)) for name in SOLVERS
+            name: QuasiNewtonSolve(TorchDEQ(name, n_steps)) for name in SOLVERS
         } | {"phantom": Phantom(self.k, self.tau)})

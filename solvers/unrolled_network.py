@@ -1,9 +1,9 @@
 from benchmark_shine.adjoint import Phantom
+from benchmark_shine.bench.solver import NetworkSolver
 from benchmark_shine.checks import check_integer
 from benchmark_shine.engine import descend
-from benchmark_shine.root import FixedPoint
-from benchmark_shine.bench.solver import NetworkSolver
 from benchmark_shine.loops.unrolled import Unrolled
+from benchmark_shine.root import FixedPoint
 
 
 class Solver(NetworkSolver):

@@ -1,16 +1,16 @@
 """Ways to get q ~ J⁻ᵀ dl/dz: the one place where the methods differ."""
 from .base import (
     AdjointSystem, Fallback, JacobianFree, NormRule, Refine, ResidualRule,
-    Shine, at_root, cold,
+    Shine, cold, z_as_q0,
 )
 from .krylov import ConjugateGradient, Gmres, Recycled
-from .quasi_newton import BroydenAdjoint
+from .quasi_newton import QuasiNewtonSolve
 from .series import GradientDescent, Neumann, Phantom, spectral_norm
 from .sketch import Nystrom, columns, gaussian
 
 __all__ = [
-    "AdjointSystem", "BroydenAdjoint", "ConjugateGradient", "Fallback",
+    "AdjointSystem", "QuasiNewtonSolve", "ConjugateGradient", "Fallback",
     "Gmres", "GradientDescent", "JacobianFree", "Neumann", "NormRule",
     "Nystrom", "Phantom", "Recycled", "Refine", "ResidualRule", "Shine",
-    "at_root", "cold", "columns", "gaussian", "spectral_norm",
+    "z_as_q0", "cold", "columns", "gaussian", "spectral_norm",
 ]

@@ -24,7 +24,7 @@ class AdjointSystem:
 
     Parameters
     ----------
-    jt : callable, Tensor (d,) -> Tensor (d,)
+    vjp : callable, Tensor (d,) -> Tensor (d,)
         v ↦ Jᵀ v, at the price of about one evaluation of g.
     rhs : Tensor, shape (d,)
         dl/dz at the root.
@@ -32,7 +32,7 @@ class AdjointSystem:
         The root finder's estimate of J⁻¹.
     z : Tensor, shape (d,)
         The root.
-    start : Tensor, shape (d,), or None
+    q0 : Tensor, shape (d,), or None
         First guess: the previous outer step's q, None before there is one.
     tol : float
         Relative residual that an iterative solver is asked for.
@@ -40,11 +40,11 @@ class AdjointSystem:
         A known diagonal part of J, such as that of a penalty.
     """
 
-    jt: Callable[[Tensor], Tensor]
+    vjp: Callable[[Tensor], Tensor]
     rhs: Tensor
     inverse: LinearOperator
     z: Tensor
-    start: Tensor | None
+    q0: Tensor | None
     tol: float
     diagonal: Tensor | None = None
 
@@ -85,7 +85,7 @@ class Refine:
     solver: Callable[[AdjointSystem], Tensor]
 
     def __call__(self, system):
-        return self.solver(replace(system, start=self.base(system)))
+        return self.solver(replace(system, q0=self.base(system)))
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class ResidualRule:
 
     def __call__(self, system, q):
         ours, theirs = (
-            (system.jt(v) - system.rhs).norm(dim=-1)
+            (system.vjp(v) - system.rhs).norm(dim=-1)
             for v in (q, system.rhs)
         )
         return ours <= theirs
@@ -147,7 +147,7 @@ class Fallback:
         return torch.where(keep.unsqueeze(-1), q, system.rhs)
 
 
-def at_root(z):
+def z_as_q0(z):
     """First guess of the first linear solve in the authors' code: z itself.
 
     It has no meaning as an adjoint; five iterations do not forget it, which

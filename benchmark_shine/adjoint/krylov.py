@@ -31,7 +31,7 @@ class ConjugateGradient:
         authors' code refines SHINE with max_iter 0 and growth 0.01.
     first : callable, Tensor (d,) -> Tensor (d,)
         First guess from z where the system has none: `zeros` or, as
-        published, `at_root`.
+        published, `z_as_q0`.
     estimate : callable, LinearOperator -> LinearOperator or None
         The preconditioner, from the forward pass's estimate of J⁻¹: `cold`
         for none, or `transposed`.  The estimate must be positive definite.
@@ -47,7 +47,7 @@ class ConjugateGradient:
         check_number("growth", self.growth, least=0)
 
     def __call__(self, system):
-        q, rhs = system.start, system.rhs
+        q, rhs = system.q0, system.rhs
         if q is None:
             q = self.first(system.z)
         n_iter = self.max_iter
@@ -56,14 +56,14 @@ class ConjugateGradient:
         if n_iter == 0:
             return q
         B = self.estimate(system.inverse)
-        r = rhs - system.jt(q) if q.any() else rhs
+        r = rhs - system.vjp(q) if q.any() else rhs
         p = r if B is None else B @ r
         rBr = float(r @ p)
         goal = system.tol * float(rhs.norm())
         for _ in range(n_iter):
             if not float(r.norm()) > goal:
                 break
-            jp = system.jt(p)
+            jp = system.vjp(p)
             curvature = float(p @ jp)
             if curvature == 0:  # J is indefinite: no step along p
                 break
@@ -100,18 +100,18 @@ class Recycled:
         self.memory, self._inverse, self._diagonal = memory, None, None
 
     def __call__(self, system):
-        if system.start is None:
+        if system.q0 is None:
             self._inverse = None
         elif self._inverse is not None and system.diagonal is not None:
             self._inverse.shift(system.diagonal - self._diagonal)
         pairs = []
 
-        def jt(v):
-            pairs.append((v, system.jt(v)))
+        def vjp(v):
+            pairs.append((v, system.vjp(v)))
             return pairs[-1][1]
 
         q = ConjugateGradient(estimate=lambda _: self._inverse)(
-            replace(system, jt=jt)
+            replace(system, vjp=vjp)
         )
         if self._inverse is None:
             self._inverse = LBFGSInverse(
@@ -158,13 +158,13 @@ class Gmres:
         shape = system.rhs.shape
         rhs = system.rhs.reshape(-1, shape[-1])
 
-        def jt(v):
-            return system.jt(v.reshape(shape)).reshape(rhs.shape)
+        def vjp(v):
+            return system.vjp(v.reshape(shape)).reshape(rhs.shape)
 
         q, r = 0 * rhs, rhs  # not zeros: NaN stays NaN
-        if system.start is not None:
-            q = system.start.reshape(rhs.shape)
-            r = rhs - jt(q)
+        if system.q0 is not None:
+            q = system.q0.reshape(rhs.shape)
+            r = rhs - vjp(q)
         tol = system.tol if self.tol is None else self.tol
         goal, norm = tol * rhs.norm(dim=1), r.norm(dim=1)
         working = norm > goal
@@ -176,7 +176,7 @@ class Gmres:
         n = 0
         while n < self.max_iter and bool(working.any()):
             V = basis[:, :n + 1]
-            w = jt(V[:, n])
+            w = vjp(V[:, n])
             h = torch.zeros_like(t)
             for _ in range(2):
                 overlap = rows_times(V, w)

@@ -9,15 +9,15 @@ from .base import cold
 
 
 @dataclass(frozen=True)
-class BroydenAdjoint:
+class QuasiNewtonSolve:
     """A quasi-Newton solver on Jᵀ q - rhs = 0, as a root finder has it.
 
     The original backward pass of equilibrium networks (Bai, Kolter and
     Koltun 2019); stopped after a few steps it is limited backward, and after
     `Refine` the refinement of Ramzi et al. 2022:
 
-    - ``BroydenAdjoint(Broyden(max_iter=20))``: original;
-    - ``Refine(Shine(), BroydenAdjoint(Broyden(max_iter=5), transposed))``:
+    - ``QuasiNewtonSolve(Broyden(max_iter=20))``: original;
+    - ``Refine(Shine(), QuasiNewtonSolve(Broyden(max_iter=5), transposed))``:
       from SHINE's q and, rightly transposed, its estimate; as published with
       `untransposed`, the estimate's transpose being forgotten; or `cold`.
 
@@ -42,16 +42,16 @@ class BroydenAdjoint:
     tol: float | None = None
 
     def __call__(self, system):
-        rhs, start, known = system.rhs, system.start, []
+        rhs, start, known = system.rhs, system.q0, []
         if start is None:  # the residual at 0 is known without a product
             start, known = torch.zeros_like(rhs), [-rhs]
 
         def g(q):
-            return known.pop() if known else system.jt(q) - rhs
+            return known.pop() if known else system.vjp(q) - rhs
 
         finder, first = self.finder, self.estimate(system.inverse)
         if first is not None:
             finder = replace(finder, first=first)
         tol = system.tol if self.tol is None else self.tol
-        equation = SimpleNamespace(g=g, start=start, rows=None)
+        equation = SimpleNamespace(g=g, start=start, restrict=None)
         return finder(equation, atol=tol * rhs.norm(dim=-1)).z

@@ -30,10 +30,10 @@ class Neumann:
         check_integer("n_power", self.n_power, least=0)
 
     def __call__(self, system):
-        norm = spectral_norm(system.jt, system.rhs, self.n_power)
+        norm = spectral_norm(system.vjp, system.rhs, self.n_power)
         q = p = system.rhs / norm
         for _ in range(self.n_steps):
-            p = p - system.jt(p) / norm
+            p = p - system.vjp(p) / norm
             q = q + p
         return q
 
@@ -85,14 +85,14 @@ class GradientDescent:
         check_integer("n_power", self.n_power, least=0)
 
     def __call__(self, system):
-        q = system.start
+        q = system.q0
         if q is None:
             q = torch.zeros_like(system.rhs)
         if not system.rhs.any():
             return system.rhs
-        norm = spectral_norm(system.jt, system.rhs, self.n_power)
+        norm = spectral_norm(system.vjp, system.rhs, self.n_power)
         for _ in range(self.n_steps):
-            r = system.rhs - system.jt(q) if q.any() else system.rhs
+            r = system.rhs - system.vjp(q) if q.any() else system.rhs
             q = q + r / norm
         return q
 
@@ -123,6 +123,6 @@ class Phantom:
     def __call__(self, system):
         q = p = self.tau * system.rhs
         for _ in range(self.k - 1):
-            p = p - self.tau * system.jt(p)
+            p = p - self.tau * system.vjp(p)
             q = q + p
         return q

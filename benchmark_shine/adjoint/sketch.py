@@ -71,7 +71,7 @@ class Nystrom:
         rank = min(self.rank, len(rhs))
         omega = self.sketch(len(rhs), rank, generator, rhs.dtype)
         omega = omega.to(rhs.device)
-        C = torch.stack([system.jt(row) - shift * row for row in omega])
+        C = torch.stack([system.vjp(row) - shift * row for row in omega])
         v, W = rhs / D, C @ omega.T
         small = torch.linalg.pinv(
             0.5 * (W + W.T) + (C / D) @ C.T, hermitian=True

@@ -12,7 +12,7 @@ from ..engine import Progress
 # that is shorter never pays.
 SECONDS = 30.0
 
-TOTALS = "n_outer", "n_g", "n_jvp", "forward_time", "backward_time"
+TOTALS = "n_outer", "n_g", "n_vjp", "forward_time", "backward_time"
 
 
 class Checkpoint:

@@ -100,6 +100,6 @@ class Report:
         print(
             f"{INDENT}{self._names}: {step.n_outer} of {self._n_outer} outer "
             f"steps{said}, loss {step.value:.6g}, {callback.time_iter:.3g} s, "
-            f"{step.n_g + step.n_jvp} evaluations", flush=True,
+            f"{step.n_g + step.n_vjp} evaluations", flush=True,
         )
         callback.start()

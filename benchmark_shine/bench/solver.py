@@ -11,15 +11,15 @@ from benchopt import BaseSolver
 from benchopt.benchmark import Benchmark
 from benchopt.stopping_criterion import NoCriterion
 
-from ..adjoint import BroydenAdjoint, at_root, cold
-from .checkpoint import Checkpoint, keep, resume
+from ..adjoint import QuasiNewtonSolve, cold, z_as_q0
 from ..checks import check_choice, check_integer
 from ..engine import descend, run
-from .limits import timely
 from ..operators import transposed, untransposed
-from ..outer import Hoag, Search, Torch, from_now, from_start
-from .progress import Report
+from ..outer import GradientOptimizer, Hoag, Search, from_now, from_start
 from ..root import LBFGS, AdjointBroyden, Anderson, Broyden
+from .checkpoint import Checkpoint, keep, resume
+from .limits import timely
+from .progress import Report
 from .workers import refuse_edited_files
 
 # Forward solvers of equilibrium networks, of at most n steps: they forget
@@ -41,12 +41,12 @@ BILEVEL_ONLY = {
 EQUILIBRIUM_ONLY = {"forward", "backward", "estimate", "side", "slurm_gres"}
 
 # First guess of a first linear solve, before there is a last q.
-FIRST_Q = {"zero": torch.zeros_like, "z": at_root}
+FIRST_Q = {"zero": torch.zeros_like, "z": z_as_q0}
 
 
 def broyden_steps(n, estimate=cold):
     """So many steps of the adjoint solve of equilibrium networks."""
-    return BroydenAdjoint(Broyden(max(n, 1), n), estimate, tol=0.0)
+    return QuasiNewtonSolve(Broyden(max(n, 1), n), estimate, tol=0.0)
 
 
 class ImplicitSolver(BaseSolver):
@@ -213,7 +213,7 @@ class ImplicitSolver(BaseSolver):
         """The same for an equilibrium network, by its recipe."""
         self._leave_alone(BILEVEL_ONLY, "equilibrium networks")
         recipe = problem.recipe
-        outer = Torch(
+        outer = GradientOptimizer(
             partial(recipe.optimizer, lr=recipe.rate),
             tol=recipe.backward_tol, decay=1.0, atol=problem.atol,
             rate=partial(recipe.rate_at, n_steps=n_outer),
@@ -396,6 +396,6 @@ class SearchSolver(BilevelSolver):
         if best is None or step.value < best.value:
             return step
         return replace(
-            best, n_outer=step.n_outer, n_g=step.n_g, n_jvp=step.n_jvp,
+            best, n_outer=step.n_outer, n_g=step.n_g, n_vjp=step.n_vjp,
             forward_time=step.forward_time, backward_time=step.backward_time,
         )

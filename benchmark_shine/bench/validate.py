@@ -35,13 +35,13 @@ from benchopt.utils.parametrized_name_mixin import product_param
 from sklearn.datasets import load_digits
 
 from ..checks import check_integer
-from ..data.tables import feature_groups, split
 from ..data.pictures import pictures
-from ..implicit import Counted
-from .networks import DENSE
-from ..problems import Logistic, Ridge, SmallDEQ
-from ..evaluate.reference import errors_of, solve_densely
 from ..data.simulate import regression, text
+from ..data.tables import feature_groups, split
+from ..evaluate.reference import errors_of, solve_densely
+from ..implicit import Counted
+from ..problems import Logistic, Ridge, SmallDEQ
+from .networks import DENSE
 from .solver import ImplicitSolver
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,7 +162,7 @@ N_CHECKED = 3  # outer steps
 class Meter:
     """Counts what is done with the equations that a problem draws from now on.
 
-    ``n_g`` are evaluations of g, alone or with its energy; ``n_jvp`` products
+    ``n_g`` are evaluations of g, alone or with its energy; ``n_vjp`` products
     with Jᵀ.
     """
 
@@ -177,13 +177,13 @@ class Meter:
             self._n_energies += 1
             return equation.energy(z)
 
-        def rows(indices):
-            return self._count(equation.rows(indices))
+        def restrict(indices):
+            return self._count(equation.restrict(indices))
 
         return replace(
             equation, g=self._count(equation.g),
             energy=energy if equation.energy else None,
-            rows=rows if equation.rows else None,
+            restrict=restrict if equation.restrict else None,
         )
 
     def _count(self, g):
@@ -192,11 +192,11 @@ class Meter:
 
     @property
     def n_g(self):
-        return self._n_energies + sum(g.n_calls for g in self._counted)
+        return self._n_energies + sum(g.n_g for g in self._counted)
 
     @property
-    def n_jvp(self):
-        return sum(g.n_jvp for g in self._counted)
+    def n_vjp(self):
+        return sum(g.n_vjp for g in self._counted)
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class Finding:
     ----------
     cosine, q_error, grad_error : float
         Of q, and the relative errors of q and dF/dtheta.
-    n_g, n_jvp : int
+    n_g, n_vjp : int
         Evaluations and products in all outer steps together.
     seen : bool
         Whether we saw them.  A solver that evaluates the problem by means of
@@ -218,7 +218,7 @@ class Finding:
     q_error: float
     grad_error: float
     n_g: int
-    n_jvp: int
+    n_vjp: int
     seen: bool
 
     def __str__(self):
@@ -231,7 +231,7 @@ class Finding:
             format(x, form) for x, form in numbers
         )
         counts = "true" if self.seen else "not seen"
-        return f"{''.join(cells)}{self.n_g:7d}{self.n_jvp:7d}  {counts}"
+        return f"{''.join(cells)}{self.n_g:7d}{self.n_vjp:7d}  {counts}"
 
 
 def compare(solver, problem):
@@ -255,7 +255,7 @@ def compare(solver, problem):
     solver.set_objective(problem, N_CHECKED, 1)
     step = None
     for step in solver.steps():
-        counted = meter.n_g, meter.n_jvp  # before we evaluate g ourselves
+        counted = meter.n_g, meter.n_vjp  # before we evaluate g ourselves
         if step.n_outer:
             check_step(step, counted)
     if step is None or not step.n_outer:
@@ -265,7 +265,7 @@ def compare(solver, problem):
     return Finding(
         *(errors.get(name, math.nan) for name in (
             "q_cosine", "q_rel_error", "hypergrad_rel_error",
-        )), step.n_g, step.n_jvp, any(counted)
+        )), step.n_g, step.n_vjp, any(counted)
     )
 
 
@@ -303,9 +303,9 @@ def check_step(step, counted):
             raise Invalid(f"{name} is not finite {at}")
     if not math.isfinite(step.value):
         raise Invalid(f"the loss is {step.value} {at}")
-    if any(counted) and counted != (step.n_g, step.n_jvp):
+    if any(counted) and counted != (step.n_g, step.n_vjp):
         raise Invalid(
-            f"reports {step.n_g} evaluations of g and {step.n_jvp} products "
+            f"reports {step.n_g} evaluations of g and {step.n_vjp} products "
             f"with Jᵀ {at}; they are {counted[0]} and {counted[1]}"
         )
 

@@ -73,7 +73,7 @@ def _checked(solve, gaps):
     """The adjoint, noting its relative residual, in a batch by sample."""
     def adjoint(system):
         q = solve(system)
-        gap = (system.jt(q) - system.rhs).norm(dim=-1)
+        gap = (system.vjp(q) - system.rhs).norm(dim=-1)
         gaps.append(gap / system.rhs.norm(dim=-1))
         return q
 

@@ -82,14 +82,14 @@ class Soba:
         began = clock(z)
         root = self.find_root(problem.draw(theta, z, 1), 0.0, self.tol, None)
         z, q = root.z, torch.zeros_like(z)
-        n_g, n_jvp = root.n_calls, root.n_jvp
+        n_g, n_vjp = root.n_g, root.n_vjp
         forward_time, backward_time = clock(z) - began, 0.0
         for k in range(1, n_outer + 1):
             began = clock(z)
             equation, last = problem.draw(theta, z, k), None
             norm, *costs = norm_of_jacobian(equation, z, self.n_power)
             n_g += costs[0] + self.n_iter
-            n_jvp += costs[1] + self.n_iter
+            n_vjp += costs[1] + self.n_iter
             backward_time += clock(z) - began
             for _ in range(self.n_iter):
                 began = clock(z)
@@ -116,7 +116,7 @@ class Soba:
             value, _, h = _head(equation, theta, leaf, q)
             step = Step(
                 theta, z, value, equation, h, q, n_outer=k, n_g=n_g,
-                n_jvp=n_jvp, forward_time=forward_time,
+                n_vjp=n_vjp, forward_time=forward_time,
                 backward_time=backward_time,
             )
             yield step
@@ -127,6 +127,6 @@ class Soba:
 def _head(equation, theta, z, q):
     """Outer loss, its gradient in z, and dF/dtheta with this q."""
     loss = equation.loss(z)
-    lagrangian = loss - equation.theta_part(z.detach()) @ q
+    lagrangian = loss - equation.g_theta(z.detach()) @ q
     rhs, *h = grad(lagrangian, (z, *theta))
     return float(loss.detach()), rhs, tuple(h)

@@ -56,7 +56,7 @@ class Unrolled:
         grads = torch.autograd.grad(loss, theta)
         return Step(
             theta, z.detach(), float(loss.detach()), equation, grads,
-            n_g=g.n_calls, n_jvp=g.n_jvp, forward_time=solved - began,
+            n_g=g.n_g, n_vjp=g.n_vjp, forward_time=solved - began,
             backward_time=clock(z) - solved,
         )
 
@@ -111,7 +111,7 @@ class Truncated:
         began = clock(equation.start)
         root = self.find_root(equation, state.atol, state.rtol, last.root)
         solved = clock(root.z)
-        norm, n_g, n_jvp = norm_of_jacobian(equation, root.z, self.n_power)
+        norm, n_g, n_vjp = norm_of_jacobian(equation, root.z, self.n_power)
         g, z = Counted(equation.g), root.z
         with torch.enable_grad():
             for _ in range(self.n_steps):
@@ -124,6 +124,6 @@ class Truncated:
         )
         return Step(
             theta, root.z, float(loss.detach()), equation, grads, root=root,
-            n_g=root.n_calls + n_g + g.n_calls, n_jvp=n_jvp + g.n_jvp,
+            n_g=root.n_g + n_g + g.n_g, n_vjp=n_vjp + g.n_vjp,
             forward_time=solved - began, backward_time=clock(z) - solved,
         )

@@ -1,9 +1,9 @@
 """Outer optimisers: how theta moves, and how exact the next solve must be."""
-from .gradient import Torch, TorchState
+from .gradient import GradientOptimizer, GradientState
 from .hoag import Hoag, HoagState, from_now, from_start
 from .search import Search, SearchState
 
 __all__ = [
-    "Hoag", "HoagState", "Search", "SearchState", "Torch", "TorchState",
-    "from_now", "from_start",
+    "GradientOptimizer", "GradientState", "Hoag", "HoagState", "Search",
+    "SearchState", "from_now", "from_start",
 ]

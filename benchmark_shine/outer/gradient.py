@@ -9,8 +9,8 @@ from ..checks import check_number
 
 
 @dataclass(frozen=True)
-class TorchState:
-    """Where `Torch` stands before outer step k; its optimiser has its own."""
+class GradientState:
+    """State of `GradientOptimizer` before outer step k."""
 
     theta: tuple[Tensor, ...]
     eps: float
@@ -21,7 +21,7 @@ class TorchState:
 
 
 @dataclass(frozen=True)
-class Torch:
+class GradientOptimizer:
     """Any optimiser of torch.optim on theta.
 
     Parameters
@@ -50,7 +50,7 @@ class Torch:
     def start(self, theta):
         leaves = [t.detach().clone() for t in theta]
         rtol, atol = (self.tol, 0.0) if self.atol is None else (0.0, self.atol)
-        return TorchState(
+        return GradientState(
             tuple(leaves), self.tol, rtol, self.optimizer(leaves), atol
         )
 
@@ -66,7 +66,7 @@ class Torch:
         if atol is None:
             # the first solve was relative to its own start; so are all others
             atol = (state.atol or self.tol * first_residual) * self.decay
-        return TorchState(
+        return GradientState(
             tuple(leaf.detach().clone() for leaf in leaves), eps, 0.0,
             state.optimizer, atol, state.k + 1,
         )

@@ -29,9 +29,9 @@ from torch.nn.functional import cross_entropy
 
 from ..checks import check_integer, check_number
 from ..equation import Equation
-from ..implicit import hypergradient
 from ..evaluate.memory import peak_memory
 from ..evaluate.reference import measure_batch, n_affordable
+from ..implicit import hypergradient
 from ..root import Broyden
 
 # What a stream of random numbers is for: the second word of its seed.
@@ -190,7 +190,7 @@ class _Bound:
         """The map whose fixed point is sought, (B, d) -> (B, d)."""
         return self._f(z, self._mask, *self._prepared)
 
-    def rows(self, indices):
+    def restrict(self, indices):
         """g of these samples alone, (n, d) -> (n, d); not derived in theta.
 
         What a root finder needs that has done with the others.
@@ -486,10 +486,10 @@ class EquilibriumClassifier(ABC):
     def _equation(self, network, x, y, k):
         recipe, y = self.recipe, y.to(x.device)
         start = x.new_zeros(len(x), self.d)
-        g, rows = network.g, network.rows
+        g, restrict = network.g, network.restrict
         if 1 <= k <= recipe.unrolled_steps:
             g = network.unrolled(start, recipe.unrolled_layers)
-            rows = None
+            restrict = None
 
         def loss(z):
             return cross_entropy(network.logits(z), y)
@@ -501,8 +501,8 @@ class EquilibriumClassifier(ABC):
 
         asked = k > 0 and recipe.jacobian_weight > 0
         return Equation(
-            g, penalised if asked else loss, start, step=k, rows=rows,
-            continues=False,
+            g, penalised if asked else loss, start, step=k, restrict=restrict,
+            warm_startable=False,
         )
 
     # ------------------------------------------------------------ running

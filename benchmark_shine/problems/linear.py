@@ -148,11 +148,11 @@ class PenalisedModel(ABC):
         def data_gradient(outputs):
             return (train.X.T @ self.slope(outputs, train.y)).reshape(-1)
 
-        def theta_part(z):
+        def g_theta(z):
             return self.penalty(theta) * z
 
         def g(z):
-            return data_gradient(self.outputs(train, z)) + theta_part(z)
+            return data_gradient(self.outputs(train, z)) + g_theta(z)
 
         def energy(z):
             outputs = self.outputs(train, z)
@@ -161,7 +161,7 @@ class PenalisedModel(ABC):
             return float(value), weighted.add_(data_gradient(outputs))
 
         return Equation(
-            g, self.loss, z, energy, theta_part, k, diagonal=weights
+            g, self.loss, z, energy, g_theta, k, diagonal=weights
         )
 
     def loss(self, z):

@@ -224,6 +224,6 @@ class Jaxopt:
         return Step(
             theta, root.z, float(value), equation,
             (torch.tensor(np.asarray(grads)),), root=root, n_g=n_g + 1,
-            n_jvp=products.n_calls - n_g - 1, forward_time=solved - began,
+            n_vjp=products.n_calls - n_g - 1, forward_time=solved - began,
             backward_time=done - solved,
         )

@@ -32,7 +32,7 @@ class TorchDEQ:
         check_integer("max_iter", self.max_iter, least=1)
 
     @torch.no_grad()
-    def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
+    def __call__(self, equation, atol=0.0, rtol=0.0, warm_start=None):
         """Solve g(z) = 0 until all samples meet the tolerance at once.
 
         Parameters
@@ -64,11 +64,11 @@ class TorchDEQ:
 
         if rtol:
             raise ValueError(f"rtol: must be 0 for torchdeq, got {rtol}")
-        n_calls = 0
+        n_g = 0
 
         def f(z):
-            nonlocal n_calls
-            n_calls += 1
+            nonlocal n_g
+            n_g += 1
             return z - equation.g(z)
 
         tol = float(torch.as_tensor(atol).min())
@@ -78,6 +78,6 @@ class TorchDEQ:
         residuals = found["abs_lowest"]
         return Root(
             z, Identity(), float(residuals.norm()), math.nan,
-            int(found["nstep"].max()), n_calls, bool((residuals < tol).all()),
+            int(found["nstep"].max()), n_g, bool((residuals < tol).all()),
             residuals=residuals,
         )

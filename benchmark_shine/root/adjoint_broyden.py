@@ -26,20 +26,20 @@ class _Rule(PairsRule):
 
     def visit(self, samples, z, s):
         self.n_visits += 1
-        self.g, jt = samples.linearise(z)
-        self._learn(self.g, jt)
+        self.g, vjp = samples.linearise(z)
+        self._learn(self.g, vjp)
         k = samples.equation.step
         if self.opa and self.opa.due(self.n_visits, k):
             rhs = self.opa.direction(samples.equation, samples.full(z))
             B = self.side(self.pairs.operator().T)
-            self._learn(B @ samples.gather(rhs), jt)
+            self._learn(B @ samples.gather(rhs), vjp)
         return self.g
 
-    def _learn(self, sigma, jt):
+    def _learn(self, sigma, vjp):
         # where numbers are not finite, nothing: a derivative may fail, or a
         # loss, though the root itself is well
         sigma = torch.where(_sound(sigma), sigma, 0.0)
-        w = jt(sigma)
+        w = vjp(sigma)
         self.pairs.push_secant(sigma, torch.where(_sound(w), w, sigma))
 
     def inverse(self, known, total, order):
@@ -93,10 +93,10 @@ class AdjointBroyden(PairsFinder):
     opa: Opa | None = None
     side: Callable = transposed
 
-    def rule(self, equation, previous):
+    def rule(self, equation, warm_start):
         most = self.max_iter
         if self.opa:
             most += most // self.opa.every(equation.step)
         memory = max(1, min(self.memory, most))
-        pairs = Pairs.take_over(previous, memory, equation.start)
+        pairs = Pairs.reuse(warm_start, memory, equation.start)
         return _Rule(pairs, self.opa, self.side)

@@ -72,7 +72,7 @@ class Anderson(PairsFinder):
         check_number("beta", self.beta, above=0, most=1)
         check_number("ridge", self.ridge, least=0)
 
-    def rule(self, equation, previous):
+    def rule(self, equation, warm_start):
         memory = max(1, min(self.memory, self.max_iter))
-        pairs = Pairs.take_over(previous, memory, equation.start, self.beta)
+        pairs = Pairs.reuse(warm_start, memory, equation.start, self.beta)
         return _Rule(pairs, self.ridge)

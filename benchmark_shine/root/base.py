@@ -16,14 +16,14 @@ class Root:
         The approximate root, detached.
     inverse : LinearOperator
         Estimate of J⁻¹ at z.  It shares the finder's memory: handing this
-        root to the finder as ``previous`` gives that memory up.
+        root to the finder as ``warm_start`` gives that memory up.
     residual, first_residual : float
         2-norms of g at z and at the start, over all samples.
-    n_iter, n_calls : int
+    n_iter, n_g : int
         Iterations, and evaluations of g (with or without its energy).
     converged : bool
         Whether the residual met the tolerance, in every sample.
-    n_jvp : int
+    n_vjp : int
         Products with Jᵀ.
     residuals : Tensor, shape (B,), or None
         2-norm of each sample's g at its z; None where there is no batch,
@@ -42,9 +42,9 @@ class Root:
     residual: float
     first_residual: float
     n_iter: int
-    n_calls: int
+    n_g: int
     converged: bool
-    n_jvp: int = 0
+    n_vjp: int = 0
     residuals: Tensor | None = None
     solved: Tensor | None = None
     diverged: Tensor | None = None

@@ -51,11 +51,11 @@ class Samples:
 
     def __init__(self, equation):
         self.equation = equation
-        self._rows = equation.rows
+        self._restrict = equation.restrict
         self._z = equation.start.detach()
         self.order = torch.arange(len(self._z), device=self._z.device)
         self.active = self.order
-        self.n_calls = self.n_jvp = 0
+        self.n_g = self.n_vjp = 0
 
     def __len__(self):
         return len(self.active)
@@ -81,8 +81,8 @@ class Samples:
 
     def g(self, z):
         """g at the active rows z, (n, D)."""
-        self.n_calls += 1
-        if self._rows is not None and not self._whole:
+        self.n_g += 1
+        if self._restrict is not None and not self._whole:
             return self._g_rows(z)
         self._z = self.scatter(z, self._z)
         return self.gather(self.equation.g(self._z))
@@ -99,11 +99,11 @@ class Samples:
         # the next evaluation needs the values, not the graph
         self._z = self._z.detach()
 
-        def jt(v):
-            self.n_jvp += 1
+        def vjp(v):
+            self.n_vjp += 1
             return torch.autograd.grad(g, z, v, retain_graph=True)[0]
 
-        return g.detach(), jt
+        return g.detach(), vjp
 
     def full(self, z):
         """All samples' z, (B, D): the active rows and where others stopped."""
@@ -139,8 +139,8 @@ class Samples:
         self.order = self.order.clone()
         swap(self.order, holes, movers)
         self.active = self.order[:n_left]
-        if self._rows is not None and n_left:
-            self._g_rows = self._rows(self.active)
+        if self._restrict is not None and n_left:
+            self._g_rows = self._restrict(self.active)
         return take, holes, movers
 
 
@@ -272,7 +272,7 @@ def iterate(equation, rule, max_iter, atol, rtol):
     inverse = rule.inverse(known[order], counts[1, order], order)
     return Root(
         z, inverse, float(residuals.norm()), float(first.norm()), n_iter,
-        samples.n_calls, bool(flags[0].all()), samples.n_jvp, residuals,
+        samples.n_g, bool(flags[0].all()), samples.n_vjp, residuals,
         flags[0], flags[1], counts[0],
     )
 
@@ -288,10 +288,10 @@ class BatchedFinder(ABC):
         check_integer("max_iter", self.max_iter, least=0)
 
     @abstractmethod
-    def rule(self, equation, previous):
+    def rule(self, equation, warm_start):
         """One solve's memory, a `Picard` or like it."""
 
-    def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
+    def __call__(self, equation, atol=0.0, rtol=0.0, warm_start=None):
         """Solve g(z) = 0, see :func:`iterate`.
 
         Parameters
@@ -301,7 +301,7 @@ class BatchedFinder(ABC):
             only with OPA.
         atol, rtol : float, or Tensor of shape (B,)
             Per sample, on the 2-norm.
-        previous : Root or None
+        warm_start : Root or None
             A root of this finder, whose memory is taken over.
 
         Returns
@@ -309,5 +309,5 @@ class BatchedFinder(ABC):
         Root
         """
         check_start(equation.start)
-        rule = self.rule(equation, previous)
+        rule = self.rule(equation, warm_start)
         return iterate(equation, rule, self.max_iter, atol, rtol)

@@ -110,10 +110,10 @@ class Broyden(PairsFinder):
     max_iter: int = 30
     first: LinearOperator | None = None
 
-    def rule(self, equation, previous):
+    def rule(self, equation, warm_start):
         if self.max_iter <= self.memory:
             rule, pairs, memory = _ChainRule, Chain, max(1, self.max_iter)
         else:
             rule, pairs, memory = _Rule, Pairs, self.memory
-        pairs = pairs.take_over(previous, memory, equation.start)
+        pairs = pairs.reuse(warm_start, memory, equation.start)
         return rule(pairs, self.first)

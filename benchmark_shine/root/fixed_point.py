@@ -33,5 +33,5 @@ class FixedPoint(BatchedFinder):
         super().__post_init__()
         check_number("tau", self.tau, above=0, most=1)
 
-    def rule(self, equation, previous):
+    def rule(self, equation, warm_start):
         return Picard(self.tau)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ..checks import check_choice, check_integer, check_number
 from ..equation import Equation
-from .lbfgs_inverse import CURVATURE, LBFGSInverse
 from .base import Root
+from .lbfgs_inverse import CURVATURE, LBFGSInverse
 from .line_search import NOISE, Point, strong_wolfe
 
 # What becomes of the last solve's pairs: used as they are, dropped, shifted.
@@ -85,7 +85,7 @@ class Opa:
     every : callable, int -> int, or None
         M as a function of the outer step; None: no pair on the way.
     direction : callable, (Equation, Tensor (d,)) -> Tensor (d,)
-    at_root : int
+    root_pairs : int
         Pairs once the solve has ended (L-BFGS only): BFGS on J q = v with
         exact steps, from q = 0, each pair of the direction e = t B r with the
         residual r left by those before.  They are conjugate, so that B v is
@@ -94,15 +94,15 @@ class Opa:
     Raises
     ------
     ValueError
-        Where ``at_root`` is out of its range.
+        Where ``root_pairs`` is out of its range.
     """
 
     every: Callable[[int], int] | None
     direction: Callable[[Equation, Tensor], Tensor] = loss_gradient
-    at_root: int = 0
+    root_pairs: int = 0
 
     def __post_init__(self):
-        check_integer("at_root", self.at_root, least=0)
+        check_integer("root_pairs", self.root_pairs, least=0)
 
     def due(self, n_iter, k):
         """Whether iteration n_iter of outer step k adds a pair."""
@@ -162,7 +162,7 @@ class LBFGS:
             check_number("scale", self.scale, above=0)
 
     @torch.no_grad()
-    def __call__(self, equation, atol=0.0, rtol=0.0, previous=None):
+    def __call__(self, equation, atol=0.0, rtol=0.0, warm_start=None):
         """Minimise the equation's energy until its gradient is small.
 
         Parameters
@@ -171,7 +171,7 @@ class LBFGS:
             With an energy.
         atol, rtol : float
             Stops where ‖g‖₂ ≤ max(atol, rtol ‖g(start)‖₂).
-        previous : Root or None
+        warm_start : Root or None
             The last root of this finder, whose memory is taken over: its
             inverse is not usable any more.
 
@@ -181,10 +181,10 @@ class LBFGS:
         """
         z = equation.start
         value, gradient = equation.energy(z)
-        n_calls, n_iter = 1, 0
+        n_g, n_iter = 1, 0
         first_residual = residual = float(gradient.norm())
         tol = max(atol, rtol * first_residual)
-        B = self._memory(previous, equation)
+        B = self._memory(warm_start, equation)
         # of the gradient with the memory: a pass over it that serves both
         # the direction and, as a difference, the next pair
         products = B.project(gradient)
@@ -203,7 +203,7 @@ class LBFGS:
                 equation.energy, origin, direction, t,
                 self.c1, self.c2, self.max_trials,
             )
-            n_calls += n_trials
+            n_g += n_trials
             if point is None:
                 if len(B):
                     products = self._forget(B, gradient)
@@ -227,30 +227,30 @@ class LBFGS:
                 products, n_more = self._push_opa(
                     B, equation, z, gradient, products, float(step.norm()), 1
                 )
-                n_calls += n_more
-        if self.opa and self.opa.at_root:
-            n_calls += self._push_opa(
-                B, equation, z, gradient, products, 0.0, self.opa.at_root
+                n_g += n_more
+        if self.opa and self.opa.root_pairs:
+            n_g += self._push_opa(
+                B, equation, z, gradient, products, 0.0, self.opa.root_pairs
             )[1]
         return Root(
-            z, B, residual, first_residual, n_iter, n_calls,
+            z, B, residual, first_residual, n_iter, n_g,
             residual <= tol, diagonal=equation.diagonal,
         )
 
-    def _memory(self, previous, equation):
+    def _memory(self, warm_start, equation):
         if self.keep_pairs == "corrected" and equation.diagonal is None:
             raise ValueError(
                 "keep_pairs: 'corrected' needs an equation that says which "
                 "diagonal theta adds to J"
             )
-        B = LBFGSInverse.take_over(
-            previous and previous.inverse, self.memory, equation.start,
+        B = LBFGSInverse.reuse(
+            warm_start and warm_start.inverse, self.memory, equation.start,
             self.scale,
         )
         if not self.keep_pairs:
             B.clear()
         elif self.keep_pairs == "corrected" and len(B):
-            B.shift(equation.diagonal - previous.diagonal)
+            B.shift(equation.diagonal - warm_start.diagonal)
         return B
 
     def _forget(self, B, gradient):

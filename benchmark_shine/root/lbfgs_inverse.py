@@ -56,7 +56,7 @@ class LBFGSInverse(LinearOperator):
         self.clear()
 
     @classmethod
-    def take_over(cls, old, memory, like, scale=None):
+    def reuse(cls, old, memory, like, scale=None):
         """An old estimate's memory with its pairs, where it fits; else none.
 
         Parameters

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 # Relative rounding of an energy summed over many samples.
 NOISE = 1e-14
 

@@ -77,15 +77,15 @@ class Pairs:
         self.left, self.right = (new(B, self.memory, D) for _ in range(2))
 
     @classmethod
-    def take_over(cls, previous, memory, like, scale=1.0):
+    def reuse(cls, warm_start, memory, like, scale=1.0):
         """The memory of a previous root where it fits, else a new one.
 
         Parameters
         ----------
-        previous : Root or None
+        warm_start : Root or None
             Its inverse is not usable any more.
         """
-        old = getattr(previous and previous.inverse, "pairs", None)
+        old = getattr(warm_start and warm_start.inverse, "pairs", None)
         shape = (len(like), memory, like.shape[1])
         if (
             type(old) is not cls or old.left.shape != shape

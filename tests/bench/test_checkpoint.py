@@ -17,15 +17,16 @@ from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
 from benchopt.callback import _Callback
 from benchopt.results import read_results
+from test_deq import tiny
 
-from benchmark_shine.bench import checkpoint, workers
 from benchmark_shine.adjoint import Shine
+from benchmark_shine.bench import checkpoint, workers
 from benchmark_shine.bench.checkpoint import Checkpoint
 from benchmark_shine.engine import Progress, run
-from benchmark_shine.outer import Hoag, Torch
+from benchmark_shine.outer import GradientOptimizer, Hoag
 from benchmark_shine.root import LBFGS, Broyden
+
 from helpers.problems import model, network
-from test_deq import tiny
 
 N = 6
 
@@ -52,7 +53,7 @@ OPTIMISERS = {
 
 
 def outer_of(optimiser):
-    return Torch(
+    return GradientOptimizer(
         partial(OPTIMISERS[optimiser], lr=0.01), tol=1e-3, decay=0.9,
         rate=lambda k: 0.01 / k,
     )
@@ -71,7 +72,7 @@ def test_the_rest_of_a_run_is_the_same_to_the_bit(optimiser, k, file):
     Checkpoint(file, "me").write(outer.store(first.state))
     state = outer_of(optimiser).restore(Checkpoint(file, "me").read())
     rest = list(steps_of(outer, Progress(
-        n_outer=k, n_g=first.n_g, n_jvp=first.n_jvp, forward_time=1e3,
+        n_outer=k, n_g=first.n_g, n_vjp=first.n_vjp, forward_time=1e3,
         backward_time=2e3, state=state,
     )))
     assert [step.n_outer for step in rest] == list(range(k + 1, N + 1))
@@ -79,7 +80,7 @@ def test_the_rest_of_a_run_is_the_same_to_the_bit(optimiser, k, file):
         assert all(map(torch.equal, a.theta, b.theta))
         assert all(map(torch.equal, a.grads, b.grads))
         assert torch.equal(a.q, b.q)
-        assert (a.value, a.n_g, a.n_jvp) == (b.value, b.n_g, b.n_jvp)
+        assert (a.value, a.n_g, a.n_vjp) == (b.value, b.n_g, b.n_vjp)
     times = [(step.forward_time, step.backward_time) for step in rest]
     assert times == sorted(times) and times[0] > (1e3, 2e3)
     assert times[-1] < (1e3 + 60, 2e3 + 60)
@@ -245,7 +246,9 @@ DATA = "digits[width=12,'batch_size, epochs'=[(64, 1)]]"
 OBJECTIVE = f"SHINE[n_outer={N},reference=0]"
 SCRIPT = '''
 import sys
-sys.path[:0] = [{root!r}, {tests!r}]
+sys.path[:0] = [
+    {root!r}, {tests!r}, {tests!r} + "/..", {tests!r} + "/../unit",
+]
 from benchmark_shine.bench import checkpoint
 checkpoint.SECONDS = 0.0
 from pathlib import Path
@@ -281,7 +284,7 @@ def cut_off(root_dir, folder, how, call=4, **settings):
             curve_of(root_dir, folder, **settings)
     else:
         script = SCRIPT.format(
-            root=str(root_dir), tests=str(root_dir / "tests"),
+            root=str(root_dir), tests=str(root_dir / "tests" / "bench"),
             folder=str(folder),
         )
         done = subprocess.run([sys.executable, "-c", script])
@@ -454,7 +457,7 @@ def test_the_first_optimiser_is_made_before_the_clock(
             return original(self, *args)
         return call
 
-    for name, cls in ("optimiser", Torch), ("clock", _Callback):
+    for name, cls in ("optimiser", GradientOptimizer), ("clock", _Callback):
         monkeypatch.setattr(cls, "start", noted(name, cls.start))
     curve_of(root_dir, folder, max_runs=1)
     assert made[:3] == ["optimiser", "clock", "optimiser"]

@@ -9,19 +9,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers.batched_problems import Linear, Tanh, relative, times
 from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
 from benchopt.results import read_results
 
-from benchmark_shine.loops import unrolled
-from benchmark_shine.adjoint import BroydenAdjoint, Phantom
+from benchmark_shine.adjoint import Phantom, QuasiNewtonSolve
 from benchmark_shine.data.pictures import pictures
 from benchmark_shine.implicit import Counted, hypergradient
+from benchmark_shine.loops import unrolled
+from benchmark_shine.loops.unrolled import Unrolled
 from benchmark_shine.problems import SmallDEQ
 from benchmark_shine.problems.classifier import Recipe, _Bound
 from benchmark_shine.rivals.torchdeq import TorchDEQ
-from benchmark_shine.loops.unrolled import Unrolled
+
+from helpers.batched_problems import Linear, Tanh, relative, times
 
 needs_torchdeq = pytest.mark.skipif(
     find_spec("torchdeq") is None, reason="pip install torchdeq"
@@ -166,20 +167,20 @@ def test_torchdeq_stops_at_the_tolerance_of_all(solver, atol):
 def test_evaluations_in_torchdeq_are_counted(solver):
     problem = Tanh([0.3, 0.6])
     root = TorchDEQ(solver, 7)(problem.equation())
-    assert root.n_calls == problem.n_calls > 5
+    assert root.n_g == problem.n_calls > 5
     assert not root.converged
     # backwards the first residual, at zero, is known without a product
     products = []
 
-    def jt(v):
+    def vjp(v):
         products.append(v)
         return times(problem.jacobian(root.z).mT, v)
 
     system = SimpleNamespace(
-        jt=jt, rhs=problem.rhs(root.z), start=None, inverse=root.inverse,
+        vjp=vjp, rhs=problem.rhs(root.z), q0=None, inverse=root.inverse,
         tol=1e-9,  # its Broyden goes on to NaN where there is none
     )
-    q = BroydenAdjoint(TorchDEQ(solver, 200))(system)
+    q = QuasiNewtonSolve(TorchDEQ(solver, 200))(system)
     assert 10 < len(products) < 200
     truth = torch.linalg.solve(problem.jacobian(root.z).mT, system.rhs)
     assert relative(q, truth) < 1e-6
@@ -287,11 +288,11 @@ def test_counts_of_a_run_are_the_true_ones(
     found = steps(solvers[name], network(steps=20), 3, **settings)
     assert [step.n_outer for step in found] == [0, 1, 2, 3]
     assert found[-1].n_g == len(calls)
-    assert found[-1].n_jvp == len(products)
+    assert found[-1].n_vjp == len(products)
     if name == "Unrolled-network":
-        assert (found[-1].n_g, found[-1].n_jvp) == (18, 15)
+        assert (found[-1].n_g, found[-1].n_vjp) == (18, 15)
     if name == "Phantom":
-        assert found[-1].n_jvp == 12
+        assert found[-1].n_vjp == 12
 
 
 def test_times_of_unrolled_networks_are_differences(solvers, monkeypatch):
@@ -352,12 +353,12 @@ def test_counted_counts_derivatives_in_z_only():
     g = Counted(lambda z: theta * z)
     z = torch.ones(1)
     torch.autograd.grad(g(z).sum(), theta)
-    assert (g.n_calls, g.n_jvp) == (1, 0)
+    assert (g.n_g, g.n_vjp) == (1, 0)
     z.requires_grad_()
     out = g(z)
     for _ in range(3):
         torch.autograd.grad(out, z, torch.ones(1), retain_graph=True)
-    assert (g.n_calls, g.n_jvp) == (2, 3)
+    assert (g.n_g, g.n_vjp) == (2, 3)
 
 
 @pytest.mark.parametrize("name", ["Phantom", "torchdeq", "Unrolled-network"])

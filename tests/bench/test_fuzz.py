@@ -35,18 +35,18 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pyarrow.parquet import ParquetFile, write_table
+from test_figures import FIGURES, results
 
 from benchmark_shine.bench.checkpoint import Checkpoint
+from benchmark_shine.bench.dataset import loaded
 from benchmark_shine.checks import (
     check_integer, check_number, check_path, check_seed,
 )
-from benchmark_shine.bench.dataset import loaded
 from benchmark_shine.data.pictures import pictures
 from benchmark_shine.data.readers import (
     list_folder, open_picture, read_cifar10, read_idx_pictures, read_pictures,
     two_folders,
 )
-from test_figures import FIGURES, results
 
 sys.path.insert(0, str(FIGURES))
 

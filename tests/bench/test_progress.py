@@ -16,12 +16,13 @@ from types import SimpleNamespace
 import pytest
 import tqdm.std
 from benchopt.utils.terminal_output import TerminalOutput
+from test_checkpoint import (  # noqa: F401
+    OBJECTIVE, always, curve_of, cut_off, folder,
+)
+from test_sweep import RIDGE, command, spoilt, sweep
 
 from benchmark_shine.bench import progress
 from benchmark_shine.bench.progress import Report
-from test_checkpoint import OBJECTIVE, always, cut_off  # noqa: F401
-from test_checkpoint import curve_of, folder  # noqa: F401
-from test_sweep import RIDGE, command, spoilt, sweep
 
 WIDTH = 80
 
@@ -107,7 +108,7 @@ def callback_of(show_progress=True, **status):
 
 def step_of(k, value=0.5, diverged=False):
     return SimpleNamespace(
-        n_outer=k, value=value, n_g=10 * k, n_jvp=k, diverged=diverged
+        n_outer=k, value=value, n_g=10 * k, n_vjp=k, diverged=diverged
     )
 
 

@@ -15,24 +15,25 @@ from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
 from benchopt.results import read_results
 
-from benchmark_shine.loops import soba as single_loop
-from benchmark_shine.loops import unrolled
 from benchmark_shine.adjoint import (
     ConjugateGradient, GradientDescent, Neumann, Nystrom, Recycled, Shine,
     columns, gaussian, spectral_norm,
 )
 from benchmark_shine.engine import descend, run
+from benchmark_shine.evaluate.reference import measure
 from benchmark_shine.implicit import hypergradient
+from benchmark_shine.loops import soba as single_loop
+from benchmark_shine.loops import unrolled
+from benchmark_shine.loops.soba import Soba
+from benchmark_shine.loops.unrolled import Truncated
+from benchmark_shine.operators import Dense, transposed
+from benchmark_shine.outer import Hoag, Search
 from benchmark_shine.rivals.jaxopt import Jaxopt, _compiled
 from benchmark_shine.rivals.optuna import Tpe
 from benchmark_shine.rivals.sklearn import ScikitLearn
-from benchmark_shine.operators import Dense, transposed
-from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
-from benchmark_shine.outer import Hoag, Search
-from benchmark_shine.evaluate.reference import measure
 from benchmark_shine.root import LBFGS, Opa
-from benchmark_shine.loops.soba import Soba
-from benchmark_shine.loops.unrolled import Truncated
+from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
+
 from helpers.problems import (
     MODELS, counted, jacobian_at, model, network, normal, quadratic, relative,
     ridge_solution, spd, system, theta_of, tight_root,
@@ -511,12 +512,12 @@ def test_corrected_pairs_are_those_of_the_new_theta(groups, memory, scale):
             theta = theta_of(problem, value)
             equation = problem.draw(theta, problem.start()[1], 1)
             previous = root
-            root = finder(equation, rtol=1e-2, previous=previous)
+            root = finder(equation, rtol=1e-2, warm_start=previous)
         # no step at all: the pairs that are left are those of before
         theta = theta_of(problem, -2.0)
         equation = problem.draw(theta, root.z, 1)
         n_before = len(root.inverse)
-        root = finder(equation, rtol=1.0, previous=root)
+        root = finder(equation, rtol=1.0, warm_start=root)
         assert len(root.inverse) == n_before <= memory
         H = jacobian_at(equation, root.z)
         violations[keep_pairs] = max(
@@ -554,7 +555,7 @@ def test_a_full_memory_of_corrected_pairs_is_the_inverse():
         for s, y in stored(root):
             copy.push(s, y)
         last = finder(
-            equation, rtol=1.0, previous=replace(root, inverse=copy)
+            equation, rtol=1.0, warm_start=replace(root, inverse=copy)
         )
         h = hypergradient(equation, theta, last, Shine())
         exact = dense_gradient(equation, theta, last.z)
@@ -575,7 +576,7 @@ def test_a_pair_at_the_root_is_as_short_as_rounding_lets_it():
         places.append(z)
         return equation.energy(z)
 
-    root = LBFGS(opa=Opa(None, at_root=2))(replace(equation, energy=energy))
+    root = LBFGS(opa=Opa(None, root_pairs=2))(replace(equation, energy=energy))
     length = 2 ** -26 * (1 + float(root.z.norm()))
     for z in places[-2:]:
         # z + e and back rounds
@@ -589,13 +590,13 @@ def test_pairs_at_the_root_lead_to_q(kind):
     equation = problem.draw(theta, problem.start()[1], 1)
     errors, calls = [], []
     for n in 0, 1, 3, 6, 12:
-        finder = LBFGS(opa=Opa(None, at_root=n))
+        finder = LBFGS(opa=Opa(None, root_pairs=n))
         root = finder(equation, rtol=1e-6)
         q = hypergradient(equation, theta, root, Shine()).q
         rhs = torch.autograd.functional.jacobian(equation.loss, root.z)
         exact = torch.linalg.solve(jacobian_at(equation, root.z), rhs)
         errors.append(relative(q, exact))
-        calls.append(root.n_calls)
+        calls.append(root.n_g)
     assert [c - calls[0] for c in calls] == [0, 1, 3, 6, 12]
     assert errors[0] > 1e-3
     assert errors[1] < errors[0]
@@ -608,7 +609,7 @@ def test_a_pair_at_the_root_is_a_quasi_newton_step():
     start = replace(equation, start=problem.start()[1])
     plain, taught = (
         LBFGS(opa=opa)(start, rtol=1e-2)
-        for opa in (None, Opa(None, at_root=1))
+        for opa in (None, Opa(None, root_pairs=1))
     )
     v = torch.autograd.functional.jacobian(equation.loss, plain.z)
     H = jacobian_at(equation, plain.z)
@@ -624,8 +625,8 @@ def test_a_pair_at_the_root_is_a_quasi_newton_step():
 
 @pytest.mark.parametrize("value", [-1, 2.5, "all"])
 def test_pairs_at_the_root_are_a_number(value):
-    with pytest.raises(ValueError, match="at_root: "):
-        Opa(None, at_root=value)
+    with pytest.raises(ValueError, match="root_pairs: "):
+        Opa(None, root_pairs=value)
 
 
 def test_with_both_q_is_an_order_of_magnitude_nearer():
@@ -633,7 +634,7 @@ def test_with_both_q_is_an_order_of_magnitude_nearer():
     errors = []
     for keep_pairs, n in (True, 0), (True, 3), ("corrected", 3):
         finder = LBFGS(
-            scale=1.0, keep_pairs=keep_pairs, opa=Opa(None, at_root=n)
+            scale=1.0, keep_pairs=keep_pairs, opa=Opa(None, root_pairs=n)
         )
         steps = list(run(problem, finder, Shine(), Hoag(), 8))
         errors.append(np.median(
@@ -689,9 +690,9 @@ def test_costs_of_jaxopt_are_those_of_its_products(
     again = Jaxopt(problem)(
         step.equation, step.theta, hoag_state(1e-7, 1e-8), last
     )
-    assert again.n_g + again.n_jvp == len(calls)
+    assert again.n_g + again.n_vjp == len(calls)
     # conjugate gradients on 6 unknowns
-    assert 3 <= again.n_jvp <= 8
+    assert 3 <= again.n_vjp <= 8
 
 
 @needs_jaxopt
@@ -759,7 +760,7 @@ def test_scikit_learn_starts_from_the_last_fit_and_tells_its_iterations():
     # it is there already: one evaluation, no iteration
     assert again.n_g == first.n_g + 1
     assert relative(again.z, first.z) < 1e-9
-    assert (again.n_jvp, again.grads, again.q) == (0, None, None)
+    assert (again.n_vjp, again.grads, again.q) == (0, None, None)
     assert again.forward_time > first.forward_time > 0
 
 
@@ -865,7 +866,7 @@ LOOPS = {
         problem, Truncated(LBFGS(), 6, 2), Hoag(), 3
     ),
     "at root": lambda problem: run(
-        problem, LBFGS(opa=Opa(None, at_root=3)), Shine(), Hoag(), 3
+        problem, LBFGS(opa=Opa(None, root_pairs=3)), Shine(), Hoag(), 3
     ),
 } | {
     type(adjoint).__name__: partial(
@@ -880,7 +881,7 @@ def test_costs_are_the_true_ones(name):
     problem = Watched(model("logistic", 3))
     for step in LOOPS[name](problem):
         assert step.n_g == len(problem.evaluations)
-        assert step.n_jvp == len(problem.products)
+        assert step.n_vjp == len(problem.products)
     assert step.n_outer == 3
     assert bool(problem.products) == (name != "at root")
     assert step.forward_time > 0 and step.backward_time > 0
@@ -922,13 +923,13 @@ def test_settings_reach_the_methods(solvers):
 
     finder = LBFGS(keep_pairs=True)
     assert parts("SHINE-at-root", n_pairs=3)[0] == replace(
-        finder, opa=Opa(None, at_root=3)
+        finder, opa=Opa(None, root_pairs=3)
     )
     assert parts("SHINE-corrected", memory=8)[0] == replace(
         finder, memory=8, keep_pairs="corrected"
     )
     assert parts("SHINE-corrected-at-root")[0] == replace(
-        finder, keep_pairs="corrected", opa=Opa(None, at_root=5)
+        finder, keep_pairs="corrected", opa=Opa(None, root_pairs=5)
     )
     assert parts("AmIGO", n_steps=2, n_power=1)[1] == GradientDescent(2, 1)
     assert parts("Nystrom", rank=4, rho=0.5, sketch="gaussian", seed=2)[

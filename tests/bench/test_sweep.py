@@ -15,18 +15,18 @@ from benchopt.benchmark import Benchmark
 from benchopt.results import read_results
 from benchopt.utils.dynamic_modules import FailedImport
 
-from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.adjoint import (
-    BroydenAdjoint, ConjugateGradient, Fallback, Gmres, JacobianFree, Neumann,
-    NormRule, Phantom, Refine, ResidualRule, Shine, at_root,
+    ConjugateGradient, Fallback, Gmres, JacobianFree, Neumann, NormRule,
+    Phantom, QuasiNewtonSolve, Refine, ResidualRule, Shine, z_as_q0,
 )
+from benchmark_shine.bench.solver import broyden_steps
+from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.operators import transposed, untransposed
 from benchmark_shine.outer import Hoag, Search, from_now, from_start
 from benchmark_shine.rivals.torchdeq import TorchDEQ
 from benchmark_shine.root import (
     LBFGS, AdjointBroyden, Anderson, Broyden, EveryFewSteps, Opa,
 )
-from benchmark_shine.bench.solver import broyden_steps
 
 SEARCHES = {"Grid-search", "Random-search"}
 EVERYWHERE = {
@@ -109,7 +109,7 @@ def curves(rows):
     names = [
         "dataset_name", "solver_name", "stop_val", "objective_theta",
         "objective_value", "objective_test_loss", "objective_n_g",
-        "objective_n_jvp", "objective_inner_residual",
+        "objective_n_vjp", "objective_inner_residual",
     ]
     return rows[names].sort_values(names[:3]).reset_index(drop=True)
 
@@ -173,7 +173,7 @@ def test_metrics_are_floats(rows):
     for name in metrics:
         assert rows[name].dtype == np.float64, name
     always = [
-        "value", "test_loss", "theta", "inner_residual", "n_g", "n_jvp",
+        "value", "test_loss", "theta", "inner_residual", "n_g", "n_vjp",
         "forward_time", "backward_time", "diverged", "n_outer",
     ]
     assert np.isfinite(rows[[f"objective_{name}" for name in always]]).all(
@@ -210,7 +210,7 @@ def test_the_reference_is_measured_where_due(rows):
 
 def test_costs_tell_the_methods_apart(rows):
     last = rows[rows["stop_val"] == N].groupby("solver_name")
-    products = last["objective_n_jvp"].min()
+    products = last["objective_n_vjp"].min()
     free = SEARCHES | {
         "SHINE", "SHINE-OPA", "Jacobian-Free", "SHINE-corrected",
         "SHINE-at-root", "SHINE-corrected-at-root",
@@ -334,10 +334,10 @@ def problem(benchmark):
     ("SHINE-OPA", {}, Shine()),
     ("Jacobian-Free", {}, JacobianFree()),
     ("HOAG", {}, ConjugateGradient()),
-    ("HOAG", {"first_q": "z"}, ConjugateGradient(first=at_root)),
+    ("HOAG", {"first_q": "z"}, ConjugateGradient(first=z_as_q0)),
     ("HOAG-limited", {}, ConjugateGradient(5)),
     ("HOAG-limited", {"n_cg": 3, "first_q": "z"},
-     ConjugateGradient(3, first=at_root)),
+     ConjugateGradient(3, first=z_as_q0)),
     ("SHINE-refine", {}, Refine(Shine(), ConjugateGradient(5))),
     ("SHINE-refine", {"n_refine": 0, "growth": 0.01},
      Refine(Shine(), ConjugateGradient(0, growth=0.01))),
@@ -351,7 +351,7 @@ def test_a_solver_is_its_adjoint(name, settings, adjoint, solvers):
 
 
 OTHER_Q = {
-    "HOAG": BroydenAdjoint(Broyden(9, 9)),
+    "HOAG": QuasiNewtonSolve(Broyden(9, 9)),
     "HOAG[gmres]": Gmres(9),
     "HOAG-limited": broyden_steps(5),
     "SHINE-refine": Refine(Shine(), broyden_steps(5, transposed)),
@@ -365,8 +365,8 @@ OTHER_Q = {
     "SHINE-fallback": Fallback(Shine(), NormRule(1.3)),
     "SHINE-fallback[residual]": Fallback(Shine(), ResidualRule()),
     "Phantom": Phantom(5, 1.0),
-    "torchdeq": BroydenAdjoint(TorchDEQ("fixed_point_iter", 9)),
-    "torchdeq[anderson]": BroydenAdjoint(TorchDEQ("anderson", 9)),
+    "torchdeq": QuasiNewtonSolve(TorchDEQ("fixed_point_iter", 9)),
+    "torchdeq[anderson]": QuasiNewtonSolve(TorchDEQ("anderson", 9)),
     "torchdeq[phantom]": Phantom(2, 0.5),
 }
 SETTINGS = {
@@ -633,7 +633,7 @@ def test_metrics_of_networks(deq_rows):
 
 def test_costs_in_networks(deq_rows):
     last = deq_rows[deq_rows["stop_val"] == N_DEQ]
-    products = last.set_index("solver_name")["objective_n_jvp"]
+    products = last.set_index("solver_name")["objective_n_vjp"]
     for name in "SHINE", "SHINE-fallback", "Jacobian-Free":
         assert products[name] == 0
     assert products["Neumann"] == 10 * N_DEQ

@@ -11,10 +11,10 @@ import torch
 from benchopt.benchmark import Benchmark
 
 from benchmark_shine.bench import validate as door
-from benchmark_shine.evaluate.reference import solve_densely
 from benchmark_shine.bench.validate import (
     PROBLEMS, RACES, Invalid, Meter, benchopt_checks, check_truth, load, main,
 )
+from benchmark_shine.evaluate.reference import solve_densely
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -138,19 +138,19 @@ def test_the_meter_counts_what_is_done():
     theta, z = leaves(problem)
     equation = problem.draw(theta, z, 1)
     with torch.no_grad():
-        equation.g(z), equation.rows(torch.tensor([2]))(z[2:3])
-    assert (meter.n_g, meter.n_jvp) == (2, 0)
+        equation.g(z), equation.restrict(torch.tensor([2]))(z[2:3])
+    assert (meter.n_g, meter.n_vjp) == (2, 0)
     z = z.requires_grad_()
     g = equation.g(z)
     for _ in range(3):
         torch.autograd.grad(g, z, torch.ones_like(g), retain_graph=True)
-    assert (meter.n_g, meter.n_jvp) == (3, 3)
+    assert (meter.n_g, meter.n_vjp) == (3, 3)
     problem = PROBLEMS["ridge"]()
     meter = Meter(problem)
     theta, z = leaves(problem)
     equation = problem.draw(theta, z, 1)
-    equation.energy(z), equation.loss(z), equation.theta_part(z)
-    assert (meter.n_g, meter.n_jvp) == (1, 0)
+    equation.energy(z), equation.loss(z), equation.g_theta(z)
+    assert (meter.n_g, meter.n_vjp) == (1, 0)
 
 
 # ----------------------------------------------------- what is invalid
@@ -207,10 +207,10 @@ BAD = {
     "n_g": (changed("n_g=step.n_g // 2"),
             r"ridge: reports \d+ evaluations of g and 0 products with Jᵀ at "
             r"outer step 1; they are \d+ and 0"),
-    "n_jvp": (body("system.jt(system.rhs)\n            return system.rhs", '''
+    "n_vjp": (body("system.vjp(system.rhs)\n            return system.rhs", '''
     def steps(self):
         for step in super().steps():
-            yield replace(step, n_jvp=0)
+            yield replace(step, n_vjp=0)
 '''), "and 0 products with Jᵀ at outer step 1; they are .* and 1"),
     "still": (body("return system.rhs", '''
     def steps(self):
@@ -261,10 +261,10 @@ def test_options_are_checked_first(option, capsys):
 
 def test_a_method_with_nothing_to_compare_is_no_error(written, monkeypatch):
     # nobody sees what it evaluates, and it has no q
-    text = changed("q=None, grads=None, n_g=0, n_jvp=0")
+    text = changed("q=None, grads=None, n_g=0, n_vjp=0")
     path, lines = written(text), []
     monkeypatch.setattr(Meter, "n_g", 0)
-    monkeypatch.setattr(Meter, "n_jvp", 0)
+    monkeypatch.setattr(Meter, "n_vjp", 0)
     monkeypatch.setattr(door, "N_CHECKED", 1)
     assert check_truth(load(path), path, lines.append) == set(PROBLEMS)
     rows = [line for line in lines if line.startswith("  ridge")]

@@ -8,16 +8,17 @@ import pytest
 import torch
 from benchopt.benchmark import Benchmark
 
-from helpers.batched_problems import Tanh, normal, relative
-from benchmark_shine.fingerprints import fingerprint
-from experiments import deq_inversion
 from benchmark_shine.adjoint import JacobianFree
+from benchmark_shine.fingerprints import fingerprint
+from benchmark_shine.problems import classifier
+from benchmark_shine.root import AdjointBroyden, Broyden, loss_gradient
+from experiments import deq_inversion
 from experiments.deq_inversion import (
     NUMBERS, SOLVERS, TRAINER, by_finder, chosen, load, main, measure,
     one_batch, quality, reference, trained,
 )
-from benchmark_shine.problems import classifier
-from benchmark_shine.root import AdjointBroyden, Broyden, loss_gradient
+
+from helpers.batched_problems import Tanh, normal, relative
 
 OPA, PUBLISHED = "SHINE-OPA", "SHINE-OPA[side=untransposed]"
 ADJOINT = "SHINE[forward=adjoint_broyden]"
@@ -198,16 +199,16 @@ def test_the_same_forward_pass_is_made_once(measured, solvers):
 
 
 def test_evaluations_and_products_are_those_of_both_passes(rows):
-    n_g, n_jvp = (
-        rows.xs(0, level="batch")[name] for name in ("n_g", "n_jvp")
+    n_g, n_vjp = (
+        rows.xs(0, level="batch")[name] for name in ("n_g", "n_vjp")
     )
     # the start and nine steps: they are too few for any sample
     assert n_g["Jacobian-Free"] == n_g["SHINE"] == n_g[OPA] == 10
     assert n_g["HOAG"] == 11  # the graph of g, for the products
-    assert n_jvp["Jacobian-Free"] == n_jvp["SHINE"] == n_jvp[ANDERSON] == 0
-    assert 9 < n_jvp["HOAG"] <= 24
-    assert n_jvp[ADJOINT] == 9
-    assert n_jvp[OPA] == n_jvp[PUBLISHED] == 9 + 9 // 5
+    assert n_vjp["Jacobian-Free"] == n_vjp["SHINE"] == n_vjp[ANDERSON] == 0
+    assert 9 < n_vjp["HOAG"] <= 24
+    assert n_vjp[ADJOINT] == 9
+    assert n_vjp[OPA] == n_vjp[PUBLISHED] == 9 + 9 // 5
 
 
 def test_columns_of_a_measurement(rows, measured):

@@ -10,6 +10,7 @@ import torch
 
 from benchmark_shine.fingerprints import fingerprint
 from experiments.opa_inversion import main, measure, one_try, problem
+
 from helpers.problems import jacobian_at
 
 COLUMNS = [

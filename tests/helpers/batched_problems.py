@@ -64,12 +64,12 @@ class Tanh:
         eye = torch.eye(z.shape[1], dtype=z.dtype)
         return eye - slope.unsqueeze(2) * self.A
 
-    def equation(self, rows=False):
+    def equation(self, restrict=False):
         def part(index):
             return lambda z: self.g(z, index)
 
         return Equation(
-            self.g, self.loss, self.first, rows=part if rows else None
+            self.g, self.loss, self.first, restrict=part if restrict else None
         )
 
     def alone(self, i):

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.autograd.functional import jacobian
 
 from benchmark_shine.adjoint import AdjointSystem
-from benchmark_shine.equation import Equation
 from benchmark_shine.data.pictures import pictures
+from benchmark_shine.equation import Equation
 from benchmark_shine.problems import (
     Logistic, Multinomial, NonlinearLeastSquares, Ridge, SmallDEQ,
 )
@@ -157,9 +157,9 @@ def ridge_solution(problem, theta):
 
 def system(J, rhs, start=None, tol=1e-10, inverse=None, z=None):
     """An adjoint system with a dense J, and the list of its products."""
-    jt, products = counted(lambda v: J.T @ v)
+    vjp, products = counted(lambda v: J.T @ v)
     z = torch.ones_like(rhs) if z is None else z
-    return AdjointSystem(jt, rhs, inverse, z, start, tol), products
+    return AdjointSystem(vjp, rhs, inverse, z, start, tol), products
 
 
 def relative(a, b):

@@ -23,14 +23,15 @@ from benchopt.parallel_backends import check_parallel_config
 from benchopt.results import read_results
 from click import ClickException
 
-from helpers import clusters
 from benchmark_shine.bench import limits, networks, workers
 from benchmark_shine.bench.limits import timely
-from benchmark_shine.data.pictures import pictures
-from benchmark_shine.fingerprints import LOADED, fingerprint
 from benchmark_shine.bench.workers import (
     refuse_edited_files, refuse_other_code,
 )
+from benchmark_shine.data.pictures import pictures
+from benchmark_shine.fingerprints import LOADED, fingerprint
+
+from helpers import clusters
 
 CONFIGS = "joblib", "dask", "slurm"
 REMEDY = "Restart the workers, of dask the scheduler too, and run again"

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 
 import pytest
 from benchopt.results import read_results
+from test_cluster import SIZES
 
 from helpers import clusters
-from test_cluster import SIZES
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from benchmark_shine.adjoint import (
-    ConjugateGradient, JacobianFree, Neumann, Refine, Shine, at_root,
+    ConjugateGradient, JacobianFree, Neumann, Refine, Shine, z_as_q0,
 )
 from benchmark_shine.implicit import TransposedJacobian
 from benchmark_shine.operators import Dense
+
 from helpers.problems import (
     counted, jacobian_at, model, normal, relative, spd, system, theta_of,
 )
@@ -125,15 +126,15 @@ def test_cg_grows_as_the_tolerance_shrinks(tol, more):
 def test_cg_first_guess():
     z = normal(6, D)
     problem, products = system(J, RHS, z=z)
-    q = ConjugateGradient(2, first=at_root)(problem)
+    q = ConjugateGradient(2, first=z_as_q0)(problem)
     torch.testing.assert_close(q, krylov_minimiser(2, z))
     assert len(products) == 3
     # used only where there is no last q
-    warm = replace(problem, start=normal(8, D))
-    q = ConjugateGradient(2, first=at_root)(warm)
-    torch.testing.assert_close(q, krylov_minimiser(2, warm.start))
-    assert torch.equal(at_root(z), z)
-    assert at_root(z) is not z
+    warm = replace(problem, q0=normal(8, D))
+    q = ConjugateGradient(2, first=z_as_q0)(warm)
+    torch.testing.assert_close(q, krylov_minimiser(2, warm.q0))
+    assert torch.equal(z_as_q0(z), z)
+    assert z_as_q0(z) is not z
 
 
 def test_refine_starts_from_its_base():
@@ -211,22 +212,22 @@ def test_transposed_jacobian(kind):
     z = problem.start()[1]
     equation = problem.draw(theta_of(problem, 0.0), z, 1)
     g, calls = counted(equation.g)
-    jt = TransposedJacobian(g, z)
-    assert (jt.n_calls, jt.n_g, len(calls)) == (0, 0, 0)
+    vjp = TransposedJacobian(g, z)
+    assert (vjp.n_vjp, vjp.n_g, len(calls)) == (0, 0, 0)
     dense = jacobian_at(equation, z)
     for n in 1, 2, 3:
         v = normal(n, len(z))
-        torch.testing.assert_close(jt(v), dense.T @ v)
-        assert (jt.n_calls, jt.n_g, len(calls)) == (n, 1, 1)
+        torch.testing.assert_close(vjp(v), dense.T @ v)
+        assert (vjp.n_vjp, vjp.n_g, len(calls)) == (n, 1, 1)
 
 
 def test_transposed_jacobian_of_a_non_symmetric_equation():
     A = normal(2, D, D)
     z, v = normal(1, D), normal(3, D)
-    jt = TransposedJacobian(lambda z: A @ z + z ** 3, z)
+    vjp = TransposedJacobian(lambda z: A @ z + z ** 3, z)
     expected = A.T @ v + 3 * z ** 2 * v
-    torch.testing.assert_close(jt(v), expected)
-    torch.testing.assert_close(jt(v), expected)  # the graph is kept
+    torch.testing.assert_close(vjp(v), expected)
+    torch.testing.assert_close(vjp(v), expected)  # the graph is kept
 
 
 @pytest.mark.parametrize("adjoint", [
@@ -237,9 +238,9 @@ def test_products_are_counted(adjoint):
     problem = model("logistic")
     z = problem.start()[1]
     equation = problem.draw(theta_of(problem, 0.0), z, 1)
-    jt = TransposedJacobian(equation.g, z)
-    counting, products = counted(jt)
+    vjp = TransposedJacobian(equation.g, z)
+    counting, products = counted(vjp)
     inverse = Dense(torch.eye(len(z), dtype=z.dtype))
     stub = system(J, normal(3, len(z)), inverse=inverse, z=z)[0]
-    adjoint(replace(stub, jt=counting))
-    assert jt.n_calls == len(products) > 0
+    adjoint(replace(stub, vjp=counting))
+    assert vjp.n_vjp == len(products) > 0

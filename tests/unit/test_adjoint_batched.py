@@ -4,10 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers.batched_problems import matrices, normal, relative, times
 from benchmark_shine.adjoint import (
-    AdjointSystem, BroydenAdjoint, Fallback, Gmres, JacobianFree, Neumann,
-    NormRule, Phantom, Refine, ResidualRule, Shine, cold,
+    AdjointSystem, Fallback, Gmres, JacobianFree, Neumann, NormRule, Phantom,
+    QuasiNewtonSolve, Refine, ResidualRule, Shine, cold,
 )
 from benchmark_shine.equation import Equation
 from benchmark_shine.implicit import TransposedJacobian, attach, hypergradient
@@ -15,6 +14,8 @@ from benchmark_shine.operators import LowRank, transposed, untransposed
 from benchmark_shine.root import (
     AdjointBroyden, Anderson, Broyden, FixedPoint, Opa,
 )
+
+from helpers.batched_problems import matrices, normal, relative, times
 
 D = 14
 NORMS = [0.05, 0.9, 0.5, 1.4]
@@ -40,14 +41,14 @@ def system(matrix=J, rhs=RHS, start=None, tol=1e-10, inverse=None):
     """An adjoint system, and the list of products made with it."""
     products = []
 
-    def jt(v):
+    def vjp(v):
         assert v.shape == rhs.shape and v.dtype == rhs.dtype
         products.append(v)
         if v.dim() == 1:
             return matrix.T @ v
         return times(matrix.mT, v)
 
-    return AdjointSystem(jt, rhs, inverse, rhs, start, tol), products
+    return AdjointSystem(vjp, rhs, inverse, rhs, start, tol), products
 
 
 def residuals(q, matrix=J, rhs=RHS):
@@ -140,7 +141,7 @@ def test_a_nan_sample_stays_one_and_leaves_the_others_alone():
     q = Gmres()(system(matrix)[0])
     assert q[1].isnan().any()
     assert relative(q[others], EXACT[others]) < 1e-8
-    q = BroydenAdjoint(Broyden(60, 60))(system(matrix)[0])
+    q = QuasiNewtonSolve(Broyden(60, 60))(system(matrix)[0])
     assert q.isfinite().all()
     assert relative(q[others], EXACT[others]) < 1e-8
 
@@ -154,21 +155,21 @@ def test_a_nan_sample_stays_one_and_leaves_the_others_alone():
 @pytest.mark.parametrize("start", [None, normal(3, 4, D)], ids=["0", "some"])
 def test_broyden_adjoint_solves_to_its_tolerance(finder, start):
     problem, products = system(start=start, tol=1e-6)
-    q = BroydenAdjoint(finder)(problem)
+    q = QuasiNewtonSolve(finder)(problem)
     assert (residuals(q) <= 1e-6).all()
     fewer = len(products) - (start is not None) - 1
-    short = BroydenAdjoint(replace(finder, max_iter=fewer))(problem)
+    short = QuasiNewtonSolve(replace(finder, max_iter=fewer))(problem)
     assert residuals(short).max() > 1e-6
 
 
 @pytest.mark.parametrize("k", [1, 4])
 def test_limited_backward_makes_k_products(k):
     problem, products = system()
-    BroydenAdjoint(Broyden(k, k), tol=0.0)(problem)
+    QuasiNewtonSolve(Broyden(k, k), tol=0.0)(problem)
     assert len(products) == k
     assert torch.equal(products[0], RHS)
     problem, products = system(start=EXACT + 1)
-    BroydenAdjoint(Broyden(k, k), tol=0.0)(problem)
+    QuasiNewtonSolve(Broyden(k, k), tol=0.0)(problem)
     assert len(products) == k + 1
 
 
@@ -178,7 +179,7 @@ NEAR = torch.linalg.inv(J) + 0.02 * normal(5, 4, D, D)
 def test_a_perfect_estimate_needs_no_step():
     inverse = operator(torch.linalg.inv(J))
     problem, products = system(inverse=inverse, tol=1e-8)
-    solve = BroydenAdjoint(Broyden(5, 5), transposed)
+    solve = QuasiNewtonSolve(Broyden(5, 5), transposed)
     assert relative(Refine(Shine(), solve)(problem), EXACT) < 1e-10
     assert len(products) == 1
     # from zero it is the first step
@@ -191,7 +192,7 @@ def test_refine_wants_the_estimate_transposed(k):
     problem, _ = system(inverse=operator(NEAR), tol=0.0)
     right, without, published = (
         residuals(Refine(
-            Shine(), BroydenAdjoint(Broyden(k, k), estimate)
+            Shine(), QuasiNewtonSolve(Broyden(k, k), estimate)
         )(problem)) for estimate in (transposed, cold, untransposed)
     )
     shine = residuals(Shine()(problem))
@@ -207,7 +208,7 @@ def test_transposed_refine_is_broyden_from_that_matrix():
     problem, products = system(
         J[1:2], RHS[1:2], inverse=operator(NEAR[1:2]), tol=0.0
     )
-    solve = BroydenAdjoint(Broyden(9, 3), transposed)
+    solve = QuasiNewtonSolve(Broyden(9, 3), transposed)
     Refine(Shine(), solve)(problem)
     B, q = NEAR[1].T, NEAR[1].T @ RHS[1]
     g = J[1].T @ q - RHS[1]
@@ -287,8 +288,10 @@ def test_nan_falls_back(rule):
 
 METHODS = [
     JacobianFree(), Shine(), Neumann(3, 0), Phantom(3, 0.5), Gmres(),
-    BroydenAdjoint(Broyden(5, 5)), BroydenAdjoint(Broyden(5, 5), transposed),
-    Refine(Shine(), Gmres(2)), Refine(Shine(), BroydenAdjoint(Broyden(5, 5))),
+    QuasiNewtonSolve(Broyden(5, 5)),
+    QuasiNewtonSolve(Broyden(5, 5), transposed),
+    Refine(Shine(), Gmres(2)),
+    Refine(Shine(), QuasiNewtonSolve(Broyden(5, 5))),
     Fallback(Shine(), NormRule()), Fallback(Shine(), ResidualRule()),
 ]
 
@@ -377,7 +380,7 @@ def flat(tensors):
 
 @all_finders
 @pytest.mark.parametrize("solve", [
-    Gmres(tol=1e-12), BroydenAdjoint(Broyden(60, 60), tol=1e-12),
+    Gmres(tol=1e-12), QuasiNewtonSolve(Broyden(60, 60), tol=1e-12),
     Neumann(120, 0),
 ], ids=["gmres", "broyden", "neumann"])
 def test_exact_hypergradient(finder, solve):
@@ -426,7 +429,7 @@ def test_shine_of_a_tight_opa_root_is_the_hypergradient():
     for tol in (1e-1, 1e-12):
         root = finder(equation, atol=tol)
         h = hypergradient(equation, network.theta, root, Shine())
-        assert h.n_jvp == 0 and h.n_g == 1
+        assert h.n_vjp == 0 and h.n_g == 1
         errors.append(relative(flat(h.grads), exact))
     assert errors[1] <= errors[0] / 100
 
@@ -445,8 +448,8 @@ def test_counts_are_the_true_ones(finder):
         return out
 
     root = finder(replace(equation, g=g), atol=1e-8)
-    assert root.n_calls == len(calls)
-    assert root.n_jvp == len(products)
+    assert root.n_g == len(calls)
+    assert root.n_vjp == len(products)
     for solve in (Shine(), Gmres(4), Neumann(3, 0), Fallback(
         Shine(), ResidualRule()
     )):
@@ -455,13 +458,13 @@ def test_counts_are_the_true_ones(finder):
             replace(equation, g=g), network.theta, root, solve
         )
         assert h.n_g == len(calls)
-        assert h.n_jvp == len(products)
+        assert h.n_vjp == len(products)
 
 
 def test_the_graph_is_built_once_and_only_when_asked():
     network = Network()
-    jt = TransposedJacobian(network.equation().g, torch.zeros(3, 6).double())
-    assert jt.n_g == 0
-    q = Gmres(3)(AdjointSystem(jt, network.v, None, network.v, None, 0.0))
+    vjp = TransposedJacobian(network.equation().g, torch.zeros(3, 6).double())
+    assert vjp.n_g == 0
+    q = Gmres(3)(AdjointSystem(vjp, network.v, None, network.v, None, 0.0))
     assert q.shape == (3, 6)
-    assert (jt.n_g, jt.n_calls) == (1, 3)
+    assert (vjp.n_g, vjp.n_vjp) == (1, 3)

@@ -11,6 +11,7 @@ from sklearn.datasets import fetch_20newsgroups_vectorized, load_digits
 from sklearn.model_selection import train_test_split
 
 from benchmark_shine.bench.dataset import loaded
+from benchmark_shine.data.simulate import regression, text
 from benchmark_shine.data.tables import (
     feature_groups, read_svmlight, split, two_classes,
 )
@@ -18,7 +19,7 @@ from benchmark_shine.problems import (
     Logistic, Multinomial, NonlinearLeastSquares, Ridge,
 )
 from benchmark_shine.problems.design import Design
-from benchmark_shine.data.simulate import regression, text
+
 from helpers.problems import MODELS, model, normal, theta_of
 
 

@@ -14,13 +14,13 @@ import torch
 from benchopt.benchmark import Benchmark
 from PIL import Image
 
+from benchmark_shine.adjoint import Gmres, JacobianFree, Shine
+from benchmark_shine.bench.networks import build
 from benchmark_shine.data import pictures as images
 from benchmark_shine.data import readers
-from benchmark_shine.adjoint import Gmres, JacobianFree, Shine
 from benchmark_shine.engine import run
 from benchmark_shine.implicit import attach, hypergradient
-from benchmark_shine.bench.networks import build
-from benchmark_shine.outer import Torch
+from benchmark_shine.outer import GradientOptimizer
 from benchmark_shine.problems import MDEQ, SmallDEQ
 from benchmark_shine.problems.classifier import (
     Recipe, _Bound, jacobian_penalty, spectral_radius,
@@ -283,7 +283,7 @@ def test_rows_are_the_equation_of_some_samples(make):
     theta, equation, z = at_random(make())
     indices = torch.tensor([3, 0])
     with torch.no_grad():
-        whole, part = equation.g(z), equation.rows(indices)(z[indices])
+        whole, part = equation.g(z), equation.restrict(indices)(z[indices])
     torch.testing.assert_close(part, whole[indices])
 
 
@@ -520,7 +520,7 @@ def test_probe_in_double_precision_is_fixed_and_differentiable():
 @pytest.mark.parametrize("adjoint", [JacobianFree(), Gmres(4)])
 def test_two_training_steps_of_tiny(adjoint):
     problem = tiny(torch.float32, size=16, batch_size=8)
-    outer = Torch(torch.optim.Adam)
+    outer = GradientOptimizer(torch.optim.Adam)
     theta, z = problem.start()
     state, losses = outer.start(theta), []
     finder = Broyden(8, 8)
@@ -556,7 +556,8 @@ def test_attach_in_a_training_loop_of_ones_own():
 def test_scores_of_weights_that_are_no_numbers(make):
     problem = make(torch.float32)
     theta = leaves(t * math.nan for t in problem.start()[0])
-    steps = run(problem, Broyden(3, 3), Shine(), Torch(torch.optim.Adam), 1)
+    outer = GradientOptimizer(torch.optim.Adam)
+    steps = run(problem, Broyden(3, 3), Shine(), outer, 1)
     step = replace(next(steps), theta=theta, value=math.nan)
     found = problem.metrics(step)
     assert math.isnan(found["test_loss"])
@@ -568,7 +569,7 @@ def test_scores_of_weights_that_are_no_numbers(make):
 @pytest.mark.parametrize("adjoint", [Shine(), Gmres(3)], ids=["shine", "full"])
 def test_batches_of_one(make, adjoint):
     problem, finder = make(torch.float32, batch_size=1), Broyden(4, 8)
-    outer = Torch(torch.optim.Adam, atol=1e-3)
+    outer = GradientOptimizer(torch.optim.Adam, atol=1e-3)
     *_, step = run(problem, finder, adjoint, outer, 2)
     assert step.n_outer == 2 and not step.diverged
     assert step.q.shape == (1, problem.d) and bool(step.q.any())
@@ -590,7 +591,7 @@ def test_the_probe_is_of_the_step_it_is_compared_at():
         asked.append(equation.step)
         return Broyden(4, 4)(equation, *tolerances)
 
-    outer = Torch(torch.optim.Adam, atol=1e-3)
+    outer = GradientOptimizer(torch.optim.Adam, atol=1e-3)
     for step in run(problem, Broyden(4, 4), Shine(), outer, 2):
         problem.compare(step, finder, Shine())
     assert asked == [1, 1, 2]

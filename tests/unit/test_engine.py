@@ -10,14 +10,15 @@ import torch
 
 from benchmark_shine import engine
 from benchmark_shine.adjoint import (
-    BroydenAdjoint, ConjugateGradient, Gmres, JacobianFree, Neumann, Refine,
+    ConjugateGradient, Gmres, JacobianFree, Neumann, QuasiNewtonSolve, Refine,
     Shine,
 )
 from benchmark_shine.engine import run
-from benchmark_shine.outer import Hoag, Search, Torch
+from benchmark_shine.outer import GradientOptimizer, Hoag, Search
 from benchmark_shine.root import (
     LBFGS, AdjointBroyden, Anderson, Broyden, EveryFewSteps, Opa,
 )
+
 from helpers.problems import counted, model, network, ridge_solution, theta_of
 
 ADJOINTS = [
@@ -57,7 +58,7 @@ def test_the_start_comes_first():
     assert torch.equal(theta, torch.full((3,), 0.5, dtype=theta.dtype))
     assert step.value == float(problem.loss(z))
     assert (step.grads, step.q, step.root) == (None, None, None)
-    assert (step.n_outer, step.n_g, step.n_jvp) == (0, 0, 0)
+    assert (step.n_outer, step.n_g, step.n_vjp) == (0, 0, 0)
     assert (step.forward_time, step.backward_time) == (0, 0)
     assert not step.diverged
 
@@ -67,7 +68,7 @@ def test_one_point_per_outer_step(adjoint):
     problem = model("logistic")
     steps = steps_of(problem, adjoint)
     assert [step.n_outer for step in steps] == list(range(7))
-    for name in "forward_time", "backward_time", "n_g", "n_jvp":
+    for name in "forward_time", "backward_time", "n_g", "n_vjp":
         totals = [getattr(step, name) for step in steps]
         assert totals == sorted(totals)
     assert steps[-1].forward_time > 0
@@ -95,7 +96,7 @@ def test_z_value_and_gradient_belong_to_theta(kind):
         assert step.value == float(problem.loss(step.z))
         assert torch.equal(step.root.z, step.z)
         part, = torch.autograd.grad(
-            equation.theta_part(step.z), theta, -step.q
+            equation.g_theta(step.z), theta, -step.q
         )
         torch.testing.assert_close(step.grads[0], part)
 
@@ -112,7 +113,7 @@ def test_solves_are_warm():
 def test_linear_solves_start_from_the_last_q():
     adjoint, asked = counted(ConjugateGradient())
     steps = steps_of(model("logistic"), adjoint)
-    starts = [system.start for system, in asked]
+    starts = [system.q0 for system, in asked]
     assert starts[0] is None
     for start, step in zip(starts[1:], steps[1:]):
         assert start is step.q
@@ -122,7 +123,7 @@ def test_linear_solves_start_from_the_last_q():
 
 @pytest.mark.parametrize("outer", [
     Hoag(), Search((0.0, -3.0, 2.0, 1.0, -5.0, -4.0)),
-    Torch(partial(torch.optim.Adam, lr=0.1)),
+    GradientOptimizer(partial(torch.optim.Adam, lr=0.1)),
 ], ids=["hoag", "search", "torch"])
 def test_the_outer_optimiser_sets_the_tolerances(outer):
     problem = model("logistic")
@@ -169,7 +170,7 @@ def test_counts_are_the_true_ones(adjoint, opa):
     finder = LBFGS(opa=opa)
     for step in run(problem, finder, adjoint, outer_of(adjoint), 6):
         assert step.n_g == len(evaluations)
-        assert step.n_jvp == len(products)
+        assert step.n_vjp == len(products)
     assert step.n_outer == 6
     assert ("g" in evaluations) == bool(products)
 
@@ -183,9 +184,9 @@ def test_nan_flags_divergence_and_ends(adjoint, where):
         loss = equation.loss
         if where == "loss":
             return replace(equation, loss=lambda z: loss(z) * math.nan)
-        part, g = equation.theta_part, equation.g
+        part, g = equation.g_theta, equation.g
         return replace(
-            equation, theta_part=lambda z: part(z) * math.nan,
+            equation, g_theta=lambda z: part(z) * math.nan,
             g=lambda z: g(z) * math.nan,
         )
 
@@ -224,7 +225,7 @@ def test_same_seed_same_bits(adjoint):
     for a, b in zip(first, second, strict=True):
         assert torch.equal(a.theta[0], b.theta[0])
         assert torch.equal(a.z, b.z)
-        assert (a.value, a.n_g, a.n_jvp) == (b.value, b.n_g, b.n_jvp)
+        assert (a.value, a.n_g, a.n_vjp) == (b.value, b.n_g, b.n_vjp)
     other = steps_of(model("logistic", 2, sparse=True, seed=4), adjoint)
     assert other[-1].value != first[-1].value
 
@@ -252,7 +253,7 @@ def test_exact_hoag_finds_the_optimum_of_ridge():
 
 def test_torch_descends_the_closed_form():
     problem = model("ridge", 3)
-    outer = Torch(partial(torch.optim.SGD, lr=0.05), tol=1e-10)
+    outer = GradientOptimizer(partial(torch.optim.SGD, lr=0.05), tol=1e-10)
     steps = steps_of(problem, ConjugateGradient(), outer=outer)
     theta = problem.start()[0][0]
     for step in steps[1:]:
@@ -275,7 +276,7 @@ def test_search_solves_at_each_value():
         assert torch.equal(step.theta[0].detach(), theta)
         solution = ridge_solution(problem, theta)
         assert step.value == pytest.approx(float(solution.value), rel=1e-6)
-        assert (step.grads, step.q, step.n_jvp) == (None, None, 0)
+        assert (step.grads, step.q, step.n_vjp) == (None, None, 0)
 
 
 # ------------------------------------------------- deep equilibrium networks
@@ -285,13 +286,13 @@ FINDERS = {
     "anderson": Anderson(max_iter=60), "opa": AdjointBroyden(90, 60, OPA),
 }
 DEQ_ADJOINTS = [
-    Shine(), JacobianFree(), Gmres(), BroydenAdjoint(Broyden(20, 20)),
-    Refine(Shine(), BroydenAdjoint(Broyden(2, 2), tol=0.0)), Neumann(3, 0),
+    Shine(), JacobianFree(), Gmres(), QuasiNewtonSolve(Broyden(20, 20)),
+    Refine(Shine(), QuasiNewtonSolve(Broyden(2, 2), tol=0.0)), Neumann(3, 0),
 ]
 
 
 def network_steps(problem, adjoint=Shine(), finder=Broyden(60, 60), n=4):
-    outer = Torch(
+    outer = GradientOptimizer(
         partial(torch.optim.Adam, lr=0.01), tol=1e-10, decay=1.0, atol=1e-11
     )
     return list(run(problem, finder, adjoint, outer, n))
@@ -317,20 +318,20 @@ def test_counts_in_networks_are_the_true_ones(adjoint, finder):
     def watch(equation):
         return replace(
             equation, g=watched(equation.g),
-            rows=lambda index: watched(equation.rows(index)),
+            restrict=lambda index: watched(equation.restrict(index)),
         )
 
     steps = network_steps(Watched(network(), watch), adjoint, finder)
     step = steps[-1]
     assert step.n_g == len(evaluations)
     # the product with dg/dtheta, one an outer step, is not one with Jᵀ
-    assert step.n_jvp + 4 == len(products)
+    assert step.n_vjp + 4 == len(products)
 
 
 def test_no_q_is_handed_from_batch_to_batch():
     adjoint, asked = counted(Gmres())
     steps = network_steps(network(), adjoint)
-    assert [system.start for system, in asked] == [None] * 4
+    assert [system.q0 for system, in asked] == [None] * 4
     assert {system.tol for system, in asked} == {1e-10}
     for step in steps:
         assert not step.equation.start.any()
@@ -379,12 +380,12 @@ class Spoilt:
             return values * torch.where(bad, math.nan, 1.0)
 
         def rows(index):
-            g = equation.rows(index)
+            g = equation.restrict(index)
             return lambda z: spoil(g(z), index)
 
         everyone = torch.arange(len(equation.start))
         return replace(
-            equation, g=lambda z: spoil(equation.g(z), everyone), rows=rows
+            equation, g=lambda z: spoil(equation.g(z), everyone), restrict=rows
         )
 
 

@@ -12,10 +12,11 @@ from benchmark_shine.adjoint import (
 )
 from benchmark_shine.engine import Step
 from benchmark_shine.equation import Equation
+from benchmark_shine.evaluate.reference import measure, value_function
 from benchmark_shine.implicit import attach, hypergradient
 from benchmark_shine.operators import Dense
-from benchmark_shine.evaluate.reference import measure, value_function
 from benchmark_shine.root import LBFGS
+
 from helpers.problems import (
     MODELS, counted, jacobian_at, model, normal, relative, ridge_solution,
     theta_of, tight_root,
@@ -87,7 +88,7 @@ def test_finite_differences(kind, groups, sparse):
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_energy_theta_part_and_g_agree(kind):
-    # energy returns g; theta_part has the derivative of g in theta
+    # energy returns g; g_theta has the derivative of g in theta
     problem = model(kind, groups=3, sparse=True)
     theta, z = thetas(problem), problem.start()[1]
     equation = problem.draw(theta, z, 1)
@@ -97,7 +98,7 @@ def test_energy_theta_part_and_g_agree(kind):
     torch.testing.assert_close(gradient, g.detach())
     v = normal(9, len(z))
     whole, = torch.autograd.grad(g, theta, v)
-    part, = torch.autograd.grad(equation.theta_part(z), theta, v)
+    part, = torch.autograd.grad(equation.g_theta(z), theta, v)
     torch.testing.assert_close(part, whole)
     step = 1e-6 * v
     slope = (equation.energy(z + step)[0] - equation.energy(z - step)[0]) / 2
@@ -110,7 +111,7 @@ def test_energy_theta_part_and_g_agree(kind):
 def dense_adjoint(system):
     """Jᵀ column by column, then a dense solve."""
     eye = torch.eye(len(system.rhs), dtype=system.rhs.dtype)
-    Jt = torch.stack([system.jt(e) for e in eye], dim=1)
+    Jt = torch.stack([system.vjp(e) for e in eye], dim=1)
     return torch.linalg.solve(Jt, system.rhs)
 
 
@@ -162,7 +163,7 @@ def test_gradcheck(symmetric, adjoint):
 
 
 def test_gradcheck_with_a_theta_part():
-    # 2 z + z³ = theta²: theta_part leaves out what has no theta in it
+    # 2 z + z³ = theta²: g_theta leaves out what has no theta in it
     def solution(theta):
         def g(z):
             return 2 * z + z ** 3 - theta ** 2
@@ -194,13 +195,13 @@ def test_attach_asks_the_adjoint_once_per_backward():
     equation, root = tight_root(problem, theta)
     adjoint, asked = counted(EXACT)
     start = normal(2, len(root.z))
-    z = attach(equation.g, root, adjoint, equation.theta_part, start, 1e-3)
+    z = attach(equation.g, root, adjoint, equation.g_theta, start, 1e-3)
     assert not asked
     loss = equation.loss(z)
     assert not asked
     loss.backward()
     (system,), = asked
-    assert system.start is start
+    assert system.q0 is start
     assert system.tol == 1e-3
     assert system.inverse is root.inverse
     assert torch.equal(system.z, root.z)
@@ -243,7 +244,7 @@ def test_shine_and_jacobian_free_never_touch_g(adjoint):
     equation, root = tight_root(problem, theta)
     equation = replace(equation, g=forbidden)
     h = hypergradient(equation, theta, root, adjoint)
-    assert (h.n_g, h.n_jvp) == (0, 0)
+    assert (h.n_g, h.n_vjp) == (0, 0)
     with pytest.raises(AssertionError, match="g was evaluated"):
         hypergradient(equation, theta, root, EXACT)
 
@@ -269,13 +270,13 @@ def test_costs_are_the_true_ones(adjoint, with_part):
     h = hypergradient(
         replace(
             equation, g=watched,
-            theta_part=equation.theta_part if with_part else None,
+            g_theta=equation.g_theta if with_part else None,
         ),
         theta, root, adjoint,
     )
     assert h.n_g == len(calls)
-    assert h.n_jvp == len(products)
-    assert (h.n_jvp > 0) == (not isinstance(adjoint, (Shine, JacobianFree)))
+    assert h.n_vjp == len(products)
+    assert (h.n_vjp > 0) == (not isinstance(adjoint, (Shine, JacobianFree)))
 
 
 def test_shine_is_exact_with_the_exact_inverse():

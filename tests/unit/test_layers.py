@@ -4,55 +4,42 @@ import sys
 
 import pytest
 
-# A module or folder of the package, and what it may import beside the
-# standard library; a leading dot: of the package.
+# A module or wing of the package, from the ground up, and what it may import
+# beside the standard library; a leading dot: of the package.
 PACKAGE = {
-    "__init__": "",
     "checks": "",
-    "checkpoint": "torch .engine",
+    "fingerprints": "",
     "operators": "torch",
     "equation": "torch",
-    "root": "torch torchdeq .checks .operators .equation .root",
-    "adjoint": "torch .checks .operators",
+    "root": "torch .checks .operators .equation .root",
+    "adjoint": "torch .checks .operators .root .adjoint",
     "implicit": "torch .adjoint .root",
-    "single_loop": "torch .checks .engine .implicit",
-    "libraries": "torch numpy sklearn threadpoolctl optuna jax jaxopt "
-                 ".checks .engine .operators .problems .root",
-    "outer": "torch .checks",
+    "outer": "torch .checks .outer",
     "engine": "torch .equation .implicit .root",
-    "unrolled": "torch .checks .engine .implicit",
-    "memory": "torch",
-    "problems": "torch numpy scipy .checks .equation .implicit .memory "
-                ".problems .reference .root",
-    "networks": "torch benchopt .checks .problems",
-    "images": "torch numpy PIL pooch .checks",
-    "limits": "",
-    "workers": "torch click joblib .",
-    "reference": "torch .adjoint .implicit .root",
-    "simulate": "numpy scipy sklearn .checks",
-    "data": "numpy sklearn .checks .problems",
-    "inversion":
-        "numpy pandas torch sklearn . .checks .data .implicit .problems "
-        ".root",
-    "progress": "tqdm",
-    "deq_inversion":
-        "pandas torch benchopt click . .adjoint .checks .engine .implicit "
-        ".operators .problems .reference .root",
-    "solver":
-        "torch benchopt .adjoint .checkpoint .checks .engine .limits "
-        ".operators .outer .progress .root .workers",
-    "validate":
-        "torch sklearn benchopt league .checks .data .images .implicit "
-        ".networks .problems .reference .simulate .solver",
+    "loops": "torch .checks .engine .implicit",
+    "data": "numpy scipy sklearn torch PIL pooch .checks .data",
+    "evaluate": "torch .adjoint .implicit .root",
+    "problems": "torch numpy scipy .checks .equation .evaluate .implicit "
+                ".problems .root",
+    "rivals": "torch numpy sklearn threadpoolctl optuna jax jaxopt torchdeq "
+              ".checks .engine .operators .problems .rivals .root",
+    "bench": "torch numpy sklearn tqdm click joblib benchopt league "
+             ".adjoint .bench .checks .data .engine .evaluate .fingerprints "
+             ".implicit .operators .outer .problems .root",
+    "__init__": ".adjoint .equation .implicit .root",
 }
 FOLDERS = {
-    "solvers": "numpy .adjoint .checks .engine .libraries .operators .root "
-               ".single_loop .solver .unrolled",
+    "solvers": "numpy .adjoint .bench .checks .engine .loops .operators "
+               ".rivals .root",
     "datasets": "numpy scipy sklearn torch pooch benchopt libsvmdata "
-                ".checks .data .images .networks .problems .simulate",
+                ".bench .checks .data .problems",
     "plots": "benchopt traces",
+    "experiments": "numpy pandas torch sklearn benchopt click .adjoint "
+                   ".checks .data .engine .evaluate .fingerprints .implicit "
+                   ".operators .problems .root",
+    "benchmark_utils": "benchopt joblib",
 }
-OBJECTIVE = "torch benchopt joblib . .checks .engine .outer .root .workers"
+OBJECTIVE = "torch benchopt .bench .checks .engine .fingerprints .outer .root"
 
 
 def imports(path, package):
@@ -89,6 +76,8 @@ def test_the_package(root_dir):
     seen = set()
     for path, parts in modules(root_dir):
         seen.add(parts[0])
+        if parts[0] != "bench":
+            assert "benchopt" not in imports(path, parts[:-1]), path
         allowed = PACKAGE[parts[0]].split()
         extra = set(imports(path, parts[:-1])) - set(allowed)
         assert not extra, f"{path} imports {sorted(extra)}"
@@ -125,7 +114,7 @@ def test_imports_are_seen(tmp_path):
         "    import benchmark_shine\n"
     )
     assert set(imports(path, ["problems"])) == {
-        "numpy", ".root", ".problems", ".solver", "."
+        "numpy", ".root", ".problems", ".bench", "."
     }
 
 

@@ -4,15 +4,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers.batched_problems import normal
-from benchmark_shine.evaluate import reference
-from benchmark_shine.adjoint import BroydenAdjoint, Gmres, JacobianFree, Shine
+from benchmark_shine.adjoint import (
+    Gmres, JacobianFree, QuasiNewtonSolve, Shine,
+)
 from benchmark_shine.engine import run
 from benchmark_shine.equation import Equation
+from benchmark_shine.evaluate import reference
 from benchmark_shine.evaluate.memory import peak_memory
-from benchmark_shine.outer import Torch
 from benchmark_shine.evaluate.reference import n_affordable
+from benchmark_shine.outer import GradientOptimizer
 from benchmark_shine.root import AdjointBroyden, Anderson, Broyden
+
+from helpers.batched_problems import normal
 from helpers.problems import network
 
 CPU = torch.device("cpu")
@@ -124,7 +127,9 @@ def test_steps_alone_take_half_the_memory():
 
 
 def last_step(problem, finder, adjoint):
-    outer = Torch(torch.optim.Adam, tol=1e-10, decay=1.0, atol=1e-11)
+    outer = GradientOptimizer(
+        torch.optim.Adam, tol=1e-10, decay=1.0, atol=1e-11
+    )
     return list(run(problem, finder, adjoint, outer, 1))[-1]
 
 
@@ -140,7 +145,7 @@ def test_networks_report_their_peak():
     assert large - small >= 2 * 40 * unit
     assert peak(Broyden(20, 61), JacobianFree()) == small
     # the backward pass has pairs of its own
-    original = BroydenAdjoint(Broyden(90, 91))
+    original = QuasiNewtonSolve(Broyden(90, 91))
     assert peak(Broyden(20, 61), original) - small >= 2 * 60 * unit
 
 

@@ -4,6 +4,7 @@ import torch
 
 from benchmark_shine.operators import Dense
 from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
+
 from helpers.problems import normal, spd
 
 D = 7

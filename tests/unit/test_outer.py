@@ -5,7 +5,9 @@ from functools import partial
 import pytest
 import torch
 
-from benchmark_shine.outer import Hoag, Search, Torch, from_now, from_start
+from benchmark_shine.outer import (
+    GradientOptimizer, Hoag, Search, from_now, from_start,
+)
 
 E = math.e
 
@@ -129,7 +131,9 @@ def test_hoag_does_not_change_its_input():
     assert (float(start[0]), float(grads[0])) == (0, 40)
 
 
-@pytest.mark.parametrize("make", [Hoag, partial(Torch, torch.optim.SGD)])
+@pytest.mark.parametrize(
+    "make", [Hoag, partial(GradientOptimizer, torch.optim.SGD)]
+)
 @pytest.mark.parametrize("name, value", [
     ("tol", 0.0), ("tol", -1.0), ("tol", math.nan), ("decay", 0.0),
     ("decay", 1.1), ("decay", math.nan),
@@ -154,7 +158,7 @@ def test_bad_moves_are_named(moves):
 def test_torch_is_the_optimiser_run_by_hand(momentum):
     # F(theta) = ½ ‖theta - 1‖² and the same for a second tensor
     optimizer = partial(torch.optim.SGD, lr=0.1, momentum=momentum)
-    outer = Torch(optimizer)
+    outer = GradientOptimizer(optimizer)
     first = theta(3.0, -2.0) + theta(0.5)
     state = outer.start(first)
     hand = [t.tolist() for t in first]
@@ -175,7 +179,9 @@ def test_torch_is_the_optimiser_run_by_hand(momentum):
 
 
 def test_torch_tolerances_decay():
-    outer = Torch(partial(torch.optim.SGD, lr=0.1), tol=1e-2, decay=0.5)
+    outer = GradientOptimizer(
+        partial(torch.optim.SGD, lr=0.1), tol=1e-2, decay=0.5
+    )
     state = outer.start(theta(0.0))
     assert (state.atol, state.rtol, state.eps) == (0, 1e-2, 1e-2)
     for k, residual in enumerate([30.0, 7.0, 5.0], 1):
@@ -187,7 +193,7 @@ def test_torch_tolerances_decay():
 
 
 def test_torch_with_a_fixed_tolerance_and_a_schedule():
-    outer = Torch(
+    outer = GradientOptimizer(
         partial(torch.optim.SGD, lr=7.0), tol=1e-5, decay=1.0, atol=0.25,
         rate=lambda k: 0.1 ** k,
     )

@@ -9,12 +9,13 @@ import torch
 from benchmark_shine.adjoint import Shine
 from benchmark_shine.equation import Equation
 from benchmark_shine.implicit import hypergradient
-from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
 from benchmark_shine.root import LBFGS, EveryFewSteps, Opa, loss_gradient
 from benchmark_shine.root.lbfgs import STALLED
+from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
 from benchmark_shine.root.line_search import (
     Point, cubic_minimiser, strong_wolfe,
 )
+
 from helpers.problems import (
     counted, jacobian_at, model, normal, quadratic, relative, theta_of,
 )
@@ -189,7 +190,7 @@ def test_a_start_that_will_do(tolerances):
     energy, calls = counted(equation.energy)
     root = LBFGS()(replace(equation, energy=energy), **tolerances)
     assert root.converged
-    assert (root.n_iter, root.n_calls, len(calls)) == (0, 1, 1)
+    assert (root.n_iter, root.n_g, len(calls)) == (0, 1, 1)
     assert torch.equal(root.z, equation.start)
     assert len(root.inverse) == 0
 
@@ -203,13 +204,13 @@ def test_max_iter_ends_without_convergence():
 
 @pytest.mark.parametrize("opa", [None, EVERY, Opa(lambda k: 4)])
 @pytest.mark.parametrize("c2", [0.9, 1e-3])
-def test_n_calls_is_the_true_number(opa, c2):
+def test_n_g_is_the_true_number(opa, c2):
     problem = model("logistic")
     equation = problem.draw(theta_of(problem, -1.0), problem.start()[1], 1)
     energy, calls = counted(equation.energy)
     root = LBFGS(opa=opa, c2=c2)(replace(equation, energy=energy), atol=1e-6)
     assert root.converged
-    assert root.n_calls == len(calls) > root.n_iter
+    assert root.n_g == len(calls) > root.n_iter
     pairs = root.n_iter
     if opa:
         pairs += root.n_iter // opa.every(1)
@@ -255,11 +256,11 @@ def test_useless_pairs_are_given_up(size, wasted):
     first.inverse.clear()
     y = problem.equation.g(problem.equation.start)
     first.inverse.push(size * y, y)
-    root = finder(problem.equation, atol=1e-9, previous=first)
+    root = finder(problem.equation, atol=1e-9, warm_start=first)
     fresh = finder(problem.equation, atol=1e-9)
     assert root.converged
     assert torch.equal(root.z, fresh.z)
-    assert root.n_calls == fresh.n_calls + wasted
+    assert root.n_g == fresh.n_g + wasted
 
 
 def test_the_start_is_left_alone():
@@ -275,7 +276,7 @@ def test_previous_memory_is_emptied():
     fresh = finder(equation, atol=1e-6)
     first = finder(equation, atol=1e-3)
     place = first.inverse._rows.data_ptr()
-    again = finder(equation, atol=1e-6, previous=first)
+    again = finder(equation, atol=1e-6, warm_start=first)
     assert again.inverse._rows.data_ptr() == place
     assert torch.equal(again.z, fresh.z)
     assert len(again.inverse) == again.n_iter == fresh.n_iter
@@ -288,7 +289,7 @@ def test_previous_memory_is_kept():
     n_pairs = len(first.inverse)
     assert n_pairs == first.n_iter
     other = replace(problem.equation, start=normal(77, 12))
-    again = finder(other, atol=1e-6, previous=first)
+    again = finder(other, atol=1e-6, warm_start=first)
     assert len(again.inverse) == n_pairs + again.n_iter
     # a gradient by the old root would be that of the new one
     with pytest.raises(RuntimeError, match="handed to another solve"):
@@ -305,7 +306,7 @@ def test_memory_that_does_not_fit_is_left_alone(other):
     equation = quadratic(np.geomspace(0.1, 10, 12)).equation
     first = LBFGS(memory=100, keep_pairs=True)(equation, atol=1e-9)
     expected = first.inverse @ equation.start
-    again = other(equation, atol=1e-6, previous=first)
+    again = other(equation, atol=1e-6, warm_start=first)
     assert again.inverse.memory == other.memory
     assert again.inverse.fixed_scale == other.scale
     assert torch.equal(again.z, other(equation, atol=1e-6).z)
@@ -323,7 +324,7 @@ def test_the_inverse_is_that_of_its_pairs(memory, opa):
     )
     finder = LBFGS(memory=memory, opa=opa, keep_pairs=True)
     previous = finder(equation, atol=1e-1)
-    root = finder(replace(equation, start=-start), 1e-4, previous=previous)
+    root = finder(replace(equation, start=-start), 1e-4, warm_start=previous)
     fresh = LBFGSInverse(memory, start, root.inverse.scale)
     for s, y in zip(*root.inverse.pairs()):
         fresh.push(s, y)
@@ -375,7 +376,7 @@ def test_nan_at_the_start_ends_at_once(value, slope):
         Equation(lambda z: z, torch.sum, start, energy), atol=1e-6
     )
     assert not root.converged
-    assert root.n_calls == len(calls) <= 50
+    assert root.n_g == len(calls) <= 50
 
 
 def wavy(z):
@@ -500,7 +501,7 @@ def test_opa_without_a_direction_is_skipped(v):
     opa = Opa(lambda k: 1, lambda equation, z: torch.full_like(z, v))
     same = replace(finder, opa=opa)(equation, atol=1e-9)
     assert torch.equal(same.z, plain.z)
-    assert same.n_calls == plain.n_calls
+    assert same.n_g == plain.n_g
 
 
 # Theorems of Ramzi et al., section 2

@@ -6,9 +6,6 @@ import pytest
 import torch
 
 import benchmark_shine
-from helpers.batched_problems import (
-    Linear, Tanh, broyden_matrix, normal, relative, times,
-)
 from benchmark_shine.operators import (
     Identity, LowRank, Product, transposed, untransposed,
 )
@@ -16,6 +13,10 @@ from benchmark_shine.root import (
     AdjointBroyden, Anderson, Broyden, FixedPoint, Opa,
 )
 from benchmark_shine.root.pairs import Pairs
+
+from helpers.batched_problems import (
+    Linear, Tanh, broyden_matrix, normal, relative, times,
+)
 
 NORMS = [0.3, 0.9, 0.5, 1.1]
 D = 12
@@ -93,7 +94,7 @@ def test_every_sample_meets_its_own_tolerance(finder, rows):
     # easy samples were done sooner, and none made a step too many
     assert len(set(root.steps.tolist())) > 1
     assert root.n_iter == int(root.steps.max())
-    assert root.n_calls == n_calls == root.n_iter + 1
+    assert root.n_g == n_calls == root.n_iter + 1
     short = replace(finder, max_iter=root.n_iter - 1)
     assert not short(problem.equation(rows), atol=1e-10).converged
 
@@ -134,7 +135,7 @@ def test_samples_do_not_feel_each_other(finder, rows):
 @all_finders
 def test_samples_that_are_done_cost_nothing(finder):
     problem = Tanh(NORMS, D)
-    root = finder(problem.equation(rows=True), atol=1e-8)
+    root = finder(problem.equation(restrict=True), atol=1e-8)
     assert problem.n_rows == len(NORMS) + int(root.steps.sum())
 
 
@@ -353,7 +354,7 @@ def test_broyden_from_an_estimate():
 def test_adjoint_secant(m):
     problem = Tanh(NORMS, D)
     root = AdjointBroyden(m, 7)(problem.equation())
-    assert root.n_jvp == 7
+    assert root.n_vjp == 7
     sigma, J = problem.g(root.z), problem.jacobian(root.z)
     A = torch.linalg.inv(root.inverse.dense(root.z))
     assert relative(times(A.mT, sigma), times(J.mT, sigma)) < 1e-8
@@ -375,7 +376,7 @@ def test_opa_teaches_its_direction_last(side):
     problem = Tanh([0.9], D)
     plain = AdjointBroyden(40, 6)(problem.equation())
     root = AdjointBroyden(40, 6, every(6), side)(problem.equation())
-    assert (plain.n_jvp, root.n_jvp) == (6, 7)
+    assert (plain.n_vjp, root.n_vjp) == (6, 7)
     assert torch.equal(root.z, plain.z)
     # the direction, from the estimate of just before
     v = side(plain.inverse) @ problem.rhs(plain.z)
@@ -388,8 +389,8 @@ def test_opa_follows_its_schedule_and_the_outer_step():
     finder = AdjointBroyden(40, 12, Opa(lambda k: 2 * k))
     for k, extra in ((1, 6), (2, 3), (7, 0)):
         root = finder(replace(problem.equation(), step=k))
-        assert root.n_jvp == 12 + extra
-        assert root.n_calls == 13
+        assert root.n_vjp == 12 + extra
+        assert root.n_g == 13
 
 
 def test_a_loss_that_does_not_depend_on_a_sample_does_no_harm():
@@ -553,7 +554,7 @@ def test_all_nan(finder, after):
     root = finder(problem.equation(), atol=1e-8)
     assert root.diverged.all() and not root.solved.any()
     assert not root.converged
-    assert root.n_iter == after and root.n_calls == after + 1
+    assert root.n_iter == after and root.n_g == after + 1
     assert root.z.isfinite().all()
     assert (root.inverse.T @ root.z).isfinite().all()
 
@@ -666,7 +667,7 @@ def test_no_steps(finder):
     problem = Tanh(NORMS, D, start=normal(7, 4, D))
     root = replace(finder, max_iter=0)(problem.equation(), atol=1e-8)
     assert torch.equal(root.z, problem.first)
-    assert (root.n_iter, root.n_calls, root.n_jvp) == (0, 1, 0)
+    assert (root.n_iter, root.n_g, root.n_vjp) == (0, 1, 0)
     assert not root.converged and not root.diverged.any()
     v = normal(1, 4, D)
     product = root.inverse.T @ v
@@ -733,7 +734,7 @@ def test_memory_is_taken_over(finder):
     first = finder(problem.equation(), atol=1e-8)
     space = {first.inverse.left.data_ptr(), first.inverse.right.data_ptr()}
     B = first.inverse
-    again = finder(other.equation(), atol=1e-8, previous=first)
+    again = finder(other.equation(), atol=1e-8, warm_start=first)
     assert torch.equal(again.z, fresh.z)
     assert torch.equal(
         again.inverse.dense(again.z), fresh.inverse.dense(fresh.z)
@@ -742,7 +743,7 @@ def test_memory_is_taken_over(finder):
         again.inverse.left.data_ptr(), again.inverse.right.data_ptr()
     }
     for stale in B, B.T, B.T.T:  # SHINE asks for the transpose afterwards
-        with pytest.raises(RuntimeError, match="previous"):
+        with pytest.raises(RuntimeError, match="warm_start"):
             stale @ first.z
 
 
@@ -752,8 +753,8 @@ def test_memory_that_does_not_fit_is_left_alone(finder):
     first = finder(problem.equation(), atol=1e-8)
     B = first.inverse.dense(first.z)
     fresh = finder(smaller.equation(), atol=1e-8)
-    again = finder(smaller.equation(), atol=1e-8, previous=first)
+    again = finder(smaller.equation(), atol=1e-8, warm_start=first)
     assert torch.equal(again.z, fresh.z)
     assert torch.equal(first.inverse.dense(first.z), B)
     nothing = FixedPoint(3)(problem.equation())
-    assert finder(problem.equation(), atol=1e-8, previous=nothing).converged
+    assert finder(problem.equation(), atol=1e-8, warm_start=nothing).converged

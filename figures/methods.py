@@ -168,15 +168,22 @@ DEFAULTS = {
     "forward": "broyden", "backward": "broyden", "first_q": "zero",
     "n_power": 5, "growth": 0.0, "estimate": "transposed", "side":
     "transposed", "rule": "norm", "ratio": 1.3, "k": 5, "tau": 1.0,
-    "backward_steps": 0, "root_pairs": 0, "preconditioner": "none",
-    "n_layers": 10,
+    "root_pairs": 0, "preconditioner": "none", "n_layers": 10,
 }
 OWN_DEFAULTS = {
-    "SHINE-OPA": {"forward": "adjoint_broyden", "opa_every": (5, 5)},
+    "SHINE": {"backward_steps": 0},
+    "SHINE-OPA": {
+        "forward": "adjoint_broyden", "opa_every": (5, 5),
+        "backward_steps": 0,
+    },
+    "SHINE-fallback": {"backward_steps": 0},
+    "Jacobian-Free": {"backward_steps": 0},
     "SHINE-refine": {"backward_steps": 5},
-    "SHINE-at-root": {"root_pairs": 5},
-    "SHINE-corrected": {"keep_pairs": "corrected"},
-    "SHINE-corrected-at-root": {"keep_pairs": "corrected", "root_pairs": 5},
+    "SHINE-at-root": {"root_pairs": 5, "backward_steps": 0},
+    "SHINE-corrected": {"keep_pairs": "corrected", "backward_steps": 0},
+    "SHINE-corrected-at-root": {
+        "keep_pairs": "corrected", "root_pairs": 5, "backward_steps": 0,
+    },
     "HOAG": {"backward_steps": None},
     "HOAG-limited": {"backward_steps": 5},
     "SHINE-PCG": {"backward_steps": None},
@@ -231,7 +238,7 @@ def defaults_of(method, protocol):
     usual = DEFAULTS | OWN_DEFAULTS.get(method, {})
     if protocol == "fair":
         return usual
-    return {key: usual[key] for key in IN_EVERY_PROTOCOL}
+    return {key: usual[key] for key in IN_EVERY_PROTOCOL if key in usual}
 
 
 # Labels

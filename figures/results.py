@@ -114,6 +114,10 @@ class Inputs:
             raise ResultError(f"no result file of runs among them; {REMEDY}")
         return self.runs
 
+    def files_in_words(self):
+        """Return the names of the files, without their folders."""
+        return ", ".join(path.name for path in self.files)
+
 
 def read_inputs(paths, datasets=(), say=lambda line: None):
     """Read files of any kind.
@@ -333,6 +337,29 @@ def bare_name(name):
     The suite's own names have no bracket.
     """
     return name.partition("[")[0]
+
+
+def settings_in_name(name):
+    """Return the settings in a long name, of files without columns for them.
+
+    Parameters
+    ----------
+    name : str
+        As ``base[a=1,b=[2, 3]]``.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    inside, depth, parts = name.partition("[")[2][:-1], 0, [""]
+    for character in inside:
+        depth += (character in "[(") - (character in "])")
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    pairs = [part.partition("=") for part in parts if part]
+    return {key.strip(): value for key, _, value in pairs}
 
 
 def protocol_of_older(moves):

@@ -165,17 +165,24 @@ def plot_panels(axes, places, runs, x, figure, view, overlay=None):
 
 
 def lacking(runs, figure):
-    """Say which of the paper's data sets and seeds the runs lack."""
-    if not figure.paper:
-        return ""
-    absent = sorted(set(figure.paper) - set(runs["bare_dataset"]))
-    n = stats.seeds_of(runs)[1]
-    parts = [f"the data set {name}" for name in absent]
-    if n < figure.n_seeds:
-        parts.append(f"{figure.n_seeds} seeds (here {n})")
-    if not parts:
-        return ""
-    return f" Of the paper's figure this one lacks {' and '.join(parts)}."
+    """Say what the paper's figure shows and the runs do not.
+
+    Returns
+    -------
+    str
+        A sentence after a space, or nothing.
+    """
+    wanted = set(figure.paper)
+    absent = sorted(wanted - set(runs["bare_dataset"]))
+    if wanted and len(absent) == len(wanted):
+        return (
+            f" The paper's claim is about {' and '.join(absent)}, with "
+            f"{figure.n_seeds} seeds: these runs cannot test it."
+        )
+    more = [f"also shows {' and '.join(absent)}"] if absent else []
+    if wanted and stats.seeds_of(runs)[1] < figure.n_seeds:
+        more.append(f"takes {figure.n_seeds} seeds")
+    return f" The paper's figure {' and '.join(more)}." if more else ""
 
 
 def draw(inputs, figure, view=View()):

@@ -232,10 +232,11 @@ def add_legend(figure, axes, order=(), loc="outside lower center", most=5):
     tallest = max([
         old.get_window_extent(renderer).height for old in figure.legends
     ], default=0)
+    size = 6.2 if len(labels) > 12 else None
     for n_columns in range(min(len(labels), most), 0, -1):
         legend = figure.legend(
             [handles[label] for label in labels], labels, loc=loc,
-            ncols=n_columns,
+            ncols=n_columns, fontsize=size,
         )
         extent = legend.get_window_extent(renderer)
         if extent.width < figure.bbox.width or n_columns == 1:

@@ -336,7 +336,7 @@ def bare_name(name):
 
     The suite's own names have no bracket.
     """
-    return name.partition("[")[0]
+    return name.partition("[")[0].strip()
 
 
 def settings_in_name(name):

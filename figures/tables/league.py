@@ -160,26 +160,28 @@ def note_of_losses(runs):
         Of `stats.add_suboptimality`.
     """
     start, best = start_and_best(runs)
-    fall = start - best
-    parts = [
-        f"F falls from {quantile(start, 0.5):.6g} to {quantile(best, 0.5):.6g}"
-        f" (medians of {len(best)} seeds; by {fall.min():.3g} at least)"
-        f" and was measured {_stride_in_words(runs, 'F')}."
-    ]
-    if not (fall > ERROR * best.abs()).any() and start.notna().any():
-        parts[0] = (
-            f"No method improves on the start: F(θ₀) is "
-            f"{quantile(start, 0.5):.6g} (median of {len(best)} seeds). F was "
-            f"measured {_stride_in_words(runs, 'F')}."
-        )
-    elif (seeds := best.index[fall <= ERROR * best.abs()]).size:
+    fall, n = start - best, in_words(len(best), "seed")
+    measured = f"was measured {_stride_in_words(runs, 'F')}."
+    unranked = why_unranked(runs)
+    if unranked:
+        parts = [
+            f"{unranked[0].upper()}{unranked[1:]}; F falls nowhere below "
+            f"{quantile(best, 0.5):.6g} (median of {n}). F {measured}"
+        ]
+    else:
+        parts = [
+            f"F falls from {quantile(start, 0.5):.6g} to "
+            f"{quantile(best, 0.5):.6g} (medians of {n}; by {fall.min():.3g} "
+            f"at least) and {measured}"
+        ]
+        if (flat := best.index[fall <= ERROR * best.abs()]).size:
+            parts.append(
+                f"With {_these_seeds(flat)} no method improves on the start: "
+                "nobody arrives there."
+            )
+    if (unknown := start.index[start.isna()]).size:
         parts.append(
-            f"With {_seeds_in_words(seeds)} no method improves on the start: "
-            "nobody arrives there."
-        )
-    if (seeds := start.index[start.isna()]).size:
-        parts.append(
-            f"F(θ₀) is not known of {_seeds_in_words(seeds)}: arrivals are "
+            f"F(θ₀) is not known of {_these_seeds(unknown)}: arrivals are "
             "not counted there."
         )
     lacking, due = unmeasured(runs)
@@ -191,7 +193,23 @@ def note_of_losses(runs):
     return " ".join(parts)
 
 
-def _seeds_in_words(seeds):
+def why_unranked(runs):
+    """Say why no run of a bi-level problem can arrive; "" where some can."""
+    start, best = start_and_best(runs)
+    if start.isna().all():
+        return "F(θ₀) is not known"
+    if (start - best > ERROR * best.abs()).any():
+        return ""
+    known = ", as far as F was measured" if unmeasured(runs)[0] else ""
+    return f"no method improves on the start{known}"
+
+
+def in_words(n, noun):
+    """Return "1 seed" or "3 seeds"."""
+    return f"{n} {noun}{'s' if n != 1 else ''}"
+
+
+def _these_seeds(seeds):
     numbers = ", ".join(f"{seed:.0f}" for seed in seeds)
     return f"seed{'s' if len(seeds) > 1 else ''} {numbers}"
 
@@ -280,12 +298,20 @@ class Problem:
     note : str
     league : pandas.DataFrame
         Of `league_of`.
+    unranked : str
+        Why no method can be said to arrive; "" where some can.
     """
 
     dataset: str
     family: Family
     note: str
     league: pd.DataFrame
+    unranked: str = ""
+
+    @property
+    def n_seeds(self):
+        """Return the number of seeds that any method has."""
+        return int(self.league["of"].iloc[0])
 
     @property
     def protocols(self):
@@ -410,7 +436,10 @@ def problem_of(runs):
     runs = family.add_gap(runs)
     league = league_of(runs, list(family.columns.values()))
     times = [t for t in family.columns if t.startswith("time to")]
-    return Problem(dataset, family, family.note(runs), in_order(league, times))
+    return Problem(
+        dataset, family, family.note(runs), in_order(league, times),
+        why_unranked(runs) if family is BILEVEL else "",
+    )
 
 
 def problems_of(runs, only=()):
@@ -532,9 +561,8 @@ def brief(problem):
         for heading, text in _brief_row(problem.family, own).items():
             row[prefix + heading] = text
     frame = pd.DataFrame(rows.values()).fillna("")
-    n = problem.league["of"].iloc[0]
     return (
-        f"**{problem.dataset}**, {n} seed{'s' if n > 1 else ''}.  "
+        f"**{problem.dataset}**, {in_words(problem.n_seeds, 'seed')}.  "
         f"{problem.note}\n{problem.family.explained}\n{markdown(frame)}"
     )
 
@@ -569,22 +597,20 @@ def who_won(problems):
     -------
     list of str
     """
-    sentences = []
-    for problem in problems:
-        for protocol in problem.protocols:
-            titles = [
-                f"{x} to {problem.family.goal}" for x in
-                ("time", "evaluations")
-            ]
-            if problem.family is NETWORK:
-                titles.insert(0, "accuracy")
-            told = [_first(problem, protocol, title) for title in titles]
-            n = problem.league["of"].iloc[0]
-            sentences.append(
-                f"{problem.dataset}, {protocol} protocol, {n} "
-                f"seed{'s' if n > 1 else ''}: {'; '.join(told)}."
-            )
-    return sentences
+    return [
+        f"{problem.dataset}, {protocol} protocol, "
+        f"{in_words(problem.n_seeds, 'seed')}: "
+        f"{problem.unranked or _winners(problem, protocol)}."
+        for problem in problems for protocol in problem.protocols
+    ]
+
+
+def _winners(problem, protocol):
+    goal = problem.family.goal
+    titles = [f"time to {goal}", f"evaluations to {goal}"]
+    if problem.family is NETWORK:
+        titles.insert(0, "accuracy")
+    return "; ".join(_first(problem, protocol, title) for title in titles)
 
 
 def _first(problem, protocol, title):
@@ -593,12 +619,12 @@ def _first(problem, protocol, title):
     value = rows["median"] * -column.better
     finite = value[np.isfinite(value)]
     if finite.empty:
-        return f"no method has a median {title}"
+        return f"no method has a finite {title}"
     best = rows.loc[finite.idxmin()]
-    told = number(best["median"], column.form)
-    unit = f" {column.unit}" if column.unit else ""
+    told = f"{number(best['median'], column.form)} {column.unit}".strip()
+    place = "has the highest" if column.better > 0 else "is first in"
     return (
-        f"{best['method']} is first in {title} ({told}{unit}), "
+        f"{best['method']} {place} {title} ({told}), "
         + _decided(rows, best, column)
     )
 

@@ -185,13 +185,13 @@ def lacking(runs, figure):
     return f" The paper's figure {' and '.join(more)}." if more else ""
 
 
-def draw(inputs, figure, view=View()):
+def draw(figure, inputs, view=View()):
     """Draw such a figure from result files.
 
     Parameters
     ----------
-    inputs : results.Inputs
     figure : Convergence
+    inputs : results.Inputs
     view : View
 
     Returns

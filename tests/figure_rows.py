@@ -68,15 +68,20 @@ def losses(solver, seed, gaps, products=0, **columns):
     } | columns)
 
 
+def _named(frames):
+    """Each frame as a file of its own, in whatever format."""
+    return named(pd.concat([
+        rows_of(present_names(frame.reset_index(drop=True)), f"file {i}")
+        for i, frame in enumerate(frames)
+    ], ignore_index=True))
+
+
 def runs_of(*frames):
-    """The table of runs of some rows, in whatever format."""
-    frame = present_names(pd.concat(frames, ignore_index=True))
-    return named(rows_of(frame))[0]
+    return _named(frames)[0]
 
 
 def warnings_of(*frames):
-    frame = present_names(pd.concat(frames, ignore_index=True))
-    return named(rows_of(frame))[1]
+    return _named(frames)[1]
 
 
 def save(path, *frames):

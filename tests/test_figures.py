@@ -679,3 +679,30 @@ def test_imports_neither_the_package_nor_torch():
         if "report" in str(path):
             allowed = allowed | {"plotly", "jinja2"}
         assert roots - allowed <= sys.stdlib_module_names, path
+
+
+# benchopt's own page
+
+def test_benchopts_page_has_the_suboptimality():
+    benchmark_module = pytest.importorskip("benchopt.benchmark")
+    benchmark = benchmark_module.Benchmark(ROOT)
+    benchmark.check_plots()
+    frame = pd.concat([race(), broken_runs().query(
+        "solver_name == 'Neumann'")])
+    frame["solver_name"] += "[protocol=" + frame["p_solver_protocol"].astype(
+        str) + "]"
+    data, options = benchmark.get_plot_data(frame, ["suboptimality"])
+    assert options["suboptimality"]["panel"] == ["toy[all seeds]"]
+    for view in benchmark.get_plot_config()["plot_configs"].values():
+        for key in set(view) - {"plot_kind", "scale"}:
+            own = options["suboptimality"][
+                key.removeprefix("suboptimality_")]
+            assert view[key] in own
+    traces = data["suboptimality"][
+        "suboptimality_toy[all seeds]_test loss_evaluations"]["data"]
+    curves = {trace["label"]: trace for trace in traces}
+    shine = curves["SHINE[protocol=fair]"]
+    assert shine["x"] == [0, 10, 20, 30, 40]
+    assert shine["y"] == pytest.approx([257, 41, 11, 2, 1])
+    assert curves["Neumann[protocol=fair]"]["y"] == pytest.approx([257, 3])
+    assert curves["SHINE[protocol=published]"]["y"][-1] == 1e-3

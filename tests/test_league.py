@@ -297,6 +297,13 @@ def test_who_won(times, words):
     )
 
 
+def test_who_lacks_seeds_is_not_called_first():
+    frames = race(("A", (2, 2, 2)), ("B", (3, 3, 3))) + [
+        bilevel("C", 0, [1, 0], unit=1.0)]
+    sentence, = league.who_won(problems_of(*frames))
+    assert "A is first in time to 1e-2 (2 s), undecided against C" in sentence
+
+
 def test_who_won_names_those_that_overlap_from_above_too():
     sentence, = league.who_won(problems_of(*(
         frame for seed, a, b, c in zip(SEEDS, (95, 96, 97), (94, 95.5, 96.5),

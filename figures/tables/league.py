@@ -616,7 +616,8 @@ def _winners(problem, protocol):
 def _first(problem, protocol, title):
     column = problem.family.columns[title]
     rows = problem.rows(protocol, title)
-    value = rows["median"] * -column.better
+    whole = rows[rows["counted"] >= rows["of"]]  # others met fewer seeds
+    value = (rows if whole.empty else whole)["median"] * -column.better
     finite = value[np.isfinite(value)]
     if finite.empty:
         return f"no method has a finite {title}"

@@ -208,6 +208,15 @@ def test_diverged_runs():
     assert newton["lowest suboptimality"] == "diverged"
 
 
+def test_where_every_run_diverges_nothing_is_won():
+    frames = [bilevel(method, seed, [1, NAN], diverged=1.0)
+              for seed in SEEDS for method in ("SHINE", "HOAG")]
+    assert not league_of(*frames)["winner"].any()
+    row = cells(full(*frames), "HOAG")
+    assert row["lowest suboptimality"] == "diverged"
+    assert "nan" not in full(*frames)
+
+
 def test_failed_runs_leave_no_rows():
     frames = [
         *(bilevel("SHINE", seed, [1, 0.2]) for seed in SEEDS),

@@ -163,7 +163,9 @@ def note_of_losses(runs):
     fall, n = start - best, in_words(len(best), "seed")
     measured = f"was measured {_stride_in_words(runs, 'F')}."
     unranked = why_unranked(runs)
-    if unranked:
+    if best.isna().all():
+        parts = ["F is not known of any run."]
+    elif unranked:
         parts = [
             f"{unranked[0].upper()}{unranked[1:]}; F falls nowhere below "
             f"{quantile(best, 0.5):.6g} (median of {n}). F {measured}"
@@ -179,7 +181,8 @@ def note_of_losses(runs):
                 f"With {_these_seeds(flat)} no method improves on the start: "
                 "nobody arrives there."
             )
-    if (unknown := start.index[start.isna()]).size:
+    unknown = start.index[start.isna() & best.notna()]
+    if unknown.size:
         parts.append(
             f"F(θ₀) is not known of {_these_seeds(unknown)}: arrivals are "
             "not counted there."

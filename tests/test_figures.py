@@ -435,7 +435,7 @@ def test_quickstart(drawn):
 @pytest.mark.parametrize("name, band, more", [
     ("fig1", "80 %", "The paper's figure also shows real-sim and takes 10"),
     ("fig2", "50 %", "The paper's figure takes 10 seeds"),
-    ("nls", "50 %", "The paper's claim is about 20news, with 10 seeds"),
+    ("nls", "50 %", "The paper has no such figure"),
     ("quickstart", "80 %", ""),
 ])
 def test_every_picture_states_its_seeds_and_band(name, band, more, drawn):
@@ -445,6 +445,14 @@ def test_every_picture_states_its_seeds_and_band(name, band, more, drawn):
         assert told == drawing.caption
         assert f"medians of 3 seeds; bands: the middle {band}" in told
         assert more in told and ("paper" in told) == bool(more)
+
+
+def test_a_quick_figure_says_that_it_cannot_test_the_claim():
+    drawing = FIGURES["figE1"].draw(results.Inputs(runs_of(race())))
+    assert drawing.caption.endswith(
+        "The paper's claim is about 20news and real-sim, with 10 seeds: "
+        "these runs cannot test it."
+    )
 
 
 @pytest.mark.parametrize("n, shape", [

@@ -253,11 +253,12 @@ BILEVEL = Family(
         for title in ("1e-1", "1e-2", "1e-3")
     },
     explained="""\
-Medians over seeds of the time and the evaluations (of g, plus products with
-Jᵀ) until (F(θ) − best) / (F(θ₀) − best) is down to 1e-1, 1e-2, 1e-3.  F is the
-validation loss at the exact inner solution, best the lowest that any method
-reached; "–": half of the seeds or more never get there.  Bold: a winner whose
-quartiles over the seeds overlap with no other method's.
+The table shows medians over seeds of the time and of the evaluations (of g,
+plus products with Jᵀ) until (F(θ) − best) / (F(θ₀) − best) falls to 1e-1, 1e-2
+and 1e-3.  F is the validation loss at the exact inner solution, and best is
+the lowest F that any method reached.  "–" means that half of the seeds or more
+never get there.  Bold marks a winner: its quartiles over the seeds overlap
+with those of no other method.
 """,
 )
 NETWORK = Family(
@@ -281,9 +282,10 @@ NETWORK = Family(
         "Jᵀ": ("Jᵀ",),
     },
     explained="""\
-Medians over seeds: test accuracy at the end; time and evaluations until it is
-first within 2 points of the best; cosine of q with a tight solve, the median
-sample's along the run; time of one backward pass; products with Jᵀ in the run.
+The table shows medians over seeds: the test accuracy at the end; the time and
+the evaluations until the accuracy is first within 2 points of the best; the
+cosine of q with the q of a tight solve (the median sample's, along the run);
+the time of one backward pass; and the products with Jᵀ in the whole run.
 """,
 )
 

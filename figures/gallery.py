@@ -1,0 +1,67 @@
+"""List the figures by name: what each needs and what each draws."""
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from . import convergence, deq, fig2, fig3, figE2
+
+RUNS = "result files of `benchopt run`"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure.
+
+    Parameters
+    ----------
+    title : str
+        A line.
+    needs : str
+        What files it is drawn from.
+    draw : callable, results.Inputs -> plotting.Drawing
+        Raises a ResultError where the files lack what it shows.
+    viewed : bool
+        Whether ``draw`` also takes a View.
+    """
+
+    title: str
+    needs: str
+    draw: Callable
+    viewed: bool = False
+
+
+FIGURES = {
+    "quickstart": Entry(
+        "A first look: validation loss of every method against time",
+        RUNS, partial(convergence.draw, convergence.QUICKSTART), viewed=True,
+    ),
+    "fig1": Entry(
+        "Figure 1: test loss against time, and against evaluations",
+        RUNS, partial(convergence.draw, convergence.FIG1), viewed=True,
+    ),
+    "fig2": Entry(
+        "Figure 2: SHINE with OPA, convergence and quality of the inverse",
+        RUNS + ", and the CSV file of the inversion", fig2.draw, viewed=True,
+    ),
+    "fig3": Entry(
+        "Figure 3: accuracy of networks against time of a backward pass",
+        RUNS + " on networks", fig3.draw,
+    ),
+    "figE1": Entry(
+        "Figure E.1: as figure 1, with every method but OPA",
+        RUNS, partial(convergence.draw, convergence.FIGE1), viewed=True,
+    ),
+    "figE2": Entry(
+        "Figure E.2: how well each method inverts J in networks",
+        "CSV files of that measurement", figE2.draw,
+    ),
+    "nls": Entry(
+        "Non-linear least squares: as figure 1, every method",
+        RUNS + " with formulation nls",
+        partial(convergence.draw, convergence.NLS), viewed=True,
+    ),
+    "deq": Entry(
+        "Networks: test loss and accuracy of every method against time",
+        RUNS + " on networks", deq.draw,
+    ),
+}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 import yaml
-from benchopt.results.files_utils import uniquify_fname
 
 
 def watch(benchmark):
@@ -102,7 +101,7 @@ def check_places(benchmark, options):
     if asked.exists():
         click.echo(
             f"{asked} exists and is kept: the rows of this run go to "
-            f"{uniquify_fname(asked).name}"
+            f"{asked.stem}_N{asked.suffix}, which the last line names"
         )
 
 

@@ -1,5 +1,6 @@
 from benchmark_shine.adjoint import Neumann
 from benchmark_shine.bench.solver import ImplicitSolver
+from benchmark_shine.checks import check_integer
 
 
 class Solver(ImplicitSolver):
@@ -10,20 +11,23 @@ class Solver(ImplicitSolver):
 
     Parameters
     ----------
-    n_steps : int
+    backward_steps : int
         Products of the series.
-    n_power : int
-        Power iterations for ‖J‖, which scales it; none where J is I minus a
-        contraction, in equilibrium networks.
+    n_power : int or None
+        Power iterations for ‖J‖, which scales the series; none in
+        equilibrium networks, where J is I minus a contraction.
     """
 
     name = "Neumann"
     parameters = {
-        **ImplicitSolver.parameters, "n_steps": [10], "n_power": [5],
+        **ImplicitSolver.parameters, "backward_steps": [10],
+        "n_power": [None],
     }
 
     def make_adjoint(self):
-        return Neumann(self.n_steps, self.n_power)
+        check_integer("backward_steps", self.backward_steps, least=0)
+        return Neumann(self.backward_steps, self.n_power)
 
     def make_batched_adjoint(self, n_steps):
-        return Neumann(self.n_steps, 0)
+        check_integer("backward_steps", self.backward_steps, least=0)
+        return Neumann(self.backward_steps, 0)

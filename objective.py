@@ -1,5 +1,6 @@
 """What is scored, on held-out data and outside the clock."""
 import math
+from types import SimpleNamespace
 
 import torch
 from benchopt import BaseObjective
@@ -7,12 +8,13 @@ from benchopt import BaseObjective
 from benchmark_shine.bench.workers import refuse_other_code
 from benchmark_shine.checks import check_integer
 from benchmark_shine.engine import run
+from benchmark_shine.evaluate import compare, metrics
 from benchmark_shine.fingerprints import LOADED
 from benchmark_shine.outer import Search
 from benchmark_shine.root import LBFGS
 
-# What a problem reports of itself; some have only some of them.
-PROBLEMS_OWN = (
+# What is measured of a step; of some problems only some of it.
+MEASURED = (
     "test_loss", "test_accuracy", "test_residual", "theta", "inner_residual",
     "value_function", "q_cosine", "q_cosine_median", "q_rel_error",
     "q_solved", "hypergrad_rel_error", "spectral_radius", "peak_memory",
@@ -108,13 +110,13 @@ class Objective(BaseObjective):
         ``value`` is the outer (validation) loss at the solver's (theta, z).
         ``n_g`` and ``n_vjp`` count evaluations of g and products with Jᵀ,
         ``forward_time`` and ``backward_time`` are their seconds, all since
-        the start.  Networks: ``value`` is that of a mini-batch.  See the
-        problem's ``metrics`` and ``compare`` for the rest; NaN where it has
-        no such thing, or none is due.
+        the start.  Networks: ``value`` is that of a mini-batch.  See
+        `benchmark_shine.evaluate` for the rest; NaN where a problem has no
+        such thing, or none is due.
         """
-        metrics = dict.fromkeys(PROBLEMS_OWN, math.nan) | {
+        scores = dict.fromkeys(MEASURED, math.nan) | {
             "value": step.value,
-            **self.problem.metrics(step),
+            **metrics(self.problem, step),
             "n_outer": float(step.n_outer),
             "n_g": float(step.n_g),
             "n_vjp": float(step.n_vjp),
@@ -127,5 +129,6 @@ class Objective(BaseObjective):
             or step.n_outer == last
         )
         if not due:
-            return metrics
-        return metrics | self.problem.compare(step, find_root, adjoint)
+            return scores
+        method = SimpleNamespace(find_root=find_root, adjoint=adjoint)
+        return scores | compare(self.problem, step, method)

@@ -16,6 +16,7 @@ from ..checks import check_choice, check_integer
 from ..engine import descend, run
 from ..operators import transposed, untransposed
 from ..outer import GradientOptimizer, Hoag, Search, from_now, from_start
+from ..problems import NetworkProblem
 from ..root import LBFGS, AdjointBroyden, Anderson, Broyden
 from .checkpoint import Checkpoint, keep, resume
 from .limits import timely
@@ -201,6 +202,12 @@ class ImplicitSolver(BaseSolver):
             if self._parameters[name] != self.parameters[name][0]:
                 raise ValueError(f"{name}: has no meaning for {where}")
 
+    def assemble(self, problem, n_outer):
+        """Finder, adjoint, outer optimiser and number of outer steps."""
+        if isinstance(problem, NetworkProblem):
+            return self.for_equilibrium(problem, n_outer)
+        return self.for_bilevel(problem, n_outer)
+
     def for_bilevel(self, problem, n_outer):
         """Finder, adjoint, outer optimiser and number of outer steps."""
         self._leave_alone(EQUILIBRIUM_ONLY, "bi-level problems")
@@ -225,7 +232,7 @@ class ImplicitSolver(BaseSolver):
 
     def skip(self, problem, n_outer, threads):
         try:
-            problem.assemble(self, n_outer)
+            self.assemble(problem, n_outer)
         except (TypeError, ValueError) as error:
             return True, " ".join(str(error).split())
         return False, None
@@ -233,7 +240,7 @@ class ImplicitSolver(BaseSolver):
     def set_objective(self, problem, n_outer, threads):
         torch.set_num_threads(threads)
         self._problem = problem
-        self._parts = problem.assemble(self, n_outer)
+        self._parts = self.assemble(problem, n_outer)
         self._every, self._last = problem.every(n_outer), self._parts[-1]
 
     def get_next(self, stop_val):

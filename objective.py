@@ -8,12 +8,13 @@ from benchopt import BaseObjective
 from benchmark_shine.bench.workers import refuse_other_code
 from benchmark_shine.checks import check_integer
 from benchmark_shine.engine import Method, RootAndAdjoint
+from benchmark_shine.evaluate import compare, metrics
 from benchmark_shine.fingerprints import LOADED
 from benchmark_shine.outer import Search
 from benchmark_shine.root import LBFGS
 
-# What a problem reports of itself; some have only some of them.
-PROBLEMS_OWN = (
+# What is measured of a step; of some problems only some of it.
+MEASURED = (
     "test_loss", "test_accuracy", "test_residual", "theta", "inner_residual",
     "value_function", "q_cosine", "q_cosine_median", "q_rel_error",
     "q_solved", "hypergrad_rel_error", "spectral_radius", "peak_memory",
@@ -112,8 +113,8 @@ class Objective(BaseObjective):
         of networks, that of a mini-batch.  ``n_g`` and ``n_vjp`` count
         evaluations of g and products with Jᵀ, ``forward_time`` and
         ``backward_time`` are seconds in the two passes, all since the start.
-        See the problem's ``metrics`` and ``compare`` for the rest; NaN where
-        a problem has no such thing, or none is due.
+        See `benchmark_shine.evaluate` for the rest; NaN where a problem has
+        no such thing, or none is due.
 
         Columns of text: the bare names ``solver`` and ``dataset``, the
         fingerprints of their sources and data, and ``settings``, which is
@@ -123,12 +124,10 @@ class Objective(BaseObjective):
         due = self.reference and (
             n_outer % self.reference == 0 or n_outer == method.n_outer
         )
-        compared = self.problem.compare(
-            step, method.find_root, method.adjoint
-        ) if due else {}
-        return dict.fromkeys(PROBLEMS_OWN, math.nan) | {
+        compared = compare(self.problem, step, method) if due else {}
+        return dict.fromkeys(MEASURED, math.nan) | {
             "value": step.value,
-            **self.problem.metrics(step),
+            **metrics(self.problem, step),
             "n_outer": float(n_outer),
             "n_g": float(totals.n_g),
             "n_vjp": float(totals.n_vjp),

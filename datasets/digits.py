@@ -14,7 +14,7 @@ class Dataset(BaseDataset):
     The default deep equilibrium task, seconds on a CPU.  A fifth of each
     class is kept for the test.  All eigenvalues of df/dz have a modulus
     between half of ``contraction`` and ``contraction``, see
-    `benchmark_shine.problems.deq.SmallDEQ`.
+    `benchmark_shine.problems.small_deq.SmallDEQ`.
 
     ``network`` tiny is the smallest of the paper's, minutes on a CPU.
     """

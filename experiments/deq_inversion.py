@@ -25,13 +25,12 @@ from click import BadParameter
 
 from benchmark_shine.adjoint import AdjointSystem, Gmres
 from benchmark_shine.checks import check_integer
+from benchmark_shine.evaluate.networks import probe, scores, spectral_radius
 from benchmark_shine.evaluate.reference import ADJOINT_TOL
 from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.implicit import TransposedJacobian
 from benchmark_shine.operators import Identity
-from benchmark_shine.problems.classifier import (
-    EquilibriumClassifier, spectral_radius,
-)
+from benchmark_shine.problems.classifier import EquilibriumClassifier
 from benchmark_shine.root import Broyden, loss_gradient
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,7 +143,7 @@ def one_batch(problem, theta, index, methods, reference_steps):
         ``reference_converged``.
     """
     single, double = (
-        problem.probe(theta, dtype, index) for dtype in (None, torch.float64)
+        probe(problem, theta, dtype, index) for dtype in (None, torch.float64)
     )
     for finder, adjoints in methods.items():
         root = finder(single, problem.atol)
@@ -336,8 +335,8 @@ def main(arguments=None):
             theta, _ = problem.start()
             if state == "trained":
                 theta = trained(problem, trainer)
-            scores = problem.scores(theta, Broyden(n_steps, n_steps))
-            accuracy = scores["test_accuracy"]
+            finder = Broyden(n_steps, n_steps)
+            accuracy = scores(problem, theta, finder)["test_accuracy"]
             frame = measure(
                 measured, theta, solvers, options.batches,
                 options.reference_steps,

@@ -5,8 +5,7 @@ import torch
 from benchopt.parallel_backends import is_distributed_frontal
 
 from ..checks import check_choice, check_seed
-from ..problems import MDEQ, SmallDEQ
-from ..problems.classifier import Recipe
+from ..problems import MDEQ, Recipe, SmallDEQ
 from ..problems.mdeq import CONFIGURATIONS
 
 # Of the dense network, see `SmallDEQ`.  Fifty steps reach the tolerance.

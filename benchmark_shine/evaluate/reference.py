@@ -1,4 +1,10 @@
-"""What a perfect method would have found: tight solves beside the race."""
+"""Tight solves: what a perfect method would have found.
+
+The reference of a vector z is dense where z is short, `DENSE`: then it does
+not depend on the units of the features.  A longer z gets conjugate gradients
+and L-BFGS, a second time in better units where they do not arrive.  What
+could not be measured is NaN, and ``unmeasured`` says why.
+"""
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -6,47 +12,62 @@ from types import SimpleNamespace
 import torch
 
 from ..adjoint import ConjugateGradient, Gmres
-from ..implicit import hypergradient
+from ..implicit import TransposedJacobian, hypergradient
 from ..root import LBFGS, loss_gradient
+from .dense import jacobian, newton, refined
+from .units import equilibrate, rescaled, units
 
 # Relative residual of the reference linear solve.  Reached or not, the
 # residual is measured, and without it no reference is given.
 ADJOINT_TOL = 1e-7
+
+# Most entries of a vector z whose J is assembled, one product for each.
+DENSE = 300
+
+# Relative error of the outer loss to which the reference root is solved.
+VALUE_TOL = 1e-6
+
+# A run is near the root where the outer loss differs by less than this part;
+# else the root of a long z gets so many rounds of units, q there, and L-BFGS.
+NEAR, ROUNDS = 0.1, 5
 
 # Most steps of GMRES in the reference of a batch, and bytes for the vectors
 # that it keeps.  In an untrained MDEQ some samples take more than 200.
 STEPS = 400
 BASIS = 2 * 2 ** 30
 
+# What ``unmeasured`` means.
+MEASURED, DIVERGED, NO_ROOT, NO_ADJOINT = range(4)
+WHY = {
+    DIVERGED: "the run had diverged",
+    NO_ROOT: "the reference root was not found",
+    NO_ADJOINT: "J is too nearly singular for a reference q",
+}
 
-def value_function(equation, z, value, q_norm):
-    """The outer loss at the exact inner solution for the equation's theta.
 
-    An inexact z can have a lower outer loss than z*(theta): the curve of
-    this number has no such luck in it.
-
-    The solve starts from z and stops at ‖g‖ ≤ 1e-6 |value| / ‖q‖, which by
-    Cauchy-Schwarz leaves an error of the outer loss of about 1e-6 relative.
+def unmeasured(codes):
+    """Say in one line how many points have no reference, and why.
 
     Parameters
     ----------
-    equation : Equation
-    z : Tensor, shape (d,)
-    value, q_norm : float
-        Outer loss at z, and ‖J⁻ᵀ dl/dz‖.
+    codes : list of float
+        ``unmeasured`` of the points of one run at which a reference was due.
 
     Returns
     -------
-    float
-        NaN where the solve does not get that far.
+    str or None
+        None where every point was measured.
     """
-    tight = LBFGS(memory=60, max_iter=5_000)
-    atol = 1e-6 * max(abs(value), 1e-12) / max(q_norm, 1e-12)
-    root = tight(replace(equation, start=z), atol=atol)
-    if not root.converged:
-        return math.nan
-    with torch.no_grad():
-        return float(equation.loss(root.z))
+    missing = [code for code in codes if code != MEASURED]
+    if not missing:
+        return None
+    reasons = ", ".join(
+        f"{why}: {missing.count(code)}" for code, why in WHY.items()
+        if code in missing
+    )
+    return (
+        f"no reference at {len(missing)} of {len(codes)} points ({reasons})"
+    )
 
 
 def _distance(a, b):
@@ -54,7 +75,19 @@ def _distance(a, b):
 
 
 def errors_of(found, exact):
-    """Of dF/dtheta, and of q where there is one; a batch's as one vector."""
+    """Compare dF/dtheta, and q where there is one; a batch as one vector.
+
+    Parameters
+    ----------
+    found, exact
+        With ``grads``, a tuple of Tensor, and ``q``; found.q may be None.
+
+    Returns
+    -------
+    dict of float
+        ``hypergrad_rel_error`` and ``q_rel_error``, relative distances in
+        the 2-norm, and ``q_cosine``.
+    """
     h, h_exact = (
         torch.cat([g.reshape(-1) for g in grads])
         for grads in (found.grads, exact.grads)
@@ -69,19 +102,142 @@ def errors_of(found, exact):
     }
 
 
-def _checked(solve, gaps):
+def _checked(solve, residuals):
     """The adjoint, noting its relative residual, in a batch by sample."""
     def adjoint(system):
         q = solve(system)
-        gap = (system.vjp(q) - system.rhs).norm(dim=-1)
-        gaps.append(gap / system.rhs.norm(dim=-1))
+        residual = (system.vjp(q) - system.rhs).norm(dim=-1)
+        residuals.append(residual / system.rhs.norm(dim=-1))
         return q
 
     return adjoint
 
 
+def _bare(z):
+    """A root of which no more than its place is known."""
+    return SimpleNamespace(z=z, inverse=None)
+
+
+def _loss(equation, z):
+    with torch.no_grad():
+        return float(equation.loss(z))
+
+
+def _densely(step):
+    """The reference of a short z: value function and `Hypergradient`."""
+    equation, z = step.equation, step.z
+    J = jacobian(equation.g, z)
+    exact = hypergradient(
+        equation, step.theta, _bare(z),
+        lambda system: refined(J.T, system.rhs),
+    )
+    for start in _starts(equation, z, units(J)):
+        value = _dense_value(equation, start, z)
+        if not math.isnan(value):
+            break
+    return value, exact
+
+
+def _starts(equation, z, s):
+    """Where Newton's method may begin: near the root of the run, else at 0.
+
+    L-BFGS in good units stays in the run's valley where there are several.
+    At a z far too long a loss may be linear, so that J says nothing; zero is
+    the way out.
+    """
+    if not equation.energy:
+        yield z
+    else:
+        scaled = rescaled(replace(equation, start=z), s)
+        yield s * LBFGS(max_iter=200)(scaled, rtol=1e-6).z
+    yield torch.zeros_like(z)
+
+
+def _dense_value(equation, start, z):
+    """The outer loss at Newton's root, NaN if that is none for z's run."""
+    root, following = newton(equation, start)
+    value = _loss(equation, root)
+    # what the following step would change
+    error = abs(float(loss_gradient(equation, root) @ following))
+    if not error <= VALUE_TOL * max(abs(value), 1e-12):
+        return math.nan
+    if equation.energy:
+        least, reached = equation.energy(root)[0], equation.energy(z)[0]
+        if not least <= reached + 1e-8 * abs(reached):
+            return math.nan
+    return value
+
+
+def _adjoint(equation, theta, q0=None):
+    """Hypergradient at an equation's start; NaN where q is not solved."""
+    residuals = []
+    # without an energy J need not be symmetric
+    solve = ConjugateGradient(20_000) if equation.energy else Gmres(STEPS)
+    exact = hypergradient(
+        equation, theta, _bare(equation.start), _checked(solve, residuals),
+        q0, ADJOINT_TOL,
+    )
+    if residuals[0] <= 10 * ADJOINT_TOL:
+        return exact
+    return replace(exact, q=exact.q * math.nan)
+
+
+def _root(equation, value, q):
+    """Solve for the root so far that the outer loss is nearly exact.
+
+    ‖g‖ ≤ ``VALUE_TOL`` |value| / ‖q‖ leaves, by Cauchy-Schwarz, a relative
+    error of the outer loss of about ``VALUE_TOL``.
+    """
+    atol = VALUE_TOL * max(abs(value), 1e-12) / max(float(q.norm()), 1e-12)
+    return LBFGS(memory=60, max_iter=5_000)(equation, atol=atol)
+
+
+def _iteratively(step):
+    """The reference of a long z: value function and `Hypergradient`."""
+    equation = replace(step.equation, start=step.z)
+    exact = _adjoint(equation, step.theta, step.q)
+    if not equation.energy:
+        return math.nan, exact
+    near, value = step.z, math.nan
+    if bool(exact.q.isfinite().all()):
+        root = _root(equation, step.value, exact.q)
+        near = root.z
+        value = _loss(equation, near) if root.converged else math.nan
+    if abs(value - step.value) <= NEAR * abs(value):
+        return value, exact
+    # q there may be a longer one than here, and the units may be bad
+    if not bool(exact.q.isfinite().all()):
+        s = _units_at(equation, step.z)
+        scaled = _adjoint(rescaled(equation, s), step.theta)
+        exact = replace(scaled, q=s * scaled.q)
+    return _value_in_good_units(step, near), exact
+
+
+def _units_at(equation, z):
+    return equilibrate(TransposedJacobian(equation.g, z), z)
+
+
+def _value_in_good_units(step, z):
+    """The outer loss at the root that is found from z, NaN if none is."""
+    value = _loss(step.equation, z)
+    for _ in range(ROUNDS):
+        s = _units_at(step.equation, z)
+        equation = rescaled(replace(step.equation, start=z), s)
+        q = _adjoint(equation, step.theta).q
+        # what the loss owes to g, to first order
+        error = abs(float(q @ equation.energy(equation.start)[1]))
+        if error <= VALUE_TOL * max(abs(value), 1e-12):
+            return value
+        z = s * _root(equation, value, q).z
+        value = _loss(step.equation, z)
+    return math.nan
+
+
 def measure(step):
-    """Compare a step with tight solves at the same point.
+    """Compare a step of one vector z with tight solves at the same point.
+
+    An inexact z can have a lower outer loss than z*(theta): the curve of
+    ``value_function`` has no such luck in it.
 
     Parameters
     ----------
@@ -90,30 +246,27 @@ def measure(step):
     Returns
     -------
     dict of float
-        ``value_function``, see above; ``q_cosine`` and ``q_rel_error``
-        between the method's q and J⁻ᵀ dl/dz at the same (theta, z);
-        ``hypergrad_rel_error`` likewise for dF/dtheta.  NaN where the step
-        has no such thing, or the reference did not converge.
+        ``value_function``, the outer loss at the exact root for the step's
+        theta; ``q_cosine`` and ``q_rel_error`` between the method's q and
+        J⁻ᵀ dl/dz at the same (theta, z); ``hypergrad_rel_error`` likewise for
+        dF/dtheta.  NaN where the step has no such thing, or where there is no
+        reference: then ``unmeasured`` is the reason, a key of `WHY`, and
+        otherwise `MEASURED`.
     """
     nothing = dict.fromkeys(
         ("value_function", "q_cosine", "q_rel_error", "hypergrad_rel_error"),
         math.nan,
     )
     if step.diverged:
-        return nothing
-    solve = ConjugateGradient(max_iter=20_000)
-    residual = []
-    exact = hypergradient(
-        step.equation, step.theta, SimpleNamespace(z=step.z, inverse=None),
-        _checked(solve, residual), step.q, ADJOINT_TOL,
-    )
-    if not residual[0] <= 10 * ADJOINT_TOL:
-        return nothing
-    found = value_function(
-        step.equation, step.z, step.value, float(exact.q.norm())
-    )
-    errors = {} if step.grads is None else errors_of(step, exact)
-    return nothing | {"value_function": found} | errors
+        return nothing | {"unmeasured": float(DIVERGED)}
+    value, exact = (_densely if len(step.z) <= DENSE else _iteratively)(step)
+    found = nothing | {"value_function": value}
+    if not math.isfinite(float(exact.q.norm())):
+        return found | {"unmeasured": float(NO_ADJOINT)}
+    if step.grads is not None:
+        found |= errors_of(step, exact)
+    code = NO_ROOT if math.isnan(value) else MEASURED
+    return found | {"unmeasured": float(code)}
 
 
 def n_affordable(d):
@@ -123,54 +276,6 @@ def n_affordable(d):
     CIFAR-10, 3 in SMALL on ImageNet.
     """
     return max(1, BASIS // (8 * d * (STEPS + 1)))
-
-
-def solve_densely(equation, theta, z):
-    """Root, q and hypergradient by dense linear algebra, of small problems.
-
-    Newton's method, each step halved until ‖g‖ falls; a linear g takes one,
-    which is the closed form.  Differentiates g once more for each entry of z.
-
-    Parameters
-    ----------
-    equation : Equation
-        In double precision.
-    theta : tuple of Tensor
-        The leaves that it closes over.
-    z : Tensor, shape (d,) or (B, d)
-        Where Newton's method begins.
-
-    Returns
-    -------
-    SimpleNamespace
-        ``z``; ``q`` = J⁻ᵀ dl/dz, of the same shape; ``grads`` like theta.
-    """
-    shape = z.shape
-
-    def g(v):
-        return equation.g(v.view(shape)).flatten()
-
-    def jacobian(v):
-        return torch.autograd.functional.jacobian(g, v).detach()
-
-    v = z.detach().flatten()
-    residual = g(v).detach()
-    for _ in range(100):
-        step, t = torch.linalg.solve(jacobian(v), residual), 1.0
-        while t > 1e-10 and g(v - t * step).norm() >= residual.norm():
-            t /= 2
-        if t <= 1e-10:  # rounding is all that is left
-            break
-        v = v - t * step
-        residual = g(v).detach()
-    z = v.view(shape)
-    with torch.enable_grad():
-        rhs = loss_gradient(equation, z).flatten()
-        q = torch.linalg.solve(jacobian(v).T, rhs).view(shape)
-        lagrangian = equation.loss(z) - (q * equation.g(z)).sum()
-    return SimpleNamespace(
-        z=z, q=q, grads=torch.autograd.grad(lagrangian, theta)
-    )
 
 
 def measure_batch(found, double, theta, z):

@@ -1,9 +1,11 @@
 """Implicit problems: equations, outer losses and where to start."""
-from .deq import SmallDEQ
+from .base import BilevelProblem, NetworkProblem
 from .linear import Logistic, Multinomial, NonlinearLeastSquares, Ridge
 from .mdeq import MDEQ
+from .recipe import Recipe
+from .small_deq import SmallDEQ
 
 __all__ = [
-    "Logistic", "MDEQ", "Multinomial", "NonlinearLeastSquares", "Ridge",
-    "SmallDEQ",
+    "BilevelProblem", "Logistic", "MDEQ", "Multinomial", "NetworkProblem",
+    "NonlinearLeastSquares", "Recipe", "Ridge", "SmallDEQ",
 ]

@@ -1,11 +1,31 @@
-"""What a problem must give, by family."""
+"""What a problem has to give to the suite.
+
+A problem is an outer loss of the root z of an equation g(z, theta) = 0.  A
+problem of your own inherits one of two classes: `BilevelProblem` where z is
+one vector (d,) and J is symmetric, as in the choice of hyperparameters, and
+`NetworkProblem` where z is a batch (B, d) with one equation per sample, as in
+deep equilibrium networks.  Both ask for `start` and `draw`; everything else
+has a default, or says in its docstring what it is needed for.
+
+A problem describes itself and measures nothing: what a solver has reached is
+measured in `benchmark_shine.evaluate`, from the problem's equations alone.
+"""
 from abc import ABC, abstractmethod
 
 
 class Problem(ABC):
-    """An outer loss of the root of an equation."""
+    """Base of `BilevelProblem` and `NetworkProblem`.
 
-    n_steps = 30
+    One problem is shared by all solvers of a run: `draw` must be a function
+    of its arguments and of the problem's seed, and must not keep anything
+    from one call to the next.
+
+    Attributes
+    ----------
+    n_steps : int
+        Outer steps of a run, unless the objective's ``n_outer`` says
+        otherwise.
+    """
 
     @abstractmethod
     def start(self):
@@ -13,22 +33,95 @@ class Problem(ABC):
 
     @abstractmethod
     def draw(self, theta, z, k):
-        """Return the `Equation` of outer step k, from the last root z."""
+        """Build the equation of one outer step.
 
+        Parameters
+        ----------
+        theta : tuple of Tensor
+            Leaves of autograd's graph; the equation closes over them.
+        z : Tensor
+            Root of the outer step before, or z of `start`.
+        k : int
+            Number of the outer step, from 1; 0 for the loss at `start`.
+
+        Returns
+        -------
+        Equation
+            With k as its ``step``.
+        """
+
+    @abstractmethod
     def every(self, n_outer):
-        """Return the outer steps from one evaluation to the next."""
-        return 1
+        """Return the number of outer steps between two points of the curve.
+
+        Parameters
+        ----------
+        n_outer : int
+            Outer steps of the whole run.
+        """
 
 
 class BilevelProblem(Problem):
-    """One z of shape (d,), J symmetric, the equation warm-startable."""
+    """A problem with one vector z of shape (d,) and a symmetric J.
 
+    The equations of `draw` have an ``energy``, which L-BFGS minimises, and
+    start from the z that `draw` is given.
+
+    Attributes
+    ----------
+    scale : float or "secant"
+        B0 of the quasi-Newton solvers, times the identity: a float suits a z
+        whose units are known; "secant" takes sᵀy / yᵀy of the newest pair.
+    seed : int
+        Seed of the searches over theta.
+    """
+
+    n_steps = 30
     scale = "secant"
     seed = 0
 
+    def every(self, n_outer):
+        """Every outer step is a point of the curve."""
+        return 1
+
+    def scores(self, z):
+        """Score an inner solution on data that no part of a run sees.
+
+        Parameters
+        ----------
+        z : Tensor, shape (d,)
+
+        Returns
+        -------
+        dict of float
+            Empty unless a problem overrides this method; ``test_loss`` and
+            ``test_accuracy`` are the names that figures know.
+        """
+        return {}
+
 
 class NetworkProblem(Problem):
-    """One row of z per sample, by a training recipe."""
+    """A problem with one equation per sample, z of shape (B, d).
 
-    atol = 0.0
-    recipe = None
+    Attributes
+    ----------
+    recipe : Recipe
+        How theta is trained, and how exactly the equations are solved; see
+        `benchmark_shine.problems.recipe`.
+    atol : float
+        Tolerance of the root finder on ‖g‖ of each sample.
+    """
+
+    @property
+    @abstractmethod
+    def steps_per_epoch(self):
+        """Outer steps of one pass over the training data."""
+
+    @property
+    def n_steps(self):
+        """Outer steps of the whole recipe."""
+        return self.recipe.epochs * self.steps_per_epoch
+
+    def every(self, n_outer):
+        """An epoch, or less in a run of fewer than ten epochs."""
+        return max(1, min(self.steps_per_epoch, n_outer // 10))

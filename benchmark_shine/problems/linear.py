@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
 from ..equation import Equation
-from ..evaluate.reference import measure
 from .base import BilevelProblem
 from .design import Design
 
@@ -61,7 +60,6 @@ class PenalisedModel(BilevelProblem):
 
     n_outputs = 1
     dtype = torch.float64
-    n_steps = 30  # outer steps, unless the objective says otherwise
 
     def __init__(self, train, validation, test, seed=0, groups=None,
                  theta=0.0, scale="secant"):
@@ -169,31 +167,11 @@ class PenalisedModel(BilevelProblem):
         """Outer loss: Σ phi on the validation part."""
         return self.phi(self.outputs(self.validation, z), self.validation.y)
 
-    def every(self, n_outer):
-        """Outer steps from one evaluation to the next."""
-        return 1
-
     def scores(self, z):
         """Metrics of an inner solution that are not the outer loss."""
         with torch.no_grad():
             outputs = self.outputs(self.test, z)
             return {"test_loss": float(self.phi(outputs, self.test.y))}
-
-    def metrics(self, step):
-        """What this family has to say of a `Step`, floats."""
-        if step.root is None:
-            residual = float(step.equation.energy(step.z)[1].norm())
-        else:
-            residual = step.root.residual
-        return {
-            **self.scores(step.z),
-            "theta": float(step.theta[0].reshape(-1)[0].detach()),
-            "inner_residual": residual,
-        }
-
-    def compare(self, step, find_root, adjoint):
-        """Compare the step with tight solves, see `evaluate.reference`."""
-        return measure(step)
 
 
 class _TwoClasses(PenalisedModel):

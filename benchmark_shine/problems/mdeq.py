@@ -12,7 +12,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from .classifier import EquilibriumClassifier, Recipe
+from .classifier import EquilibriumClassifier
+from .recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from benchmark_shine.implicit import Counted, hypergradient
 from benchmark_shine.loops import unrolled
 from benchmark_shine.loops.unrolled import Unrolled
 from benchmark_shine.problems import SmallDEQ
-from benchmark_shine.problems.classifier import Recipe, _Bound
+from benchmark_shine.problems.functional import BoundNetwork
+from benchmark_shine.problems.recipe import Recipe
 from benchmark_shine.rivals.torchdeq import TorchDEQ
 from benchmark_shine.root import FixedPoint
 
@@ -275,7 +276,7 @@ def test_counts_of_a_run_are_the_true_ones(
     name, settings, solvers, monkeypatch
 ):
     calls, products = [], []
-    plain_f = _Bound._f
+    plain_f = BoundNetwork._f
 
     def f(self, z, *inputs):
         calls.append(z)
@@ -284,7 +285,7 @@ def test_counts_of_a_run_are_the_true_ones(
             out.register_hook(products.append)
         return out
 
-    monkeypatch.setattr(_Bound, "_f", f)
+    monkeypatch.setattr(BoundNetwork, "_f", f)
     found = steps(solvers[name], network(steps=20), 3, **settings)
     assert [step.n_outer for step in found] == [0, 1, 2, 3]
     assert found[-1].n_g == len(calls)

@@ -176,7 +176,7 @@ def test_where_a_method_runs():
         cls = solver_classes()[name]
         for problem, count in zip(problems, (bilevel, networks)):
             try:
-                problem.assemble(cls.get_instance(), 5)
+                cls.get_instance().assemble(problem, 5)
                 runs = True
             except ValueError:
                 runs = False

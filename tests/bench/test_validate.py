@@ -14,7 +14,7 @@ from benchmark_shine.bench import validate as door
 from benchmark_shine.bench.validate import (
     PROBLEMS, RACES, Invalid, Meter, benchopt_checks, check_truth, load, main,
 )
-from benchmark_shine.evaluate.reference import solve_densely
+from benchmark_shine.evaluate.dense import solve_densely
 
 ROOT = Path(__file__).resolve().parents[2]
 

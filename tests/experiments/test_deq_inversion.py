@@ -9,8 +9,9 @@ import torch
 from benchopt.benchmark import Benchmark
 
 from benchmark_shine.adjoint import JacobianFree
+from benchmark_shine.evaluate import networks
+from benchmark_shine.evaluate.networks import probe, scores
 from benchmark_shine.fingerprints import fingerprint
-from benchmark_shine.problems import classifier
 from benchmark_shine.root import AdjointBroyden, Broyden, loss_gradient
 from experiments import deq_inversion
 from experiments.deq_inversion import (
@@ -67,8 +68,8 @@ def test_the_order_of_methods_on_a_trained_network(benchmark, solvers):
     problem = load(dataset)
     assert problem.contraction == 0.95
     theta = trained(problem, trainer)
-    scores = problem.scores(theta, Broyden(50, 50))
-    assert scores["test_accuracy"] > 0.9
+    found = scores(problem, theta, Broyden(50, 50))
+    assert found["test_accuracy"] > 0.9
     problem = problem.under(replace(
         problem.recipe, batch_size=16, forward_steps=22
     ))
@@ -146,7 +147,7 @@ def test_q_is_compared_at_the_roots_of_its_own_finder(measured):
         for row in one_batch(measured, theta, 1, methods, 100)
     }
     single, double = (
-        measured.probe(theta, dtype, 1) for dtype in (None, torch.float64)
+        probe(measured, theta, dtype, 1) for dtype in (None, torch.float64)
     )
     for name, steps, factor in (
             ("few", 3, 1), ("twice", 3, 2), ("many", 30, 1)):
@@ -245,9 +246,9 @@ def test_under_another_recipe_only_the_recipe_changes(network):
 
 def test_training_is_the_whole_recipe(benchmark, network):
     trainer, = chosen(benchmark.check_solver_patterns(["Jacobian-Free"]))
-    before = network.scores(network.start()[0], Broyden(50, 50))
+    before = scores(network, network.start()[0], Broyden(50, 50))
     theta = trained(network, trainer)
-    after = network.scores(theta, Broyden(50, 50))
+    after = scores(network, theta, Broyden(50, 50))
     assert after["test_loss"] < 0.9 * before["test_loss"]
     again = trained(network, trainer)
     assert all(map(torch.equal, theta, again))
@@ -328,7 +329,7 @@ def test_a_row_has_the_batch_that_was_measured(
     network, solvers, monkeypatch
 ):
     # more samples than the exact reference can afford
-    monkeypatch.setattr(classifier, "n_affordable", lambda d: 3)
+    monkeypatch.setattr(networks, "n_affordable", lambda d: 3)
     frame = measure(network, network.start()[0], solvers[:1], 1, 20)
     assert frame["batch_size"].tolist() == [3]
 

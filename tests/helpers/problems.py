@@ -1,5 +1,6 @@
 """Small problems with known solutions, shared by all tests."""
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import scipy.sparse
@@ -11,9 +12,8 @@ from benchmark_shine.adjoint import AdjointSystem
 from benchmark_shine.data.pictures import pictures
 from benchmark_shine.equation import Equation
 from benchmark_shine.problems import (
-    Logistic, Multinomial, NonlinearLeastSquares, Ridge, SmallDEQ,
+    Logistic, Multinomial, NonlinearLeastSquares, Recipe, Ridge, SmallDEQ,
 )
-from benchmark_shine.problems.classifier import Recipe
 from benchmark_shine.root import LBFGS
 
 MODELS = {
@@ -165,6 +165,11 @@ def system(J, rhs, start=None, tol=1e-10, inverse=None, z=None):
 def relative(a, b):
     """‖a - b‖ / ‖b‖."""
     return float((a - b).norm() / b.norm())
+
+
+def method(find_root, adjoint):
+    """What `evaluate.compare` wants to know of a method."""
+    return SimpleNamespace(find_root=find_root, adjoint=adjoint)
 
 
 def network(d=10, contraction=0.8, dtype=torch.float64):

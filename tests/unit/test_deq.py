@@ -19,16 +19,21 @@ from benchmark_shine.bench.networks import build
 from benchmark_shine.data import pictures as images
 from benchmark_shine.data import readers
 from benchmark_shine.engine import Method, RootAndAdjoint
+from benchmark_shine.evaluate import compare, metrics
+from benchmark_shine.evaluate.networks import (
+    N_CALIBRATION, probe, scores, spectral_radius, statistics,
+)
 from benchmark_shine.implicit import attach, hypergradient
 from benchmark_shine.outer import GradientOptimizer
-from benchmark_shine.problems import MDEQ, SmallDEQ
-from benchmark_shine.problems.classifier import (
-    Recipe, _Bound, jacobian_penalty, spectral_radius,
-)
+from benchmark_shine.problems import MDEQ, Recipe, SmallDEQ
+from benchmark_shine.problems.classifier import jacobian_penalty
+from benchmark_shine.problems.functional import BoundNetwork
 from benchmark_shine.problems.mdeq import (
     LARGE, SMALL, TINY, Configuration, branch_shapes,
 )
 from benchmark_shine.root import AdjointBroyden, Broyden, FixedPoint
+
+from helpers.problems import method
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -201,7 +206,7 @@ def test_f_is_deterministic_given_the_step(make):
 def test_dropout_is_drawn_once_a_solve():
     problem = tiny()
     masks = [
-        problem.mask(torch.zeros(500, 1), problem._generator(3, k))
+        problem.mask(torch.zeros(500, 1), problem.generator(3, k))
         for k in (1, 1, 2)
     ]
     assert torch.equal(masks[0], masks[1])
@@ -310,9 +315,10 @@ def test_unrolled_steps_are_backpropagation_for_every_method(adjoint):
 def test_unrolled_steps_go_through_the_layers_once(monkeypatch):
     # once forward and once backward, however often a method evaluates g
     calls = []
-    f = _Bound._f
+    f = BoundNetwork._f
     monkeypatch.setattr(
-        _Bound, "_f", lambda self, *args: calls.append(1) or f(self, *args)
+        BoundNetwork, "_f",
+        lambda self, *args: calls.append(1) or f(self, *args),
     )
     problem = tiny(unrolled_steps=1, unrolled_layers=3)
     theta, z = problem.start()
@@ -354,7 +360,7 @@ def test_small_deq_contracts_from_both_sides(c):
     theta, _ = problem.start()
     # any theta: the bound must not depend on how V got where it is
     theta = [3 * t for t in theta]
-    equation = problem.probe(theta)
+    equation = probe(problem, theta)
     z = FixedPoint(2_000)(equation, 1e-10).z
     radius = spectral_radius(equation.g, z, generator(), n_iter=200)
     assert radius.shape == (8,)
@@ -448,7 +454,7 @@ def test_two_solvers_on_one_problem_do_not_see_each_other(make):
     mixed = []
     for ours, _ in zip(first, second):
         mixed.append(ours)
-        shared.scores(ours[0], FixedPoint(2))
+        scores(shared, ours[0], FixedPoint(2))
     for (theta, value), (expected, expected_value) in zip(mixed, alone):
         assert value == expected_value
         assert all(map(torch.equal, theta, expected))
@@ -467,37 +473,37 @@ def test_scores_are_those_of_the_test_data():
     problem = small(torch.float32, batch_size=5)
     theta, _ = problem.start()
     finder = Broyden(20, 60)
-    scores = problem.scores(theta, finder)
+    found = scores(problem, theta, finder)
     x, y = problem.test.batch(torch.arange(24))
-    network = problem._bind(theta, x)
+    network = problem.bind(theta, x)
     with torch.no_grad():
-        z = FixedPoint(500)(problem._equation(network, x, y, 0), 1e-5).z
+        z = FixedPoint(500)(problem.equation(network, x, y, 0), 1e-5).z
         logits = network.logits(z)
     loss = torch.nn.functional.cross_entropy(logits, y)
-    assert scores["test_loss"] == pytest.approx(float(loss), rel=1e-4)
+    assert found["test_loss"] == pytest.approx(float(loss), rel=1e-4)
     hits = float((logits.argmax(dim=1) == y).double().mean())
-    assert scores["test_accuracy"] == pytest.approx(hits)
-    assert scores["test_residual"] < 1e-4
+    assert found["test_accuracy"] == pytest.approx(hits)
+    assert found["test_residual"] < 1e-4
 
 
 def test_statistics_belong_to_theta_alone():
     problem = tiny(torch.float32)
     theta, z = problem.start()
     finder = FixedPoint(3)
-    first = problem.statistics(theta, finder)
+    first = statistics(problem, theta, finder)
     problem.draw(theta, z, 1).loss(z)
-    second = problem.statistics(theta, finder)
+    second = statistics(problem, theta, finder)
     assert first.keys() == second.keys() and len(first) > 10
     assert all(torch.equal(first[name], second[name]) for name in first)
     x = torch.cat([
-        problem._fixed_batch(6, i)[0] for i in range(problem.n_calibration)
+        problem.fixed_batch(6, i)[0] for i in range(N_CALIBRATION)
     ])
     weight = dict(zip(problem.names, theta))["stem.0.weight"]
     mean = torch.conv2d(x, weight, padding=1).mean(dim=(0, 2, 3))
     torch.testing.assert_close(
         first["stem.1.running_mean"], mean, rtol=1e-3, atol=1e-5
     )
-    moved = problem.statistics([2 * t for t in theta], finder)
+    moved = statistics(problem, [2 * t for t in theta], finder)
     assert not torch.equal(
         moved["stem.1.running_mean"], first["stem.1.running_mean"]
     )
@@ -507,7 +513,7 @@ def test_probe_in_double_precision_is_fixed_and_differentiable():
     problem = tiny(torch.float32)
     theta = leaves(problem.start()[0])
     one, two, other = (
-        problem.probe(theta, torch.float64, index) for index in (0, 0, 1)
+        probe(problem, theta, torch.float64, index) for index in (0, 0, 1)
     )
     z = torch.randn(one.start.shape, dtype=torch.float64)
     assert one.start.dtype == torch.float64 == one.g(z).dtype
@@ -560,10 +566,10 @@ def test_scores_of_weights_that_are_no_numbers(make):
     method = Method(RootAndAdjoint(Broyden(3, 3), Shine()), outer, 1)
     steps = (point.step for point in method.run(problem))
     step = replace(next(steps), theta=theta, value=math.nan)
-    found = problem.metrics(step)
+    found = metrics(problem, step)
     assert math.isnan(found["test_loss"])
     assert 0 <= found["test_accuracy"] < 1
-    assert step.diverged and problem.compare(step, None, None) == {}
+    assert step.diverged and compare(problem, step, None) == {}
 
 
 @pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
@@ -575,7 +581,7 @@ def test_batches_of_one(make, adjoint):
     *_, (step, *_) = method.run(problem)
     assert step.n_outer == 2 and not step.diverged
     assert step.q.shape == (1, problem.d) and bool(step.q.any())
-    found = problem.compare(step, finder, adjoint)
+    found = compare(problem, step, method)
     assert found["peak_memory"] > 0 and found["spectral_radius"] > 0
 
 
@@ -595,8 +601,9 @@ def test_the_probe_is_of_the_step_it_is_compared_at():
 
     outer = GradientOptimizer(torch.optim.Adam, atol=1e-3)
     method = Method(RootAndAdjoint(Broyden(4, 4), Shine()), outer, 2)
+    asking = replace(method, outer_step=RootAndAdjoint(finder, Shine()))
     for step, *_ in method.run(problem):
-        problem.compare(step, finder, Shine())
+        compare(problem, step, asking)
     assert asked == [1, 1, 2]
 
 

@@ -18,9 +18,8 @@ PACKAGE = {
     "engine": "torch .equation .implicit .root",
     "loops": "torch .adjoint .checks .engine .implicit .root",
     "data": "numpy scipy sklearn torch PIL pooch .checks .data",
-    "evaluate": "torch .adjoint .implicit .root",
-    "problems": "torch numpy scipy .checks .equation .evaluate .implicit "
-                ".problems .root",
+    "problems": "torch numpy scipy .checks .equation .problems",
+    "evaluate": "torch .adjoint .evaluate .implicit .problems .root",
     "rivals": "torch numpy sklearn threadpoolctl optuna jax jaxopt torchdeq "
               ".checks .engine .operators .problems .rivals .root",
     "bench": "torch numpy sklearn tqdm click joblib benchopt league "
@@ -39,7 +38,10 @@ FOLDERS = {
                    ".operators .problems .root",
     "benchmark_utils": "benchopt joblib",
 }
-OBJECTIVE = "torch benchopt .bench .checks .engine .fingerprints .outer .root"
+OBJECTIVE = (
+    "torch benchopt .bench .checks .engine .evaluate .fingerprints .outer "
+    ".root"
+)
 
 
 def imports(path, package):
@@ -120,7 +122,7 @@ def test_autograd_is_bent_in_one_place_only(root_dir):
         path.name for path, _ in modules(root_dir)
         if "autograd.Function" in path.read_text()
     }
-    assert bending == {"implicit.py", "design.py", "classifier.py"}
+    assert bending == {"implicit.py", "design.py", "functional.py"}
 
 
 def test_nothing_swallows_keywords(root_dir):
@@ -128,5 +130,5 @@ def test_nothing_swallows_keywords(root_dir):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.args.kwarg:
                 # a subclass hands on what its base checks
-                assert path.stem in ("linear", "deq", "mdeq")
+                assert path.stem in ("linear", "small_deq", "mdeq")
                 assert node.args.kwarg.arg == "settings"

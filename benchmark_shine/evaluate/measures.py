@@ -1,0 +1,81 @@
+"""The two measures of a step, for every problem.
+
+Other modules of this wing register what a family of problems has beyond its
+equations; a problem of no such family is measured from the step's equation
+alone.
+"""
+from functools import singledispatch
+
+import torch
+
+from .reference import measure, measure_batch
+
+
+def inner_residual(step):
+    """Compute ‖g‖₂ at a step's z, in a batch over all samples.
+
+    Parameters
+    ----------
+    step : Step
+
+    Returns
+    -------
+    float
+    """
+    if step.root is not None:
+        return step.root.residual
+    if step.equation.energy is not None:
+        return float(step.equation.energy(step.z)[1].norm())
+    with torch.no_grad():
+        return float(step.equation.g(step.z).norm())
+
+
+@singledispatch
+def metrics(problem, step):
+    """Score one step; cheap enough for every point of the curve.
+
+    Parameters
+    ----------
+    problem : object
+        Its class decides what is measured.
+    step : Step
+        A point of the run, with its equation.
+
+    Returns
+    -------
+    dict of float
+        ``inner_residual``, ‖g‖₂ at z.  `BilevelProblem`: also ``theta``, its
+        first entry, and the problem's own ``scores``.  Equilibrium
+        classifiers: also those of `benchmark_shine.evaluate.networks.scores`.
+    """
+    return {"inner_residual": inner_residual(step)}
+
+
+@singledispatch
+def compare(problem, step, method):
+    """Compare one step with tight solves, which take a while.
+
+    Neither the step nor the method is changed.
+
+    Parameters
+    ----------
+    problem : object
+        Its class decides what is compared.
+    step : Step
+        A point of the run, with its equation.
+    method : object
+        With ``find_root`` and ``adjoint``; equilibrium classifiers ask a copy
+        of both for a root and a q on a fixed batch.
+
+    Returns
+    -------
+    dict of float
+        Those of `benchmark_shine.evaluate.reference.measure`, at the step's
+        own z.  Where z is a batch, those of `measure_batch`; equilibrium
+        classifiers: those of `benchmark_shine.evaluate.networks.compare`.
+    """
+    if step.z.ndim == 1:
+        return measure(step)
+    if step.diverged or step.q is None:
+        return {}
+    return measure_batch(step, step.equation, step.theta, step.z)

@@ -1,0 +1,212 @@
+"""How good a network is, and how good a method is on a fixed batch of it."""
+import math
+from copy import deepcopy
+from dataclasses import replace
+from inspect import ismethod
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from ..implicit import hypergradient
+from ..problems.classifier import CALIBRATION, PROBE
+from ..root import Broyden
+from .measures import inner_residual
+from .memory import peak_memory
+from .reference import measure_batch, n_affordable
+
+# Training batches over which the statistics of batch normalisation are taken.
+N_CALIBRATION = 10
+
+
+def statistics(problem, theta, find_root):
+    """Average the batch-normalisation statistics that go with theta.
+
+    Means over ``N_CALIBRATION`` fixed training batches, each passed through
+    stem and head as in training, but without dropout and augmentation.
+
+    Parameters
+    ----------
+    problem : EquilibriumClassifier
+    theta : tuple of Tensor
+    find_root : callable, (Equation, atol, rtol, warm_start) -> Root
+
+    Returns
+    -------
+    dict of name and Tensor
+        Empty for a network without such buffers.
+    """
+    total = problem.blank_buffers(theta[0])
+    for index in range(N_CALIBRATION if total else 0):
+        x, y = problem.fixed_batch(CALIBRATION, index)
+        x, buffers = x.to(theta[0]), problem.blank_buffers(theta[0])
+        network = problem.bind(theta, x, buffers=buffers)
+        equation = problem.equation(network, x, y, 0)
+        network.logits(find_root(equation, problem.atol, 0.0, None).z)
+        for name, buffer in buffers.items():
+            total[name] += buffer
+    return {name: t / N_CALIBRATION for name, t in total.items()}
+
+
+@torch.no_grad()
+def scores(problem, theta, find_root):
+    """Score theta on the test data.
+
+    Parameters
+    ----------
+    problem : EquilibriumClassifier
+    theta : tuple of Tensor
+    find_root : callable, (Equation, atol, rtol, warm_start) -> Root
+        Solves the forward problem of each test batch; the same for every
+        method that is compared.
+
+    Returns
+    -------
+    dict of float
+        ``test_loss``, the mean cross-entropy; ``test_accuracy``, the share
+        of samples whose class has the highest score; ``test_residual``, the
+        root mean square of ‖g‖ / ‖z‖ over samples.
+    """
+    theta = tuple(t.detach() for t in theta)
+    buffers = statistics(problem, theta, find_root)
+    loss = hits = squared = 0.0
+    everything = torch.arange(len(problem.test))
+    for indices in everything.split(problem.recipe.batch_size):
+        x, y = problem.test.batch(indices)
+        x = x.to(theta[0])
+        network = problem.bind_for_scores(theta, x, buffers)
+        equation = problem.equation(network, x, y, 0)
+        z = find_root(equation, problem.atol, 0.0, None).z
+        logits, y = network.logits(z), y.to(x.device)
+        loss += float(cross_entropy(logits, y, reduction="sum"))
+        hits += float((logits.argmax(dim=1) == y).sum())
+        gap = equation.g(z).norm(dim=1) / z.norm(dim=1)
+        squared += float(gap.square().sum())
+    n = len(problem.test)
+    return {
+        "test_loss": loss / n,
+        "test_accuracy": hits / n,
+        "test_residual": math.sqrt(squared / n),
+    }
+
+
+def probe(problem, theta, dtype=None, index=0):
+    """Build a fixed equation to measure methods on.
+
+    Its samples are from the training data, without dropout and augmentation:
+    a batch, or as many as the reference can afford (`n_affordable`).
+
+    Parameters
+    ----------
+    problem : EquilibriumClassifier
+    theta : tuple of Tensor
+    dtype : torch.dtype or None
+        Precision of the equation; None: that of theta.
+    index : int
+        Number of the fixed batch.
+
+    Returns
+    -------
+    Equation
+    """
+    theta = tuple(t.to(dtype=dtype) for t in theta)
+    x, y = problem.fixed_batch(PROBE, index, n_affordable(problem.d))
+    x = x.to(theta[0])
+    return problem.equation(problem.bind(theta, x), x, y, 0)
+
+
+def spectral_radius(g, z, generator, n_iter=50):
+    """Estimate the spectral radius of df/dz = I - J at z, per sample.
+
+    Power method on the transpose, which has the same eigenvalues.  The mean
+    growth over the second half of the iterations is also right where the
+    leading pair of eigenvalues is complex.
+
+    Parameters
+    ----------
+    g : callable, Tensor (B, d) -> Tensor (B, d)
+    z : Tensor, shape (B, d)
+    generator : torch.Generator
+    n_iter : int
+
+    Returns
+    -------
+    Tensor, shape (B,)
+    """
+    v = torch.randn(z.shape, generator=generator).to(z)
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        residual = g(z)
+    logs = []
+    for _ in range(n_iter):
+        v = v / v.norm(dim=1, keepdim=True)
+        v = v - torch.autograd.grad(residual, z, v, retain_graph=True)[0]
+        logs.append(v.norm(dim=1).log())
+    return torch.stack(logs[n_iter // 2:]).mean(dim=0).exp()
+
+
+def metrics(problem, step):
+    """Score one step of an `EquilibriumClassifier`.
+
+    The root finder of the scores is the same, whatever the method under test.
+
+    Returns
+    -------
+    dict of float
+        ``inner_residual``, ‖g‖₂ over the step's batch, and those of `scores`.
+    """
+    n_steps = problem.recipe.forward_steps
+    return {
+        **scores(problem, step.theta, Broyden(n_steps, n_steps)),
+        "inner_residual": inner_residual(step),
+    }
+
+
+def compare(problem, step, method):
+    """Compare a method's q at the step's theta, on a batch that is fixed.
+
+    Parameters
+    ----------
+    problem : EquilibriumClassifier
+    step : Step
+    method
+        ``find_root`` and ``adjoint`` are copied before they are asked, so
+        that what they remember of the run stays as it is.  (Functions and
+        bound methods have no copy; their state belongs into an object.)
+
+    Returns
+    -------
+    dict of float
+        ``peak_memory``: bytes that a forward solve and a backward pass need
+        on the probe, beyond theta and the data.  ``spectral_radius`` of
+        df/dz: the largest over the probe's samples.  The rest are those of
+        `benchmark_shine.evaluate.reference.measure_batch`.  Empty where the
+        step has diverged.
+    """
+    if step.diverged:
+        return {}
+    theta, tol = step.theta, problem.recipe.backward_tol
+    # of the step's number: what a finder does may depend on it
+    equation, double = (
+        replace(probe(problem, theta, dtype), step=max(1, step.equation.step))
+        for dtype in (None, torch.float64)
+    )
+    find_root, adjoint = _copy(method.find_root), _copy(method.adjoint)
+
+    def solve():
+        root = find_root(equation, problem.atol, 0.0, None)
+        return root, hypergradient(equation, theta, root, adjoint, tol=tol)
+
+    (root, found), n_bytes = peak_memory(solve, problem.device)
+    radius = spectral_radius(
+        double.g, root.z.double(), problem.generator(PROBE, 0, 1)
+    )
+    return {
+        "peak_memory": float(n_bytes),
+        "spectral_radius": float(radius.max()),
+        **measure_batch(found, double, theta, root.z),
+    }
+
+
+def _copy(part):
+    # a bound method's object may hold a whole run
+    return part if ismethod(part) else deepcopy(part)

@@ -1,0 +1,91 @@
+"""Units of z in which the rows of J are alike.
+
+A feature in millimetres has a row of J that is a million times that of the
+same feature in metres; no iterative method gets over such a J.
+"""
+import math
+from dataclasses import replace
+
+import torch
+
+
+def units(J):
+    """Return 1 / √|Jᵢᵢ|, the units in which J has a diagonal of ones.
+
+    Parameters
+    ----------
+    J : Tensor, shape (d, d)
+
+    Returns
+    -------
+    Tensor, shape (d,)
+        1 where the diagonal is zero or not finite.
+    """
+    size = J.diagonal().abs()
+    known = size.isfinite() & (size > 0)
+    return torch.where(known, size, 1.0).rsqrt()
+
+
+def rescaled(equation, units):
+    """Write an equation in other units: that of u, where z = units * u.
+
+    Its Jacobian is diag(units) J diag(units), so that a symmetric J stays
+    symmetric; q and z of the original are ``units`` times those of the result.
+
+    Parameters
+    ----------
+    equation : Equation
+    units : Tensor, shape (d,)
+        Positive.
+
+    Returns
+    -------
+    Equation
+        Without ``diagonal`` and ``restrict``.
+    """
+    def energy(u):
+        value, gradient = equation.energy(units * u)
+        return value, units * gradient
+
+    def g_theta(u):
+        return units * equation.g_theta(units * u)
+
+    return replace(
+        equation,
+        g=lambda u: units * equation.g(units * u),
+        loss=lambda u: equation.loss(units * u),
+        start=equation.start / units,
+        energy=energy if equation.energy else None,
+        g_theta=g_theta if equation.g_theta else None,
+        restrict=None, diagonal=None,
+    )
+
+
+def equilibrate(vjp, like, n_products=100):
+    """Find units in which the rows of a symmetric J have similar norms.
+
+    Bradley, *Algorithms for the equilibration of matrices and their
+    application to limited-memory quasi-Newton methods*, PhD thesis, Stanford
+    2010, algorithm ssbin: needs products with random vectors alone.
+
+    Parameters
+    ----------
+    vjp : callable, Tensor (d,) -> Tensor (d,)
+    like : Tensor, shape (d,)
+    n_products : int
+
+    Returns
+    -------
+    Tensor, shape (d,)
+    """
+    generator = torch.Generator().manual_seed(0)
+    squares = torch.ones_like(like)
+    for k in range(1, n_products + 1):
+        v = torch.randn(like.shape, generator=generator).to(like)
+        found = vjp(v * squares.rsqrt()).square()
+        share = 2.0 ** -max(min(math.floor(math.log2(k)) - 1, 4), 1)
+        squares = (
+            (1 - share) * squares / squares.sum()
+            + share * found / found.sum()
+        )
+    return squares.pow(-0.25)

@@ -1,0 +1,145 @@
+"""A network's parts as functions of z, with theta and the data filled in."""
+from functools import partial
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.func import functional_call
+
+
+class _Deferred(torch.autograd.Function):
+    """Known values of compute(*theta), differentiated only on demand.
+
+    The injection and the normalised weights do not depend on z.  An equation
+    computes them once, and once more for each derivative in theta, whatever
+    the number of evaluations of f: an iteration of the root finder, or a
+    product with Jᵀ, then costs f alone.
+    """
+
+    @staticmethod
+    def forward(ctx, compute, values, *theta):
+        ctx.compute = compute
+        # not save_for_backward: an equation may be differentiated repeatedly
+        ctx.theta = theta
+        return tuple(value.detach() for value in values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads):
+        theta = tuple(t.detach().requires_grad_() for t in ctx.theta)
+        with torch.enable_grad():
+            values = ctx.compute(*theta)
+        found = torch.autograd.grad(values, theta, grads, allow_unused=True)
+        return None, None, *found
+
+
+def _part(name, tensors):
+    """Select one part's tensors, under their names within that part."""
+    prefix = f"{name}."
+    return {
+        key.removeprefix(prefix): tensor
+        for key, tensor in tensors.items() if key.startswith(prefix)
+    }
+
+
+def _call(shell, buffers, part, weights, *inputs):
+    """Evaluate one part of a network with these weights and buffers."""
+    tensors = weights | _part(part, buffers)
+    return functional_call(getattr(shell, part), tensors, inputs, strict=True)
+
+
+def _prepare(call, effective, names, cell_names, x, *values):
+    """Compute what f needs beside z: injection and effective weights."""
+    theta = dict(zip(names, values))
+    injection = call("stem", _part("stem", theta), x)
+    weights = effective(_part("cell", theta))
+    return injection, *(weights[name] for name in cell_names)
+
+
+class BoundNetwork:
+    """The maps of one network, bound to theta and to one batch.
+
+    Parameters
+    ----------
+    shell : nn.Module
+        With parts stem, cell and head; its own tensors are not used.
+    effective : callable, dict of Tensor -> dict of Tensor
+        Computes the cell's weights from those in theta.
+    theta, buffers : dict of name and Tensor
+    x : Tensor, shape (B, ...)
+        Input of the stem.
+    mask : Tensor, shape (B, ...), or None
+        Dropout mask of the cell.
+    """
+
+    def __init__(self, shell, effective, theta, buffers, x, mask):
+        self._mask = mask
+        self._head = _part("head", theta)
+        self._theta = {
+            name: t for name, t in theta.items()
+            if not name.startswith("head.")
+        }
+        self._cell_names = [name for name, _ in shell.cell.named_parameters()]
+        self._call = partial(_call, shell, buffers)
+        # This function must not refer to self: the graph refers to the
+        # function and self to the graph, and a cycle through autograd is
+        # never freed.
+        self._prepare = partial(
+            _prepare, self._call, effective, tuple(self._theta),
+            self._cell_names, x,
+        )
+        theta = tuple(self._theta.values())
+        with torch.no_grad():
+            self._known = self._prepare(*theta)
+        with torch.enable_grad():
+            self._prepared = _Deferred.apply(
+                self._prepare, self._known, *theta
+            )
+
+    def _f(self, z, mask, injection, *weights):
+        weights = dict(zip(self._cell_names, weights))
+        return self._call("cell", weights, z, injection, mask)
+
+    def f(self, z):
+        """Evaluate the map whose fixed point is sought, (B, d) -> (B, d)."""
+        return self._f(z, self._mask, *self._prepared)
+
+    def g(self, z):
+        """Evaluate z - f(z)."""
+        return z - self.f(z)
+
+    def restrict(self, indices):
+        """Return g of these n samples alone, a function (n, d) -> (n, d).
+
+        Root finders use this function once the other samples are solved.  It
+        has no derivative in theta.
+        """
+        injection, *weights = self._known
+        injection = injection[indices]
+        mask = None if self._mask is None else self._mask[indices]
+        return lambda z: z - self._f(z, mask, injection, *weights)
+
+    def unrolled(self, start, n_layers):
+        """Return the function g(z) = z - f(f(… f(start))), n_layers times f.
+
+        Its J is the identity: the root is the output of the unrolled network
+        and takes one step, every method finds q = dl/dz, and the
+        hypergradient is back-propagation through the layers.
+        """
+        def compute(*values):
+            z, prepared = start, self._prepare(*values)
+            for _ in range(n_layers):
+                z = self._f(z, self._mask, *prepared)
+            return z,
+
+        theta = tuple(self._theta.values())
+        with torch.no_grad():
+            known = compute(*theta)
+        # One node serves every evaluation of g: a method that differentiates
+        # k evaluations goes back through the layers once.
+        with torch.enable_grad():
+            out, = _Deferred.apply(compute, known, *theta)
+        return lambda z: z - out
+
+    def logits(self, z):
+        """Compute class scores of shape (B, n_classes)."""
+        return self._call("head", self._head, z)

@@ -28,7 +28,7 @@ class Solver(ImplicitSolver):
 
     def make_adjoint(self):
         return ConjugateGradient(
-            first=check_choice("first_q", self.first_q, FIRST_Q)
+            default_q0=check_choice("first_q", self.first_q, FIRST_Q)
         )
 
     def make_batched_adjoint(self, n_steps):

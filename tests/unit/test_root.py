@@ -11,7 +11,7 @@ from benchmark_shine.equation import Equation
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.root import LBFGS, EveryFewSteps, Opa, loss_gradient
 from benchmark_shine.root.lbfgs import STALLED
-from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
+from benchmark_shine.root import LBFGSInverse
 from benchmark_shine.root.line_search import (
     Point, cubic_minimiser, strong_wolfe,
 )

@@ -94,6 +94,7 @@ class _Implicit(torch.autograd.Function):
         return z.clone()
 
     @staticmethod
+    @eager
     def backward(ctx, rhs):
         # once_differentiable would miss what q owes to theta
         if torch.is_grad_enabled():
@@ -218,7 +219,6 @@ def attach(
     wrap = present_autocast(z)
     g, g_theta = wrap(g), wrap(g_theta)
 
-    @eager
     def solve(rhs):
         with without_autocast(z):
             vjp = TransposedJacobian(g, z)

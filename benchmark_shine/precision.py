@@ -40,13 +40,18 @@ def eager(function):
     The number of pairs grows with each step of a solve: a compiled solve
     would be compiled anew at each step.
     """
+    disabled = None
+
     @wraps(function)
     def called(*args, **kwargs):
-        # nobody compiles before this module is there, and it takes a second
-        # to import
-        if "torch._dynamo" not in sys.modules:
-            return function(*args, **kwargs)
-        return torch.compiler.disable(function)(*args, **kwargs)
+        nonlocal disabled
+        if disabled is None:
+            # nobody compiles before this module is there, and it takes a
+            # second to import
+            if "torch._dynamo" not in sys.modules:
+                return function(*args, **kwargs)
+            disabled = torch.compiler.disable(function)
+        return disabled(*args, **kwargs)
 
     return called
 

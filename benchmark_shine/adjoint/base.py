@@ -55,20 +55,22 @@ class AdjointSystem:
 
 
 class _CheckedProducts:
-    """The products Jᵀ v; it remembers the rows in which one has failed.
+    """Compute Jᵀ v; know at the end which rows had a product with NaN."""
 
-    A row has failed where the product of finite numbers is not finite.  The
-    solver gets zeros instead, so that no other row is affected.
-    """
-
-    def __init__(self, vjp, failed):
-        self._vjp, self.failed = vjp, failed
+    def __init__(self, vjp):
+        self._vjp, self._sums = vjp, []
 
     def __call__(self, v):
         product = self._vjp(v)
-        failed = finite_rows(v) & ~finite_rows(product)
-        self.failed = self.failed | failed
-        return torch.where(failed, 0.0, product)
+        # one pass; a sum is not finite where an entry is not
+        self._sums.append(product.sum(dim=-1, keepdim=True))
+        return product
+
+    def failed(self):
+        """Say which rows had a product that is not finite, (…, 1)."""
+        if not self._sums:
+            return False
+        return ~torch.stack(self._sums).isfinite().all(dim=0)
 
 
 def _scaled_guess(system, scale, failed):
@@ -113,10 +115,11 @@ def linear_in_rhs(solve):
             if q0 is not None:
                 failed = failed | ~finite_rows(q0)
                 q0 = _scaled_guess(system, scale, failed)
-            products = _CheckedProducts(system.vjp, failed)
+            products = _CheckedProducts(system.vjp)
             rhs = torch.where(failed, 0.0, rhs / scale)
             q = solve(method, replace(system, vjp=products, rhs=rhs, q0=q0))
-            return torch.where(products.failed, torch.nan, q * scale)
+            failed = failed | products.failed()
+            return torch.where(failed, torch.nan, q * scale)
 
     return solve_scaled
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import torch
 
 from ..checks import check_integer, check_number
-from ..precision import scale_of
+from ..precision import finite_rows, scale_of
 from .base import linear_in_rhs
 
 
@@ -68,6 +68,8 @@ def spectral_norm(product, v, n_steps):
     norm, v = 1.0, v / scale_of(v.reshape(-1))
     for _ in range(n_steps if v.any() else 0):
         v = product(v / v.norm())
+        if v.dim() > 1:  # a sample without a number says nothing of others
+            v = torch.where(finite_rows(v), v, 0.0)
         norm = float(v.norm())
     return norm
 

@@ -80,6 +80,7 @@ class Nystrom:
         omega = self.sketch(len(rhs), rank, generator, rhs.dtype)
         omega = omega.to(rhs.device)
         C = torch.stack([system.vjp(row) - shift * row for row in omega])
+        C = C.where(C.isfinite(), 0.0)  # pinv would raise an error; q is NaN
         v, W = rhs / D, C @ omega.T
         small = torch.linalg.pinv(
             0.5 * (W + W.T) + (C / D) @ C.T, hermitian=True

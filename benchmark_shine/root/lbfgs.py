@@ -11,8 +11,9 @@ from .opa import Opa
 # What happens to the last solve's pairs: they are used, dropped, or shifted.
 KEEP_PAIRS = {True: 1, False: 0, "corrected": 2}
 
-# A solve ends after so many iterations in a row without a smaller residual
-# and without a decrease of the energy beyond its rounding.
+# A solve ends after so many iterations in a row in which neither the residual
+# fell by a tenth nor the energy decreased beyond its rounding: rounding alone
+# would make a slightly lower residual for ever.
 STALLED = 100
 
 
@@ -106,7 +107,7 @@ class LBFGS:
         tol = max(atol, rtol * first_residual)
         B = self._memory(warm_start, equation)
         B.begin(gradient)
-        lowest, stalled = residual, 0
+        lowest, best, stalled = residual, value, 0
         while (
             residual > tol and n_iter < self.max_iter and stalled < STALLED
         ):
@@ -127,13 +128,15 @@ class LBFGS:
                 B.clear()
                 continue
             n_iter += 1
-            step, decrease = point.z - z, value - point.value
+            step = point.z - z
             z, value, gradient = point.z, point.value, point.gradient
             B.update(step, gradient)
             residual = float(gradient.norm())
-            better = decrease > NOISE * abs(value) or residual < lowest
-            lowest = min(lowest, residual)
-            stalled = 0 if better else stalled + 1
+            stalled += 1
+            if residual < 0.9 * lowest:
+                lowest, stalled = residual, 0
+            if value < best - NOISE * abs(best):
+                best, stalled = value, 0
             if self.opa and self.opa.due(n_iter, equation.step):
                 n_g += self.opa.teach(
                     B, equation, z, gradient, float(step.norm())

@@ -11,10 +11,28 @@ from .opa import Opa
 # What happens to the last solve's pairs: they are used, dropped, or shifted.
 KEEP_PAIRS = {True: 1, False: 0, "corrected": 2}
 
-# A solve ends after so many iterations in a row in which neither the residual
-# fell by a tenth nor the energy decreased beyond its rounding: rounding alone
-# would make a slightly lower residual for ever.
+# A solve ends after so many iterations in a row without progress.
 STALLED = 100
+
+
+class _Progress:
+    """Count the iterations since the last progress.
+
+    Progress is a residual lower by a tenth, or an energy lower by more than
+    its rounding: rounding alone makes a slightly lower residual for ever.
+    """
+
+    def __init__(self, value, residual):
+        self._value, self._residual = value, residual
+        self.n_without = 0
+
+    def see(self, value, residual):
+        """Take note of the energy and the residual of an iterate."""
+        self.n_without += 1
+        if residual < 0.9 * self._residual:
+            self._residual, self.n_without = residual, 0
+        if value < self._value - NOISE * abs(self._value):
+            self._value, self.n_without = value, 0
 
 
 @dataclass(frozen=True)
@@ -107,9 +125,10 @@ class LBFGS:
         tol = max(atol, rtol * first_residual)
         B = self._memory(warm_start, equation)
         B.begin(gradient)
-        lowest, best, stalled = residual, value, 0
+        progress = _Progress(value, residual)
         while (
-            residual > tol and n_iter < self.max_iter and stalled < STALLED
+            residual > tol and n_iter < self.max_iter
+            and progress.n_without < STALLED
         ):
             direction = B.direction()
             slope = float(gradient @ direction)
@@ -132,11 +151,7 @@ class LBFGS:
             z, value, gradient = point.z, point.value, point.gradient
             B.update(step, gradient)
             residual = float(gradient.norm())
-            stalled += 1
-            if residual < 0.9 * lowest:
-                lowest, stalled = residual, 0
-            if value < best - NOISE * abs(best):
-                best, stalled = value, 0
+            progress.see(value, residual)
             if self.opa and self.opa.due(n_iter, equation.step):
                 n_g += self.opa.teach(
                     B, equation, z, gradient, float(step.norm())

@@ -1,4 +1,4 @@
-"""Settings that are out of range, said in one line that names them."""
+"""Checks of settings; an error is one line that names the setting."""
 import math
 from collections.abc import Hashable
 from numbers import Integral, Real
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def check_integer(name, value, least, most=2 ** 31 - 1):
-    """Insist on an integer of ``least`` to ``most``.
+    """Require an integer of ``least`` to ``most``.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def check_integer(name, value, least, most=2 ** 31 - 1):
 
 
 def check_seed(seed):
-    """Insist on what NumPy and torch both take for a seed.
+    """Require a seed that NumPy and torch both accept.
 
     Raises
     ------
@@ -35,12 +35,16 @@ def check_seed(seed):
 
 
 def check_path(name, value):
-    """A path, with the home folder of ~.
+    """Require a path, and expand ~ to the home folder.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
     ValueError
-        Where it is no text, or of an unknown home.
+        Where the value is not text, or its home folder is unknown.
     """
     if not isinstance(value, (str, PathLike)):
         raise ValueError(f"{name}: must be text, got {value!r}")
@@ -53,7 +57,7 @@ def check_path(name, value):
 def check_number(
     name, value, above=-math.inf, least=None, most=None, below=math.inf
 ):
-    """Insist on a number within bounds, both infinities and NaN excluded.
+    """Require a number within bounds; infinities and NaN are refused.
 
     Parameters
     ----------
@@ -62,7 +66,7 @@ def check_number(
     above, below : float
         Bounds that the value must not reach.
     least, most : float or None
-        Bounds that it may.
+        Bounds that the value may reach.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def check_number(
 
 
 def check_choice(name, value, choices):
-    """Look a value up, or say what it may be.
+    """Look up a value in a table of choices.
 
     Returns
     -------
@@ -103,7 +107,7 @@ def check_choice(name, value, choices):
 
 
 def check_pair(name, value):
-    """Insist on two values.
+    """Require a list or tuple of two values.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The one shape of problem that the suite knows."""
+"""The one form of problem that the suite knows."""
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Equation:
-    """g(z, theta) = 0 and the outer loss of its root, for one outer step.
+    """Describe one outer step: g(z, theta) = 0 and the outer loss of its root.
 
-    Theta does not appear: the functions close over it, so that everything
-    they return is differentiable in theta as well as in z.
+    Theta is no argument of the functions: they close over it, so that their
+    values are differentiable in theta as well as in z.
 
     Parameters
     ----------
@@ -21,24 +21,24 @@ class Equation:
     start : Tensor, shape (d,)
         Where the root finder begins.
     energy : callable, Tensor (d,) -> (float, Tensor (d,)), or None
-        Where g is a gradient: the function it is the gradient of and g
+        Where g is a gradient: the function of which it is the gradient, and g
         itself, in one pass over the data and without a graph.
     g_theta : callable, Tensor (d,) -> Tensor (d,), or None
-        Something cheaper than g with the same derivative in theta.  None
+        A function cheaper than g with the same derivative in theta.  None
         where there is nothing cheaper.
     step : int
-        The outer step k this equation belongs to, from 1.
+        The outer step k to which the equation belongs, from 1.
     restrict : callable, Tensor (n,) of indices -> g of those samples, or None
-        Where z has shape (B, d), one row per sample: the equation of some
-        samples alone, a function of (n, d), for root finders that are done
-        with the others.  Need not be differentiable in theta.
+        Where z has shape (B, d), one row per sample: gives the equation of
+        some samples alone, a function of (n, d), for root finders that have
+        finished the others.  It need not be differentiable in theta.
     warm_startable : bool
         Whether this is the equation of the outer step before at another
-        theta, so that its q is near this one's: not so for mini-batches.
+        theta, so that the last q is near the new q.  False for mini-batches.
     diagonal : Tensor, shape () or (d,), or None
-        Where theta adds a diagonal to J and does nothing else to it, that
-        diagonal: at another theta J is this J plus the difference of the
-        two.  None where J depends on theta otherwise.
+        Where theta enters J as an added diagonal and in no other way, that
+        diagonal: at another theta, J changes by the difference of the two
+        diagonals.  None where J depends on theta otherwise.
     """
 
     g: Callable[[Tensor], Tensor]

@@ -5,15 +5,21 @@ import torch
 from torch import Tensor
 
 from .adjoint import AdjointSystem, spectral_norm
+from .precision import eager, present_autocast, without_autocast
 from .root import loss_gradient
 
 
 class TransposedJacobian:
-    """v ↦ Jᵀ v with J = dg/dz at z, by reverse mode.
+    """Compute the products v ↦ Jᵀ v, J = ∂g/∂z at z, in reverse mode.
 
-    The graph of g is built at the first product, so a method that asks for
-    none pays for none.  ``n_vjp`` counts products, ``n_g`` evaluations of
-    g (0 or 1).
+    The graph of g is built at the first product, so that a method which needs
+    no product pays for none.  ``n_vjp`` counts products, ``n_g`` evaluations
+    of g (0 or 1).
+
+    Parameters
+    ----------
+    g : callable, Tensor (d,) -> Tensor (d,)
+    z : Tensor, shape (d,)
     """
 
     def __init__(self, g, z):
@@ -33,10 +39,14 @@ class TransposedJacobian:
 
 
 class Counted:
-    """g, counting for methods that leave its graph to autograd.
+    """Count what a method costs that leaves the graph of g to autograd.
 
-    ``n_g`` are evaluations, ``n_vjp`` products with Jᵀ: how often a
-    derivative went through g to a z that itself depends on something.
+    ``n_g`` counts evaluations, ``n_vjp`` products with Jᵀ: how often a
+    derivative went through g to a z that has a graph itself.
+
+    Parameters
+    ----------
+    g : callable, Tensor (d,) -> Tensor (d,)
     """
 
     def __init__(self, g):
@@ -55,20 +65,20 @@ class Counted:
 
 
 def norm_of_jacobian(equation, z, n_power):
-    """‖J‖ at z by power iterations from dl/dz, for steps along g.
+    """Estimate ‖J‖ at z by power iterations from ∂ℓ/∂z.
 
     Parameters
     ----------
     equation : Equation
     z : Tensor, shape (d,)
     n_power : int
-        Products; 0 gives 1, and so does dl/dz = 0.
+        Products; 0 gives a norm of 1, and so does ∂ℓ/∂z = 0.
 
     Returns
     -------
     norm : float
     n_g, n_vjp : int
-        Evaluations of g and products with Jᵀ that it took.
+        Evaluations of g and products with Jᵀ that were made.
     """
     vjp = TransposedJacobian(equation.g, z)
     norm = spectral_norm(vjp, loss_gradient(equation, z), n_power)
@@ -76,7 +86,7 @@ def norm_of_jacobian(equation, z, n_power):
 
 
 class _Implicit(torch.autograd.Function):
-    """The identity on z whose backward hands -q to the equation."""
+    """Return z in the forward pass, and hand -q to g(z) in the backward."""
 
     @staticmethod
     def forward(ctx, z, equation_in_theta, solve):
@@ -84,6 +94,7 @@ class _Implicit(torch.autograd.Function):
         return z.clone()
 
     @staticmethod
+    @eager
     def backward(ctx, rhs):
         # once_differentiable would miss what q owes to theta
         if torch.is_grad_enabled():
@@ -94,15 +105,65 @@ class _Implicit(torch.autograd.Function):
         return None, -ctx.solve(rhs), None
 
 
+def _check_adjoint(q, like):
+    """Refuse a q that is not a tensor like rhs without a graph."""
+    if q is None:
+        raise TypeError(
+            "q is None: the adjoint has to end with a line `return q`"
+        )
+    if not isinstance(q, Tensor):
+        raise TypeError(
+            f"q is a {type(q).__module__}.{type(q).__qualname__}, not a "
+            "torch.Tensor: return torch.as_tensor(q).to(system.rhs)"
+        )
+    if q.shape != like.shape:
+        raise ValueError(
+            f"q has shape {tuple(q.shape)}, not {tuple(like.shape)}"
+        )
+    if q.dtype != like.dtype or q.device != like.device:
+        raise ValueError(
+            f"q is {q.dtype} on {q.device}, not {like.dtype} on "
+            f"{like.device}: return q.to(system.rhs)"
+        )
+    if q.requires_grad:
+        raise ValueError(
+            "q has a graph, and would not be differentiated: return "
+            "q.detach()"
+        )
+
+
+def _ask(adjoint, system):
+    """Ask an adjoint for q; refuse a q, or changes, that would do harm."""
+    given = {
+        name: tensor for name in ("rhs", "z", "q0")
+        if isinstance(tensor := getattr(system, name), Tensor)
+    }
+    versions = {name: tensor._version for name, tensor in given.items()}
+    q = adjoint(system)
+    for name, tensor in given.items():
+        if tensor._version != versions[name]:
+            raise ValueError(
+                f"{name}: the adjoint has changed system.{name} in place; "
+                f"work on system.{name}.clone()"
+            )
+    _check_adjoint(q, system.rhs)
+    return q
+
+
+@eager
 def attach(
     g, root, adjoint, g_theta=None, q0=None, tol=1e-6, diagonal=None,
 ):
-    r"""Make a root differentiable in theta, by a method of your choice.
+    r"""Make a root differentiable in theta, by an adjoint method.
 
     The result has the value of ``root.z``; its gradient is that of the
-    implicit function theorem, -(dg/dtheta)ᵀ q, with q from ``adjoint``,
-    which is asked once per backward pass.  In a batch, a system per row, all
+    implicit function theorem, -(∂g/∂theta)ᵀ q, with q from ``adjoint``,
+    which is asked once per backward pass.  In a batch, one system per row, all
     shapes (d,) are (B, d).
+
+    Under ``torch.autocast`` g is evaluated as it would be at the call of
+    attach, and all else in the dtype of z.  ``torch.compile`` leaves attach
+    out.
 
     Parameters
     ----------
@@ -113,11 +174,11 @@ def attach(
     adjoint : callable, AdjointSystem -> Tensor (d,)
         One of :mod:`benchmark_shine.adjoint`, or your own.
     g_theta : callable or None
-        Something cheaper than g with the same derivative in theta.
+        A function cheaper than g with the same derivative in theta.
     q0 : Tensor, shape (d,), or None
-        First guess for q, where there is one.
+        Initial guess for q, where there is one.
     tol : float
-        Relative residual that iterative adjoints are asked for.
+        Relative residual tolerance that iterative adjoints are asked for.
     diagonal : Tensor, shape () or (d,), or None
         A part of J that is known to be diagonal.
 
@@ -129,14 +190,18 @@ def attach(
     Raises
     ------
     RuntimeError
-        On a backward pass that is to be differentiated itself.
+        On a backward pass that is to be differentiated itself, or that needs
+        the inverse of a root whose memory another solve has taken.
+    TypeError
+        On a backward pass, where q is not a tensor.
     ValueError
-        On a backward pass, where q is not of the right shape.
+        On a backward pass, where q has another shape, dtype or device than
+        rhs, or a graph; or where the adjoint has changed rhs, z or q0.
 
     Examples
     --------
-    The square root of theta as the root of z² - theta, its derivative by
-    SHINE from an inverse that happens to be exact:
+    The square root of theta is the root of z² - theta; SHINE differentiates
+    it with an inverse that happens to be exact:
 
     >>> import torch
     >>> from types import SimpleNamespace
@@ -151,17 +216,15 @@ def attach(
     tensor([0.2500])
     """
     z = root.z.detach()
+    wrap = present_autocast(z)
+    g, g_theta = wrap(g), wrap(g_theta)
 
     def solve(rhs):
-        vjp = TransposedJacobian(g, z)
-        q = adjoint(
-            AdjointSystem(vjp, rhs, root.inverse, z, q0, tol, diagonal)
-        )
-        if q.shape != rhs.shape:
-            raise ValueError(
-                f"q has shape {tuple(q.shape)}, not {tuple(rhs.shape)}"
-            )
-        return q
+        with without_autocast(z):
+            vjp = TransposedJacobian(g, z)
+            return _ask(adjoint, AdjointSystem(
+                vjp, rhs, root.inverse, z, q0, tol, diagonal
+            ))
 
     with torch.enable_grad():
         in_theta = (g if g_theta is None else g_theta)(z)
@@ -170,14 +233,14 @@ def attach(
 
 @dataclass(frozen=True)
 class Hypergradient:
-    """The outer loss, its derivative, and how it was come by.
+    """Hold the outer loss, its derivative, and the cost of the latter.
 
     Parameters
     ----------
     value : float
         Outer loss at the root.
     grads : tuple of Tensor
-        dF/dtheta, shaped like theta.
+        dF/dtheta, in the shapes of theta.
     q : Tensor, shape (d,)
         Solution of the adjoint system.
     n_g, n_vjp : int
@@ -191,6 +254,7 @@ class Hypergradient:
     n_vjp: int
 
 
+@eager
 def hypergradient(equation, theta, root, adjoint, q0=None, tol=1e-6):
     """Differentiate the outer loss at a root.
 

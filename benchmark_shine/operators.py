@@ -1,19 +1,21 @@
-"""Linear operators: what a root finder leaves behind for the backward pass."""
+"""Linear operators, such as a root finder's estimate of J⁻¹."""
 from abc import ABC, abstractmethod
 
 import torch
 
+from .precision import finite_rows
+
 HANDED_OVER = (
-    "this estimate's memory was handed to another solve, as its argument "
-    "`warm_start`"
+    "the memory of this root's inverse was handed to another solve, as its "
+    "argument `warm_start`"
 )
 
 
 class LinearOperator(ABC):
-    """A (d, d) matrix known by its products, ``B @ v`` and ``B.T @ v``.
+    """Represent a (d, d) matrix by its products, ``B @ v`` and ``B.T @ v``.
 
-    A batched one holds a matrix per sample and acts on the rows of v, of
-    shape (B, d).
+    A batched operator holds one matrix per sample and acts on the rows of v,
+    of shape (B, d).
     """
 
     @property
@@ -23,10 +25,10 @@ class LinearOperator(ABC):
 
     @abstractmethod
     def __matmul__(self, v):
-        """Product with a vector of shape (d,); returns a new tensor."""
+        """Multiply a vector of shape (d,); the result is a new tensor."""
 
     def dense(self, like):
-        """The matrix itself, one product per column; for tests.
+        """Compute the matrix itself, one product per column; for tests.
 
         Parameters
         ----------
@@ -46,7 +48,7 @@ class LinearOperator(ABC):
 
 
 class Dense(LinearOperator):
-    """An explicit matrix of shape (d, d)."""
+    """Hold an explicit matrix of shape (d, d)."""
 
     def __init__(self, matrix):
         self.matrix = matrix
@@ -60,7 +62,7 @@ class Dense(LinearOperator):
 
 
 class Identity(LinearOperator):
-    """I: the estimate of a finder that learns nothing about J."""
+    """Represent I, the estimate of a finder that learns nothing about J."""
 
     @property
     def T(self):
@@ -71,7 +73,7 @@ class Identity(LinearOperator):
 
 
 class Product(LinearOperator):
-    """A @ B, one after the other."""
+    """Represent the product A @ B of two operators."""
 
     def __init__(self, A, B):
         self.A, self.B = A, B
@@ -85,22 +87,22 @@ class Product(LinearOperator):
 
 
 class LowRank(LinearOperator):
-    r"""c I + Lᵀ K⁻¹ R, one matrix per sample; its transpose exchanges L and R.
+    r"""Represent c I + Lᵀ K⁻¹ R, one matrix per sample.
 
-    A sample whose K is singular gets c I: an estimate that cannot be
-    inverted says nothing.
+    The transpose exchanges L and R.  A sample whose K is singular gets c I:
+    an estimate that cannot be inverted says nothing.
 
     Parameters
     ----------
     left, right : Tensor, shape (B, m, D)
-        L and R.  Rows are contiguous, so that each product is one pass over
-        memory.
+        L and R.  Rows are contiguous, so that each product reads the memory
+        once.
     middle : Tensor, shape (B, m, m)
         K.
     scale : float
         c.
     order : Tensor of int64, shape (B,), or None
-        order[i] is the sample that the i-th matrices belong to; None: i.
+        order[i] is the sample to which the i-th matrices belong; None: i.
     """
 
     def __init__(self, left, right, middle, scale=1.0, order=None):
@@ -124,45 +126,47 @@ class LowRank(LinearOperator):
 
 
 def rows_times(rows, v):
-    """Each row of (B, m, D) times the sample's v (B, D): shape (B, m)."""
-    # v as a row: as a column it takes 3 to 5 times as long on CPU
+    """Multiply the rows of (B, m, D) by the sample's v (B, D): (B, m)."""
+    # with v as a column the product takes 3 to 5 times as long on a CPU
     return torch.bmm(v.unsqueeze(1), rows.mT).squeeze(1)
 
 
 def dot(u, v):
-    """Inner products of the rows of two (B, D): shape (B,)."""
+    """Compute the inner products of the rows of two (B, D): (B,)."""
     return rows_times(u.unsqueeze(1), v).squeeze(1)
 
 
 def combine(rows, coefficients, v, scale=1.0):
-    """scale v + Σᵢ coefficientsᵢ rowsᵢ, by sample: shape (B, D)."""
+    """Compute scale v + Σᵢ coefficientsᵢ rowsᵢ, by sample: (B, D)."""
     return torch.baddbmm(
         v.unsqueeze(1), coefficients.unsqueeze(1), rows, beta=scale
     ).squeeze(1)
 
 
 def solve_small(matrix, x):
-    """K⁻¹ x by sample, (B, m, m) and (B, m); zero where K is singular.
+    """Solve K y = x by sample, (B, m, m) and (B, m); 0 where K is singular.
 
-    Neither waits for the device nor raises: a singular matrix shows as
-    entries that are not finite.
+    The solve neither waits for the device nor raises an error: a singular
+    matrix shows as entries that are not finite.  Where x itself is not
+    finite, y is NaN.
     """
     if not x.shape[1]:
         return x
-    # the layout decides which factorisation is used: one for all
+    # the layout decides which factorisation is used: always the same one
     solution, info = torch.linalg.solve_ex(
         matrix.contiguous(), x.unsqueeze(2)
     )
     solution = solution.squeeze(2)
     solved = (info == 0) & solution.isfinite().all(dim=1)
-    return torch.where(solved.unsqueeze(1), solution, 0.0)
+    solution = torch.where(solved.unsqueeze(1), solution, 0.0)
+    return torch.where(finite_rows(x), solution, torch.nan)
 
 
 def transposed(B):
-    """Bᵀ: what the adjoint system calls for, its matrix being Jᵀ."""
+    """Give Bᵀ, which the adjoint system needs because its matrix is Jᵀ."""
     return B.T
 
 
 def untransposed(B):
-    """B itself, in the authors' code where the mathematics has Bᵀ."""
+    """Give B itself, as the authors' code does where Bᵀ is right."""
     return B

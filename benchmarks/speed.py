@@ -261,7 +261,7 @@ def whole_run(name, adjoint, memory, decay):
 
 def runs():
     whole_run("SHINE", Shine(), 30, 0.78)
-    whole_run("HOAG", ConjugateGradient(first=at_root), 10, 0.9)
+    whole_run("HOAG", ConjugateGradient(default_q0=at_root), 10, 0.9)
 
 
 SECTIONS = {"inner": inner, "lbfgs": lbfgs, "broyden": broyden}

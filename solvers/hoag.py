@@ -52,7 +52,7 @@ class Solver(ImplicitSolver):
             return Recycled(self.memory)
         limit = [] if self.backward_steps is None else [self.backward_steps]
         return ConjugateGradient(
-            *limit, first=check_choice("first_q", self.first_q, FIRST_Q),
+            *limit, default_q0=check_choice("first_q", self.first_q, FIRST_Q),
             estimate=check_choice(
                 "preconditioner", self.preconditioner,
                 PRECONDITIONERS | {"recycled": None},

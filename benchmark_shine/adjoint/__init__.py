@@ -1,7 +1,7 @@
-"""Ways to get q ~ J⁻ᵀ dl/dz: the one place where the methods differ."""
+"""Adjoint methods, q ≈ J⁻ᵀ ∂ℓ/∂z: the one place where the methods differ."""
 from .base import (
     AdjointSystem, Fallback, JacobianFree, NormRule, Refine, ResidualRule,
-    Shine, cold, z_as_q0,
+    Shine, cold, linear_in_rhs, z_as_q0,
 )
 from .krylov import ConjugateGradient, Gmres, Recycled
 from .quasi_newton import QuasiNewtonSolve
@@ -12,5 +12,6 @@ __all__ = [
     "AdjointSystem", "QuasiNewtonSolve", "ConjugateGradient", "Fallback",
     "Gmres", "GradientDescent", "JacobianFree", "Neumann", "NormRule",
     "Nystrom", "Phantom", "Recycled", "Refine", "ResidualRule", "Shine",
-    "z_as_q0", "cold", "columns", "gaussian", "spectral_norm",
+    "cold", "columns", "gaussian", "linear_in_rhs", "spectral_norm",
+    "z_as_q0",
 ]

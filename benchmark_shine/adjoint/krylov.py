@@ -9,12 +9,12 @@ from torch import Tensor
 from ..checks import check_integer, check_number
 from ..operators import combine, rows_times
 from ..root import LBFGSInverse
-from .base import cold
+from .base import cold, linear_in_rhs
 
 
 @dataclass(frozen=True)
 class ConjugateGradient:
-    """Conjugate gradients on Jᵀ q = rhs, for symmetric J.
+    """Solve Jᵀ q = rhs by conjugate gradients, for symmetric J.
 
     To the system's tolerance this is HOAG (Pedregosa, ICML 2016); stopped
     after a few iterations it is limited backward; with the forward pass's
@@ -25,21 +25,27 @@ class ConjugateGradient:
     ----------
     max_iter : int
         Most iterations, one product each (and one for the first residual
-        unless the start is zero).
+        unless the initial guess is zero).
     growth : float
         Adds int(growth / √tol) iterations as the tolerance shrinks: the
         authors' code refines SHINE with max_iter 0 and growth 0.01.
-    first : callable, Tensor (d,) -> Tensor (d,)
-        First guess from z where the system has none: `zeros` or, as
-        published, `z_as_q0`.
+    default_q0 : callable, Tensor (d,) -> Tensor (d,)
+        Makes the initial guess from z where the system has no q0: `zeros` or,
+        as published, `z_as_q0`.
     estimate : callable, LinearOperator -> LinearOperator or None
-        The preconditioner, from the forward pass's estimate of J⁻¹: `cold`
-        for none, or `transposed`.  The estimate must be positive definite.
+        Makes the preconditioner from the forward pass's estimate of J⁻¹:
+        `cold` (the default: none) or `transposed`.  The estimate must be
+        positive definite.
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range.
     """
 
     max_iter: int = 10_000
     growth: float = 0.0
-    first: Callable[[Tensor], Tensor] = torch.zeros_like
+    default_q0: Callable[[Tensor], Tensor] = torch.zeros_like
     estimate: Callable = cold
 
     def __post_init__(self):
@@ -47,9 +53,13 @@ class ConjugateGradient:
         check_number("growth", self.growth, least=0)
 
     def __call__(self, system):
+        if system.q0 is None:
+            system = replace(system, q0=self.default_q0(system.z))
+        return self._solve(system)
+
+    @linear_in_rhs
+    def _solve(self, system):
         q, rhs = system.q0, system.rhs
-        if q is None:
-            q = self.first(system.z)
         n_iter = self.max_iter
         if self.growth:
             n_iter += int(self.growth / math.sqrt(system.tol))
@@ -76,23 +86,28 @@ class ConjugateGradient:
 
 
 class Recycled:
-    """Conjugate gradients preconditioned by those of the systems before.
+    """Precondition conjugate gradients by the directions of earlier solves.
 
     Morales and Nocedal, *Automatic preconditioning by limited memory
-    quasi-Newton updating*, SIAM J. Optim. 2000: each iteration makes a secant
-    pair of J for nothing, its direction p and J p.  Those of the last solve,
-    or a sample evenly spread over it, are the L-BFGS matrix that preconditions
-    the next system, whose J is near.  Where they are too few for the memory,
-    older ones stay; what a known diagonal of J has changed by since is taken
-    into account.  The first system of a run, which has no start, has no
-    preconditioner.
+    quasi-Newton updating*, SIAM J. Optim. 2000.  Each iteration makes a secant
+    pair of J for nothing: its direction p and J p.  The pairs of the last
+    solve, or a sample evenly spread over them, make the L-BFGS matrix that
+    preconditions the next system, whose J is near.  Where they are too few
+    for the memory, older pairs stay.  A change of the known diagonal of J
+    since then is added to the pairs.  The first system of a run, which has no
+    q0, has no preconditioner.
 
-    It remembers: one of these for each run.
+    An instance remembers its last solve: each run needs its own.
 
     Parameters
     ----------
     memory : int
-        m, pairs kept.  During a solve all of its own are.
+        m, pairs kept.  During a solve all of its pairs are kept.
+
+    Raises
+    ------
+    ValueError
+        Where ``memory`` is out of its range.
     """
 
     def __init__(self, memory=30):
@@ -104,6 +119,7 @@ class Recycled:
             self._inverse = None
         elif self._inverse is not None and system.diagonal is not None:
             self._inverse.shift(system.diagonal - self._diagonal)
+        self._diagonal = system.diagonal
         pairs = []
 
         def vjp(v):
@@ -113,39 +129,48 @@ class Recycled:
         q = ConjugateGradient(estimate=lambda _: self._inverse)(
             replace(system, vjp=vjp)
         )
+        if q.isfinite().all():
+            self._remember(pairs, system)
+        return q
+
+    def _remember(self, pairs, system):
         if self._inverse is None:
-            self._inverse = LBFGSInverse(
-                self.memory, system.rhs, system.inverse.fixed_scale
-            )
+            # the scale of the forward pass's matrix, where it has a fixed one
+            scale = getattr(system.inverse, "fixed_scale", None)
+            self._inverse = LBFGSInverse(self.memory, system.rhs, scale)
         spread = torch.linspace(0, len(pairs) - 1, self.memory)
         chosen = spread.round().long().unique().tolist() if pairs else []
         pairs = [
             *zip(*self._inverse.pairs()), *(pairs[n] for n in chosen)
         ]
         self._inverse.fill(pairs[-self.memory:])
-        self._diagonal = system.diagonal
-        return q
 
 
 @dataclass(frozen=True)
 class Gmres:
-    """GMRES on Jᵀ q = rhs without restarts, for any J, by sample.
+    """Solve Jᵀ q = rhs by GMRES without restarts, for any J, by sample.
 
-    Saad and Schultz, SIAM J. Sci. Stat. Comput. 1986, algorithm 3; Arnoldi
-    by classical Gram-Schmidt, done twice.  The precision is that of rhs: a
-    reference solution wants a float64 problem.  A sample that is solved gets
-    zero products from then on.
+    Saad and Schultz, SIAM J. Sci. Stat. Comput. 1986, algorithm 3; the
+    Arnoldi vectors are made by classical Gram-Schmidt, done twice.  The
+    precision is that of rhs: a reference solution needs a float64 problem.
+    A sample that is solved gets zero vectors from then on.
 
     The residual norm comes without a solve: with t the left null vector of
-    the (n + 1, n) Hessenberg matrix, t₀ = 1, it is the first one over ‖t‖.
+    the (n + 1, n) Hessenberg matrix, t₀ = 1, it is the first residual's norm
+    divided by ‖t‖.
 
     Parameters
     ----------
     max_iter : int
         Most iterations, one product each (and one for the first residual
-        unless there is no start).  Keeps as many vectors.
+        where the system has a q0).  As many vectors are kept.
     tol : float or None
-        Relative residual; None: the system's.
+        Relative residual tolerance; None (the default) takes the system's.
+
+    Raises
+    ------
+    ValueError
+        Where ``max_iter`` is out of its range.
     """
 
     max_iter: int = 200
@@ -154,6 +179,7 @@ class Gmres:
     def __post_init__(self):
         check_integer("max_iter", self.max_iter, least=0)
 
+    @linear_in_rhs
     def __call__(self, system):
         shape = system.rhs.shape
         rhs = system.rhs.reshape(-1, shape[-1])
@@ -161,7 +187,7 @@ class Gmres:
         def vjp(v):
             return system.vjp(v.reshape(shape)).reshape(rhs.shape)
 
-        q, r = 0 * rhs, rhs  # not zeros: NaN stays NaN
+        q, r = torch.zeros_like(rhs), rhs
         if system.q0 is not None:
             q = system.q0.reshape(rhs.shape)
             r = rhs - vjp(q)
@@ -186,7 +212,7 @@ class Gmres:
             length = torch.where(working, w.norm(dim=1), 1.0)
             hessenberg[:, :n + 1, n] = h
             hessenberg[:, n + 1, n] = length
-            # where only rounding is left, the space is exhausted
+            # where only rounding is left, the Krylov space is exhausted
             working = working & (length > noise * h.norm(dim=1))
             following = -(t * h).sum(dim=1, keepdim=True) / length[:, None]
             t = torch.cat([t, following], dim=1)

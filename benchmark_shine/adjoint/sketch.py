@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 
 from ..checks import check_integer, check_number
+from .base import linear_in_rhs
 
 
 def columns(d, rank, generator, dtype):
-    """So many different unit vectors at random, (rank, d)."""
+    """Draw ``rank`` different unit vectors, (rank, d)."""
     index = torch.randperm(d, generator=generator)[:rank]
     rows = torch.zeros(rank, d, dtype=dtype)
     rows[torch.arange(rank), index] = 1.0
@@ -16,34 +17,40 @@ def columns(d, rank, generator, dtype):
 
 
 def gaussian(d, rank, generator, dtype):
-    """So many standard normal vectors, (rank, d)."""
+    """Draw ``rank`` standard normal vectors, (rank, d)."""
     return torch.randn(rank, d, generator=generator, dtype=dtype)
 
 
 @dataclass(frozen=True)
 class Nystrom:
-    r"""q = (H_k + D)⁻¹ rhs, H_k the Nyström approximation of H = J - D.
+    r"""Solve (H_k + D) q = rhs, H_k the Nyström approximation of J - D.
 
     Hataya and Yamada, *Nyström method for accurate and scalable implicit
-    differentiation*, AISTATS 2023, equation 6: with rows of Omega drawn at
-    random, C = H Omegaᵀ and W = Omega C,
+    differentiation*, AISTATS 2023, equation 6: with H = J - D, rows of Omega
+    drawn at random, C = H Omegaᵀ and W = Omega C,
 
         H_k = C W⁺ Cᵀ,   q = v - D⁻¹ C (W + Cᵀ D⁻¹ C)⁺ Cᵀ v,   v = D⁻¹ rhs.
 
-    The vectors are drawn from one seed, the same ones at each outer step.
+    The vectors are drawn from one seed: they are the same at each outer step.
 
     Parameters
     ----------
     rank : int
         k, products; at most d.
     rho : float or None
-        D = rho I and H = J, as published, with 0.01.  None: D is the
-        penalty's diagonal, known to the system, and H what remains of J;
-        then q is exact at full rank.
+        A number makes D = rho I and H = J, as published with 0.01.  None (the
+        default) makes D the system's known diagonal, that of the penalty, and
+        H the rest of J; then q is exact at full rank.
     sketch : callable
         `columns` of H (published), or `gaussian` combinations of them
         (Frangella, Tropp and Udell, SIMAX 2023), which see every feature.
     seed : int
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range, or (on a call) ``rho`` is None
+        and the system knows no diagonal.
     """
 
     rank: int = 10
@@ -57,6 +64,7 @@ class Nystrom:
             check_number("rho", self.rho, above=0)
         check_integer("seed", self.seed, least=0)
 
+    @linear_in_rhs
     def __call__(self, system):
         rhs, D = system.rhs, system.diagonal
         shift = 0.0 if self.rho is not None else D
@@ -72,6 +80,7 @@ class Nystrom:
         omega = self.sketch(len(rhs), rank, generator, rhs.dtype)
         omega = omega.to(rhs.device)
         C = torch.stack([system.vjp(row) - shift * row for row in omega])
+        C = C.where(C.isfinite(), 0.0)  # pinv would raise an error; q is NaN
         v, W = rhs / D, C @ omega.T
         small = torch.linalg.pinv(
             0.5 * (W + W.T) + (C / D) @ C.T, hermitian=True

@@ -10,7 +10,7 @@ from ..checks import check_number
 
 @dataclass(frozen=True)
 class GradientState:
-    """State of `GradientOptimizer` before outer step k."""
+    """Hold the state of `GradientOptimizer` before outer step k."""
 
     theta: tuple[Tensor, ...]
     eps: float
@@ -22,19 +22,25 @@ class GradientState:
 
 @dataclass(frozen=True)
 class GradientOptimizer:
-    """Any optimiser of torch.optim on theta.
+    """Move theta by an optimiser of torch.optim.
 
     Parameters
     ----------
     optimizer : callable, list of Tensor -> torch.optim.Optimizer
-        ``functools.partial(torch.optim.Adam, lr=0.1)``, say.
+        For example ``functools.partial(torch.optim.Adam, lr=0.1)``.
     tol, decay : float
-        Inner solves stop at decayᵏ⁻¹ tol × ‖g‖ of the first inner start;
-        linear solves at decayᵏ⁻¹ tol.
+        Inner solves stop at decayᵏ⁻¹ tol ‖g(start of the run)‖, linear solves
+        at a relative residual of decayᵏ⁻¹ tol.
     atol : float or None
-        Where all inner solves stop instead, as is usual in networks.
+        A number is the absolute tolerance of all inner solves, as is usual in
+        networks; None (the default): as above.
     rate : callable, int -> float, or None
         Learning rate of outer step k, from 1; None: the optimiser's own.
+
+    Raises
+    ------
+    ValueError
+        Where ``tol`` or ``decay`` is out of its range.
     """
 
     optimizer: Callable
@@ -64,7 +70,7 @@ class GradientOptimizer:
         state.optimizer.step()
         eps, atol = state.eps * self.decay, self.atol
         if atol is None:
-            # the first solve was relative to its own start; so are all others
+            # all solves are relative to the start of the first solve
             atol = (state.atol or self.tol * first_residual) * self.decay
         return GradientState(
             tuple(leaf.detach().clone() for leaf in leaves), eps, 0.0,
@@ -72,11 +78,11 @@ class GradientOptimizer:
         )
 
     def store(self, state):
-        """A state as a dict of tensors and plain values, for a file."""
+        """Turn a state into a dict of tensors and plain values, for a file."""
         return vars(state) | {"optimizer": state.optimizer.state_dict()}
 
     def restore(self, stored):
-        """The state that `store` was given: the next step is the same."""
+        """Make the state that `store` was given; the next step is the same."""
         state = self.start(stored["theta"])
         state.optimizer.load_state_dict(stored["optimizer"])
         return replace(

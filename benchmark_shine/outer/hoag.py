@@ -11,20 +11,21 @@ from .base import _flat, _norm
 
 @dataclass(frozen=True)
 class HoagState:
-    """Where `Hoag` stands before an outer step.
+    """Hold the state of `Hoag` before an outer step.
 
     Parameters
     ----------
     theta, first : tuple of Tensor
-        The point to be tried, and the start of the run.
+        Theta of the next step, and of the first.
     eps, previous_eps : float
-        Tolerance before the anchor's factor, this step's and the last one's.
+        Tolerances, without the anchor's factor, of this and the last step.
     rtol, atol : float
-        Of the inner solve; relative at the first step, absolute after it.
+        Tolerances of the inner solve: relative at the first step, absolute
+        after it.
     first_residual : float
-        ‖g‖ at the first step's start, to which eps is relative.
+        ‖g‖ at the start of the first inner solve, to which eps is relative.
     lipschitz : float
-        L, the step's inverse; NaN before the first.
+        L, the inverse of the step length; NaN before the first step.
     value : float
         Outer loss at the last step.
     """
@@ -41,16 +42,18 @@ class HoagState:
 
 
 def from_start(previous, first, now):
-    """λ_prev - λ_start: the tolerance follows the scale of the problem.
+    """Compute λ_prev - λ_start: the tolerance shrinks with the penalty.
 
-    As Pedregosa's code is meant: inner tolerances shrink with the penalty.
+    Pedregosa's code intends this.
     """
     return min(previous) - min(first)
 
 
 def from_now(previous, first, now):
-    """λ_prev - λ_now: what the published runs did.
+    """Compute λ_prev - λ_now, as the published runs did.
 
+    Notes
+    -----
     In the authors' code λ_start and λ share one array.  The factor e^(…) then
     loosens the tolerance after each decrease of λ, and a run needs 3 to 6
     times fewer evaluations.
@@ -60,14 +63,15 @@ def from_now(previous, first, now):
 
 @dataclass(frozen=True)
 class Hoag:
-    """Step rule and tolerance schedule of HOAG.
+    """Move theta by the step rule of HOAG, with its tolerance schedule.
 
     Pedregosa, *Hyperparameter optimization with approximate gradient*, ICML
-    2016, algorithm 1, with the adaptive step of its released code: step 1/L,
-    L the norm of the first hypergradient, × 0.95 on sufficient decrease, × 2
-    with theta kept and eps halved where the outer loss grows by 20 %.
+    2016, algorithm 1, with the adaptive step of its released code.  The step
+    is 1/L, where L is first the norm of the first hypergradient.  On
+    sufficient decrease L is multiplied by 0.95.  Where the outer loss grows by
+    20 %, L is doubled, theta is kept, and eps is halved.
 
-    Theta are logarithms of penalties.  The inner solve at outer step k stops
+    Theta holds logarithms of penalties.  The inner solve at outer step k stops
     at ‖g‖ ≤ eps_k ‖g(start of the run)‖ exp(anchor).
 
     Parameters
@@ -81,9 +85,9 @@ class Hoag:
         `from_start` or `from_now` (published).
     moves : int
         How often the step is applied in an accepted outer step.  Published
-        code: 2, so the first move is ±2.
+        code: 2, so that theta first moves by ±2.
     box : float
-        theta stays in [-box, box].
+        Bound of theta, which stays in [-box, box].
 
     Raises
     ------
@@ -114,7 +118,7 @@ class Hoag:
     def step(self, state, value, grads, first_residual):
         L, eps = state.lipschitz, state.eps
         if math.isnan(L):
-            # a tiny first gradient would make for a huge first step
+            # a tiny first gradient would make a huge first step
             norm = _norm(grads)
             L, scale = (norm if norm > 1e-3 else 1.0), first_residual
         else:

@@ -9,7 +9,7 @@ from ..checks import check_integer, check_number
 
 @dataclass(frozen=True)
 class SearchState:
-    """Where `Search` stands: the value to be tried first, and all left."""
+    """Hold the state of `Search`: the next theta, and the values left."""
 
     theta: tuple[Tensor, ...]
     values: tuple[float, ...]
@@ -29,6 +29,11 @@ class Search:
     tol : float
         Inner solves stop at tol × ‖g‖ of their own warm start (as in the
         authors' searches).
+
+    Raises
+    ------
+    ValueError
+        Where there is no value, or ``tol`` is out of its range.
     """
 
     values: tuple[float, ...]

@@ -5,42 +5,39 @@ from dataclasses import dataclass
 import torch
 
 from ..operators import transposed
-from .lbfgs import Opa
-from .pairs import Pairs, PairsFinder, PairsRule
+from ..precision import finite_rows
+from .opa import Opa
+from .pairs import Pairs, PairsFinder, PairsState
 
 
-def _sound(v):
-    return v.isfinite().all(dim=1, keepdim=True)
-
-
-class _Rule(PairsRule):
-    """The pairs (sigma, Jᵀ sigma) make Bᵀ."""
+class AdjointBroydenState(PairsState):
+    """Hold the state: the pairs (sigma, Jᵀ sigma) make Bᵀ."""
 
     def __init__(self, pairs, opa, side):
         super().__init__(pairs)
         self.opa, self.side = opa, side
-        self.n_visits = 0
+        self.n_updates = 0
 
     def step(self):
         return -(self.pairs.operator().T @ self.g)
 
-    def visit(self, samples, z, s):
-        self.n_visits += 1
+    def update(self, samples, z, s):
+        self.n_updates += 1
         self.g, vjp = samples.linearise(z)
         self._learn(self.g, vjp)
         k = samples.equation.step
-        if self.opa and self.opa.due(self.n_visits, k):
+        if self.opa and self.opa.due(self.n_updates, k):
             rhs = self.opa.direction(samples.equation, samples.full(z))
             B = self.side(self.pairs.operator().T)
             self._learn(B @ samples.gather(rhs), vjp)
         return self.g
 
     def _learn(self, sigma, vjp):
-        # where numbers are not finite, nothing: a derivative may fail, or a
-        # loss, though the root itself is well
-        sigma = torch.where(_sound(sigma), sigma, 0.0)
+        # nothing is learnt from numbers that are not finite: a derivative or
+        # the loss may fail though the root itself exists
+        sigma = torch.where(finite_rows(sigma), sigma, 0.0)
         w = vjp(sigma)
-        self.pairs.push_secant(sigma, torch.where(_sound(w), w, sigma))
+        self.pairs.push_secant(sigma, torch.where(finite_rows(w), w, sigma))
 
     def inverse(self, known, total, order):
         return super().inverse(known, total, order).T
@@ -48,7 +45,7 @@ class _Rule(PairsRule):
 
 @dataclass(frozen=True)
 class AdjointBroyden(PairsFinder):
-    r"""Adjoint Broyden, residual variant, by sample, in limited memory.
+    r"""Solve g(z) = 0 by adjoint Broyden, residual variant, by sample.
 
     At each new iterate, with sigma = g(z) and w = Jᵀ sigma from one reverse
     pass, the matrix A = B⁻¹ is made to satisfy the *adjoint* secant condition
@@ -61,12 +58,12 @@ class AdjointBroyden(PairsFinder):
 
     The second line, transposed, is good Broyden's update of Bᵀ by the secant
     pair (sigma, w).  So Bᵀ is kept in the compact form of
-    :class:`benchmark_shine.root.Broyden`: dropping the oldest pair is exact,
-    and B always is what the method makes of the newest m directions.
+    :class:`benchmark_shine.root.Broyden`: the oldest pair is dropped exactly,
+    and B is always what the method makes of the newest m directions.
 
     With OPA, every M-th step adds the direction v that the backward pass will
     need, and its own reverse pass on the same graph (Ramzi et al. 2022,
-    section 2.3).  The paper's B is our B⁻¹: its v = B⁻ᵀ dl/dz is our Bᵀ dl/dz.
+    section 2.3).  The paper's B is our B⁻¹: its v = B⁻ᵀ ∂ℓ/∂z is our Bᵀ ∂ℓ/∂z.
 
     Parameters
     ----------
@@ -78,8 +75,8 @@ class AdjointBroyden(PairsFinder):
         ``every`` (paper: every fifth step) and ``direction``, the gradient of
         the loss unless told otherwise.
     side : callable, LinearOperator -> LinearOperator
-        `transposed`: v = Bᵀ dl/dz, the vector that SHINE will take for q;
-        `untransposed`: v = B dl/dz, as in the authors' code.
+        `transposed`: v = Bᵀ ∂ℓ/∂z, the vector that SHINE will take for q;
+        `untransposed`: v = B ∂ℓ/∂z, as in the authors' code.
 
     Raises
     ------
@@ -93,10 +90,10 @@ class AdjointBroyden(PairsFinder):
     opa: Opa | None = None
     side: Callable = transposed
 
-    def rule(self, equation, warm_start):
+    def init_state(self, equation, warm_start):
         most = self.max_iter
         if self.opa:
             most += most // self.opa.every(equation.step)
         memory = max(1, min(self.memory, most))
         pairs = Pairs.reuse(warm_start, memory, equation.start)
-        return _Rule(pairs, self.opa, self.side)
+        return AdjointBroydenState(pairs, self.opa, self.side)

@@ -1,13 +1,13 @@
-"""Anderson acceleration, whose multisecant matrix is an inverse estimate."""
+"""Anderson acceleration, whose multisecant matrix estimates J⁻¹."""
 from dataclasses import dataclass
 
 from ..checks import check_number
 from ..operators import rows_times
-from .pairs import Pairs, PairsFinder, PairsRule
+from .pairs import Pairs, PairsFinder, PairsState
 
 
-class _Rule(PairsRule):
-    """B is the multisecant matrix of the newest pairs."""
+class AndersonState(PairsState):
+    """Hold Anderson's state: B is the multisecant matrix of the pairs."""
 
     def __init__(self, pairs, ridge):
         super().__init__(pairs)
@@ -17,7 +17,7 @@ class _Rule(PairsRule):
         Rg = rows_times(self.pairs.R(), self.g)
         return self.pairs.step(self.g, Rg)
 
-    def visit(self, samples, z, s):
+    def update(self, samples, z, s):
         before, self.g = self.g, samples.g(z)
         self.pairs.push_multisecant(s, self.g - before, self.ridge)
         return self.g
@@ -25,7 +25,7 @@ class _Rule(PairsRule):
 
 @dataclass(frozen=True)
 class Anderson(PairsFinder):
-    r"""Anderson acceleration of type II, by sample.
+    r"""Solve g(z) = 0 by Anderson acceleration of type II, by sample.
 
     With f = z - g and the newest m steps S and changes Y of g as columns
     (Walker and Ni, *Anderson acceleration for fixed-point iterations*, SIAM
@@ -51,9 +51,9 @@ class Anderson(PairsFinder):
     beta : float
         Mixing.
     ridge : float
-        Added to the diagonal of YᵀY once its columns have unit norm: keeps
-        gamma bounded where they are nearly dependent, and breaks the secant
-        conditions by about as much.
+        Added to the diagonal of YᵀY, whose columns have been given unit norm.
+        It keeps gamma bounded where they are nearly dependent, and violates
+        the secant conditions by about as much.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class Anderson(PairsFinder):
         check_number("beta", self.beta, above=0, most=1)
         check_number("ridge", self.ridge, least=0)
 
-    def rule(self, equation, warm_start):
+    def init_state(self, equation, warm_start):
         memory = max(1, min(self.memory, self.max_iter))
         pairs = Pairs.reuse(warm_start, memory, equation.start, self.beta)
-        return _Rule(pairs, self.ridge)
+        return AndersonState(pairs, self.ridge)

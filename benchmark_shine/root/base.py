@@ -1,22 +1,22 @@
-"""What every root finder returns."""
+"""What every root finder returns, and takes for a warm start."""
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..operators import LinearOperator
+from ..operators import HANDED_OVER, LinearOperator
 
 
 @dataclass(frozen=True)
 class Root:
-    """An approximate root of g and the estimate of J⁻¹ that came with it.
+    """Hold an approximate root of g and the estimate of J⁻¹ of its solve.
 
     Parameters
     ----------
     z : Tensor, shape (d,) or (B, d)
         The approximate root, detached.
     inverse : LinearOperator
-        Estimate of J⁻¹ at z.  It shares the finder's memory: handing this
-        root to the finder as ``warm_start`` gives that memory up.
+        Estimate of J⁻¹ at z.  It shares the finder's memory: it cannot be
+        used any more once this root was a ``warm_start`` of the finder.
     residual, first_residual : float
         2-norms of g at z and at the start, over all samples.
     n_iter, n_g : int
@@ -26,15 +26,14 @@ class Root:
     n_vjp : int
         Products with Jᵀ.
     residuals : Tensor, shape (B,), or None
-        2-norm of each sample's g at its z; None where there is no batch,
-        like all that follow.
+        2-norm of each sample's g at its z; None where there is no batch.
     solved, diverged : Tensor of bool, shape (B,), or None
         Whether the sample met its tolerance; whether it was given up because
-        its residual exploded or was not finite.
+        its residual exploded or was not finite.  None where there is no batch.
     steps : Tensor of int64, shape (B,), or None
-        Steps made by each sample before it was done.
+        Steps that each sample made; None where there is no batch.
     diagonal : Tensor, shape () or (d,), or None
-        The equation's: that of the theta which the inverse belongs to.
+        The diagonal of the equation, at the theta of this solve.
     """
 
     z: Tensor
@@ -50,3 +49,28 @@ class Root:
     diverged: Tensor | None = None
     steps: Tensor | None = None
     diagonal: Tensor | None = None
+
+
+def inherited(warm_start):
+    """Take the inverse of a warm start, whose memory the next solve may use.
+
+    Parameters
+    ----------
+    warm_start : Root or None
+
+    Returns
+    -------
+    LinearOperator or None
+
+    Raises
+    ------
+    RuntimeError
+        Where another solve has taken that memory before.
+    """
+    if warm_start is None:
+        return None
+    if getattr(warm_start.inverse, "handed_over", False):
+        raise RuntimeError(
+            f"warm_start: {HANDED_OVER}; give the newest root, or None"
+        )
+    return warm_start.inverse

@@ -2,15 +2,15 @@
 from dataclasses import dataclass
 
 from ..checks import check_number
-from .batched import BatchedFinder, Picard
+from .batched import BatchedFinder, FixedPointState
 
 
 @dataclass(frozen=True)
 class FixedPoint(BatchedFinder):
-    """z ← z - tau g(z) = (1 - tau) z + tau f(z), by sample.
+    """Iterate z ← z - tau g(z) = (1 - tau) z + tau f(z), by sample.
 
-    It learns nothing about J: the inverse is the identity, so SHINE with this
-    finder is the Jacobian-free method.
+    The finder learns nothing about J: its inverse is the identity, so that
+    SHINE with this finder is the Jacobian-free method.
 
     Parameters
     ----------
@@ -33,5 +33,5 @@ class FixedPoint(BatchedFinder):
         super().__post_init__()
         check_number("tau", self.tau, above=0, most=1)
 
-    def rule(self, equation, warm_start):
-        return Picard(self.tau)
+    def init_state(self, equation, warm_start):
+        return FixedPointState(self.tau)

@@ -1,4 +1,5 @@
 """The limited-memory matrix of L-BFGS, an estimate of J⁻¹."""
+import math
 from copy import copy
 
 import torch
@@ -11,7 +12,7 @@ CURVATURE = 1e-10
 
 
 class LBFGSInverse(LinearOperator):
-    r"""The (symmetric) inverse-Hessian estimate of L-BFGS, compact form.
+    r"""Represent the (symmetric) inverse Hessian of L-BFGS in compact form.
 
     With the m pairs as rows of S and Y, oldest first, R the upper triangle of
     S Yᵀ and D its diagonal, the BFGS recursion from ``scale`` times the
@@ -23,13 +24,14 @@ class LBFGSInverse(LinearOperator):
 
     Each pair is two rows, s and y, of one contiguous array that is written
     round robin; the small matrices are kept in the order of age, because the
-    recursion is meaningless in any other.  (The authors' released SHINE reads
-    the rows of a ring that has wrapped around as if they were ordered.)
+    recursion has no meaning in any other order.  (The authors' released SHINE
+    reads the rows of a ring that has wrapped around as if they were ordered.)
 
     A product reads the memory twice, once in `project` and once in `combine`.
-    A solver whose y are differences of gradients need not read it any more
-    often than that: its y's inner products are differences too (Byrd, Nocedal
-    and Schnabel 1994, algorithm 3.1).
+    During a solve the matrix keeps the inner products of the newest gradient
+    with its pairs: they give the next direction, and their differences those
+    of the next y (Byrd, Nocedal and Schnabel 1994, algorithm 3.1), so that an
+    iteration reads the memory no more often than one product does.
 
     Parameters
     ----------
@@ -53,16 +55,17 @@ class LBFGSInverse(LinearOperator):
         self._rows = like.new_empty(memory, 2, like.numel())
         # S Yᵀ, of which the upper triangle is read, and Y Yᵀ
         self._gram = like.new_zeros(2, memory, memory)
+        self._gradient = None
         self.clear()
 
     @classmethod
     def reuse(cls, old, memory, like, scale=None):
-        """An old estimate's memory with its pairs, where it fits; else none.
+        """Take over an old estimate's memory and pairs, where they fit.
 
         Parameters
         ----------
         old : LinearOperator or None
-            Not usable any more where its memory was taken.
+            It cannot be used any more where its memory was taken.
         memory, like, scale
             As for the class: what the old estimate has to fit.
 
@@ -82,8 +85,54 @@ class LBFGSInverse(LinearOperator):
         old._rows = None
         return new
 
+    @property
+    def handed_over(self):
+        """Whether another solve has taken the memory."""
+        return self._rows is None
+
+    def begin(self, gradient):
+        """Begin a solve at a point with this gradient, (d,)."""
+        self._gradient, self._products = gradient, self.project(gradient)
+
+    def direction(self):
+        """Compute the quasi-Newton direction -B g of the newest gradient."""
+        return self.combine(self._gradient, self._products).neg_()
+
+    def update(self, step, gradient):
+        """Move to the next gradient, and learn its pair where it is sound.
+
+        Parameters
+        ----------
+        step, gradient : Tensor, shape (d,)
+            The step made, and the gradient where it has led.
+        """
+        products = self.project(gradient)
+        y, products_y = gradient - self._gradient, products - self._products
+        self._gradient, self._products = gradient, products
+        self._learn(step, y, products_y, rescale=True)
+
+    def learn(self, e, change):
+        """Learn a pair beside the steps, where it is sound.
+
+        Its direction is one of low curvature: as the scale it would make the
+        next steps far too long, so it does not set the scale.
+
+        Parameters
+        ----------
+        e, change : Tensor, shape (d,)
+            A displacement from the present point, and the change of the
+            gradient.
+        """
+        self._learn(e, change, self.project(change), rescale=False)
+
+    def _learn(self, s, y, products, rescale):
+        if float(s @ y) > CURVATURE * math.sqrt(float(s @ s) * float(y @ y)):
+            self.push(s, y, rescale, products)
+            self._products = self.refresh(self._products, self._gradient)
+
     def clear(self):
-        """Forget all pairs, keep the memory allocated."""
+        """Forget all pairs; the memory stays allocated."""
+        self._products = self._gram.new_empty(0, 2)
         self._n = self._oldest = 0
         self._scaling = []  # whether a pair may set the scale, by age
         self.scale = 1.0 if self.fixed_scale is None else self.fixed_scale
@@ -132,10 +181,11 @@ class LBFGSInverse(LinearOperator):
             self.scale = float(sy / yy)
 
     def shift(self, change):
-        """Make every pair one of J + diag(change): y becomes y + change s.
+        """Correct every pair for J + diag(change): y becomes y + change s.
 
-        Exact where a quadratic penalty has changed its weights by that.  A
-        pair whose curvature is not safely positive then leaves.
+        This is exact where the weights of a quadratic penalty have changed by
+        that.  A pair is dropped where its curvature is not safely positive
+        any more.
 
         Parameters
         ----------
@@ -146,7 +196,7 @@ class LBFGSInverse(LinearOperator):
         self._recount()
 
     def fill(self, pairs):
-        """Forget all pairs and store these, at the price of a few pushes.
+        """Forget all pairs and store others, at the cost of a few pushes.
 
         Parameters
         ----------
@@ -161,7 +211,7 @@ class LBFGSInverse(LinearOperator):
         self._recount()
 
     def _recount(self):
-        """Inner products of pairs that were written, less the unsound."""
+        """Recompute the inner products of the pairs; drop unsound pairs."""
         S, Y = self._rows[:self._n].unbind(dim=1)
         gram = torch.stack([S @ Y.T, Y @ Y.T])
         least = CURVATURE * S.norm(dim=1) * gram[1].diagonal().sqrt()
@@ -181,21 +231,22 @@ class LBFGSInverse(LinearOperator):
             self.clear()
 
     def pairs(self):
-        """The stored pairs, oldest first: two tensors of shape (n, d)."""
-        return self._by_age(self._rows[:self._n]).unbind(dim=1)
+        """Give the stored pairs, oldest first: two tensors of shape (n, d)."""
+        return self._by_age(self._live()).unbind(dim=1)
 
     def project(self, v):
-        """Inner products with the pairs, sᵢᵀv and yᵢᵀv: shape (n, 2)."""
-        return self._by_age((self._live() @ v).view(-1, 2))
+        """Compute the inner products sᵢᵀv and yᵢᵀv: shape (n, 2)."""
+        rows = self._live().flatten(0, 1)
+        return self._by_age((rows @ v).view(-1, 2))
 
     def refresh(self, products, v):
-        """``project(v)``, from what it was before the last push."""
+        """Compute ``project(v)`` from what it was before the last push."""
         newest = (self._oldest - 1) % self._n
         kept = products[len(products) - self._n + 1:]
         return torch.cat([kept, (self._rows[newest] @ v).unsqueeze(0)])
 
     def combine(self, v, products):
-        """B v, from ``project(v)``."""
+        """Compute B v from ``project(v)``."""
         c, n = self.scale, self._n
         if not n:
             return c * v
@@ -206,7 +257,8 @@ class LBFGSInverse(LinearOperator):
         b.addcmul_(R.diagonal().unsqueeze(1), a)
         b = torch.linalg.solve_triangular(R.mT, b, upper=False)
         coefficients = torch.cat([b, -c * a], dim=1).roll(self._oldest, 0)
-        return torch.addmv(v, self._live().mT, coefficients.view(-1), beta=c)
+        rows = self._live().flatten(0, 1)
+        return torch.addmv(v, rows.mT, coefficients.view(-1), beta=c)
 
     def __matmul__(self, v):
         return self.combine(v, self.project(v))
@@ -215,7 +267,7 @@ class LBFGSInverse(LinearOperator):
         if self._rows is None:
             raise RuntimeError(HANDED_OVER)
         # slots fill up before they are reused
-        return self._rows[:self._n].flatten(0, 1)
+        return self._rows[:self._n]
 
     def _by_age(self, rows):
         return rows.roll(-self._oldest, 0)

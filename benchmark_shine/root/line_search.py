@@ -1,4 +1,4 @@
-"""Strong Wolfe line search on an energy that comes with its gradient."""
+"""Strong Wolfe line search on an energy and its gradient."""
 import math
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ NOISE = 1e-14
 
 @dataclass(frozen=True)
 class Point:
-    """One trial on the line: step length, place, value, gradient, slope."""
+    """Hold one trial: step length, place, energy, gradient and slope."""
 
     t: float
     z: Tensor
@@ -21,9 +21,9 @@ class Point:
 
 
 def cubic_minimiser(a, b):
-    """Minimiser of the cubic through two points' values and slopes.
+    """Minimise the cubic through two points' values and slopes.
 
-    Nocedal and Wright 2006, equation 3.59.  NaN where the cubic has none.
+    Nocedal and Wright 2006, equation 3.59.  NaN where there is no minimum.
     """
     d = a.slope + b.slope - 3 * (a.value - b.value) / (a.t - b.t)
     inside = d * d - a.slope * b.slope
@@ -40,9 +40,9 @@ def strong_wolfe(energy, origin, direction, t, c1, c2, max_trials):
     """Find a step that satisfies the strong Wolfe conditions.
 
     Nocedal and Wright 2006, algorithms 3.5 and 3.6, as one loop over a
-    bracket.  Close to a minimum differences of the energy are rounding noise;
-    there sufficient decrease is read off the slope instead (the approximate
-    Wolfe condition, Hager and Zhang 2005, equation 4.1).
+    bracket.  Close to a minimum, differences of the energy are rounding noise;
+    there the slope decides about sufficient decrease (the approximate Wolfe
+    condition, Hager and Zhang 2005, equation 4.1).
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def strong_wolfe(energy, origin, direction, t, c1, c2, max_trials):
         slope = float(gradient @ direction)
         trial = Point(t, z, value, gradient, slope)
         if not (math.isfinite(value) and math.isfinite(slope)):
-            # off the energy's domain: nothing to interpolate, come back
+            # outside the energy's domain nothing can be interpolated
             high, t = None, low.t + 0.1 * (t - low.t)
             continue
         decrease = value <= origin.value + c1 * t * origin.slope or (

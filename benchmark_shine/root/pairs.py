@@ -1,17 +1,26 @@
-"""A batch's memory of secant pairs, and the matrices they make."""
+"""Secant pairs of a batch, and the matrices that they make."""
 import torch
 
 from ..checks import check_integer
 from ..operators import (
     HANDED_OVER, LowRank, combine, dot, rows_times, solve_small,
 )
-from .batched import BatchedFinder, Picard, swap
+from ..precision import finite_rows
+from .base import inherited
+from .batched import BatchedFinder, FixedPointState, swap
 
 
 class PairsInverse(LowRank):
-    """An inverse estimate that lives in a finder's memory, ``pairs``.
+    """Represent an estimate of J⁻¹ that lives in a finder's memory.
 
-    ``solve`` counts the solves of that memory, up to the one it is of.
+    Parameters
+    ----------
+    pairs : Pairs
+        The memory.
+    solve : int
+        The solve of that memory to which the estimate belongs.
+    factors
+        As for `LowRank`.
 
     Raises
     ------
@@ -31,29 +40,34 @@ class PairsInverse(LowRank):
             transposed.middle, transposed.scale, transposed.order,
         )
 
+    @property
+    def handed_over(self):
+        """Whether another solve has taken the memory."""
+        return self._solve != self.pairs.n_solves
+
     def __matmul__(self, v):
-        if self._solve != self.pairs.n_solves:
+        if self.handed_over:
             raise RuntimeError(HANDED_OVER)
         return super().__matmul__(v)
 
 
 def _length(v):
-    """Row norms, (n, 1), to divide by: 1 where a row is zero."""
+    """Compute row norms, (n, 1), to divide by: 1 where a row is zero."""
     norm = v.norm(dim=1, keepdim=True)
     return torch.where(norm > 0, norm, torch.ones_like(norm))
 
 
 class Pairs:
-    r"""c I + Lᵀ K⁻¹ R from the newest m pairs, by sample.
+    r"""Keep the newest m pairs of each sample, as c I + Lᵀ K⁻¹ R.
 
-    L and R hold one row per pair, K one entry for two of them, and no entry
-    of K depends on a third pair.  So a new pair may take the place of the
-    oldest: what remains is the matrix of the pairs that remain, exactly.  (In
-    product form, as published, each rank-one term was built on the ones
-    before and none can be taken away.)
+    L and R hold one row per pair, K one entry for each two pairs, and no entry
+    of K depends on a third pair.  So a new pair can take the place of the
+    oldest: what remains is exactly the matrix of the pairs that remain.  (In
+    product form, as published, each rank-one term was built on the terms
+    before it, and none can be removed.)
 
-    Rows are contiguous, so are the active samples, and slots fill up in order:
-    each product is one pass over the memory in use.
+    Rows and active samples are contiguous, and slots fill up in order: each
+    product is one pass over the memory in use.
 
     Parameters
     ----------
@@ -78,14 +92,16 @@ class Pairs:
 
     @classmethod
     def reuse(cls, warm_start, memory, like, scale=1.0):
-        """The memory of a previous root where it fits, else a new one.
+        """Take over the memory of an earlier root where it fits, or make one.
 
         Parameters
         ----------
         warm_start : Root or None
-            Its inverse is not usable any more.
+            Its inverse cannot be used any more where its memory was taken.
+        memory, like, scale
+            As for the class.
         """
-        old = getattr(warm_start and warm_start.inverse, "pairs", None)
+        old = getattr(inherited(warm_start), "pairs", None)
         shape = (len(like), memory, like.shape[1])
         if (
             type(old) is not cls or old.left.shape != shape
@@ -97,34 +113,34 @@ class Pairs:
         return old
 
     def clear(self):
-        """Forget all pairs, keep the memory allocated."""
+        """Forget all pairs; the memory stays allocated."""
         self.count, self.n = 0, len(self.left)
         self.n_solves += 1
 
     @property
     def held(self):
-        """Pairs in memory: slots 0 to held - 1."""
+        """Number of pairs in memory, in slots 0 to held - 1."""
         return min(self.count, self.memory)
 
     @property
     def slot(self):
-        """Where the next pair goes."""
+        """Slot of the next pair."""
         return self.count % self.memory
 
     def L(self):
-        """Left rows of the active samples, (n, held, D)."""
+        """Give the left rows of the active samples, (n, held, D)."""
         return self.left[:self.n, :self.held]
 
     def R(self):
-        """Right rows of the active samples, (n, held, D)."""
+        """Give the right rows of the active samples, (n, held, D)."""
         return self.right[:self.n, :self.held]
 
     def K(self):
-        """Middle matrices of the active samples, (n, held, held)."""
+        """Give K of the active samples, (n, held, held)."""
         return self.middle[:self.n, :self.held, :self.held]
 
     def push_secant(self, s, y, Ry=None):
-        r"""Good Broyden's update: afterwards B y = s.
+        r"""Make good Broyden's update: afterwards B y = s.
 
         B+ = B + (s - B y) sᵀB / (sᵀB y) from B = I on is (Byrd, Nocedal and
         Schnabel 1994, theorem 6.1 for its inverse, by the formula of Woodbury)
@@ -133,9 +149,9 @@ class Pairs:
 
         with rows s in S and w = s - y in W: L = W, R = S, K = M.  Each pair is
         divided by ‖s‖, which changes nothing but the rounding.  Where sᵀB y
-        is 0 for sure (y is, or J is skew) B+ would be singular: ‖s‖² takes
-        its place, which is the update damped by a half (Moré and Trangenstein
-        1976, after Powell).
+        is exactly 0 (because y is 0, or J is skew) B+ would be singular: ‖s‖²
+        replaces it, which is the update damped by a half (Moré and
+        Trangenstein 1976, after Powell).
 
         Parameters
         ----------
@@ -159,7 +175,7 @@ class Pairs:
         self._border(column, row, corner.masked_fill(vanishes, 1.0))
 
     def push_multisecant(self, s, y, ridge):
-        r"""Anderson's update, type II: afterwards B y = s for all pairs.
+        r"""Make Anderson's update of type II: then B y = s for all pairs.
 
         B = c I + (S - c Y)ᵀ (Y Yᵀ + ridge I)⁻¹ Y with rows s in S, y in Y.
         Each pair is divided by ‖y‖, so that the ridge is relative.
@@ -180,23 +196,23 @@ class Pairs:
         return self.left[:self.n, self.slot], self.right[:self.n, self.slot]
 
     def _border(self, column, row, corner):
-        """Row and column of K for the new pair; both (n, held)."""
+        """Write the new pair's row and column of K, both (n, held)."""
         slot, held, K = self.slot, self.held, self.middle[:self.n]
         K[:, :held, slot], K[:, slot, :held] = column, row
         K[:, slot, slot] = corner.squeeze(1)
         self.count += 1
 
     def operator(self):
-        """The matrices of the active samples, as an operator on (n, D)."""
+        """Give the matrices of the active samples, an operator on (n, D)."""
         return LowRank(self.L(), self.R(), self.K(), self.scale)
 
     def step(self, v, Rv):
-        """Minus its product with v, (n, D), where R v is known already."""
+        """Compute -B v, (n, D), from v and R v."""
         c = solve_small(self.K(), Rv)
         return combine(self.L(), -c, v, -self.scale)
 
-    def leave(self, take, holes, movers):
-        """Follow `Samples.leave`: whoever is done keeps its pairs."""
+    def retire(self, take, holes, movers):
+        """Remove samples, see `Samples.retire`; they keep their pairs."""
         for memory in self._in_use():
             swap(memory, holes, movers)
         self.n = len(take)
@@ -206,16 +222,16 @@ class Pairs:
         return self.left[:, :held], self.right[:, :held], self.middle[:, :held]
 
     def inverse(self, known, total, order):
-        """The matrix of the pairs known at the iterates that are returned.
+        """Give the matrix of the pairs known at the returned iterates.
 
-        Pairs learnt later are taken out.  Where the memory was full, they
-        have taken the place of older ones: a matrix of fewer pairs remains,
-        that of the newest of those known.
+        Pairs that were learnt later are removed.  Where the memory was full,
+        they had replaced older pairs: then a matrix of fewer pairs remains,
+        made of the newest pairs known at that iterate.
 
         Parameters
         ----------
         known, total, order : Tensor of int64, shape (B,)
-            As for `Picard.inverse`.
+            As for `FixedPointState.inverse`.
 
         Returns
         -------
@@ -246,7 +262,7 @@ class Pairs:
 
 
 class Chain(Pairs):
-    r"""Broyden's matrix from its own steps: half the memory of `Pairs`.
+    r"""Keep Broyden's matrix as its own steps: half the memory of `Pairs`.
 
     As long as every step is s = -B g and no pair is dropped, g at the end of
     a step is all that the update needs, and B+ g follows from B g (Kelley,
@@ -258,7 +274,7 @@ class Chain(Pairs):
 
         L = (s₁, …, sₖ₊₁),  R = (s₀, …, sₖ),  Kⱼⱼ = ‖sⱼ‖²,  Kⱼᵢ = -sⱼᵀsᵢ₊₁,
 
-    where L and R are one array of steps, read from its second or first row.
+    where L and R are one array of steps, read from its second and first row.
     """
 
     def _allocate(self, new, B, D):
@@ -266,15 +282,16 @@ class Chain(Pairs):
         self.left, self.right = self.steps[:, 1:], self.steps[:, :-1]
 
     def begin(self, b):
-        """Take the first step, -b, from g = b, (B, D)."""
-        torch.neg(b, out=self.steps[:, 0])
+        """Make the first step, -b, from g = b, (B, D)."""
+        # a sample without a number is given up; its rows must not say NaN
+        self.steps[:, 0] = torch.where(finite_rows(b), -b, 0.0)
 
     def newest(self):
-        """The step to be made, (n, D)."""
+        """Give the step to be made, (n, D)."""
         return self.steps[:self.n, self.count]
 
     def advance(self, b):
-        """Learn from the newest step, which has led to g = b: the next one."""
+        """Learn from the newest step, which led to g = b; make the next."""
         s = self.newest()
         Bb, squared = self.operator() @ b, dot(s, s).unsqueeze(1)
         factor = -1 / (1 + dot(s, Bb).unsqueeze(1) / squared)
@@ -299,26 +316,26 @@ class Chain(Pairs):
         left[which] = 0.0
 
 
-class PairsRule(Picard):
-    """Steps -B g with the matrix of the pairs learnt so far."""
+class PairsState(FixedPointState):
+    """Hold the state of a solve with steps -B g, B made of secant pairs."""
 
     def __init__(self, pairs):
         self.pairs = pairs
 
     @property
-    def known(self):
+    def n_pairs(self):
         return self.pairs.count
 
-    def leave(self, take, holes, movers):
-        super().leave(take, holes, movers)
-        self.pairs.leave(take, holes, movers)
+    def retire(self, take, holes, movers):
+        super().retire(take, holes, movers)
+        self.pairs.retire(take, holes, movers)
 
     def inverse(self, known, total, order):
         return self.pairs.inverse(known, total, order)
 
 
 class PairsFinder(BatchedFinder):
-    """A finder that learns: it has the field ``memory``, pairs kept."""
+    """Solve g(z) = 0 with pairs; the field ``memory`` is their number."""
 
     def __post_init__(self):
         super().__post_init__()

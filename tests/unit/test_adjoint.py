@@ -126,12 +126,12 @@ def test_cg_grows_as_the_tolerance_shrinks(tol, more):
 def test_cg_first_guess():
     z = normal(6, D)
     problem, products = system(J, RHS, z=z)
-    q = ConjugateGradient(2, first=z_as_q0)(problem)
+    q = ConjugateGradient(2, default_q0=z_as_q0)(problem)
     torch.testing.assert_close(q, krylov_minimiser(2, z))
     assert len(products) == 3
     # used only where there is no last q
     warm = replace(problem, q0=normal(8, D))
-    q = ConjugateGradient(2, first=z_as_q0)(warm)
+    q = ConjugateGradient(2, default_q0=z_as_q0)(warm)
     torch.testing.assert_close(q, krylov_minimiser(2, warm.q0))
     assert torch.equal(z_as_q0(z), z)
     assert z_as_q0(z) is not z

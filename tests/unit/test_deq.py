@@ -33,7 +33,6 @@ from benchmark_shine.problems.mdeq import (
 )
 from benchmark_shine.root import AdjointBroyden, Broyden, FixedPoint
 
-from helpers.problems import method
 
 ROOT = Path(__file__).resolve().parents[2]
 

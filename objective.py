@@ -68,7 +68,7 @@ class Objective(BaseObjective):
         refuse_other_code(self.fingerprint, self.torch)
         self._sent = True
 
-    def skip(self, problem, reason=None):
+    def skip(self, problem, dataset="", data_fingerprint="", reason=None):
         try:
             if self.n_outer is not None:
                 check_integer("n_outer", self.n_outer, least=1)
@@ -81,8 +81,11 @@ class Objective(BaseObjective):
             raise FileNotFoundError(f"this worker lacks the data: {reason}")
         return problem is None, reason
 
-    def set_data(self, problem, reason=None):
+    def set_data(
+        self, problem, dataset="", data_fingerprint="", reason=None
+    ):
         self.problem = problem
+        self._data = {"dataset": dataset, "data_fingerprint": data_fingerprint}
 
     def get_objective(self):
         return {
@@ -103,7 +106,7 @@ class Objective(BaseObjective):
         }
 
     def evaluate_result(self, step, find_root, adjoint, last):
-        """Score one step; floats only.
+        """Score one step: floats, and which data it is of.
 
         ``value`` is the outer (validation) loss at the solver's (theta, z).
         ``n_g`` and ``n_vjp`` count evaluations of g and products with Jᵀ,
@@ -114,6 +117,7 @@ class Objective(BaseObjective):
         """
         metrics = dict.fromkeys(PROBLEMS_OWN, math.nan) | {
             "value": step.value,
+            **self._data,
             **self.problem.metrics(step),
             "n_outer": float(step.n_outer),
             "n_g": float(step.n_g),

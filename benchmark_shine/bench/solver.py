@@ -263,8 +263,8 @@ class ImplicitSolver(BaseSolver):
 
         Like benchopt's own cache: parameters, and the files of solver,
         objective (whose parameters have the package's fingerprint) and data
-        set.  The place depends on names alone: a run after an edit takes
-        that of the run before.
+        set, and the content of the data.  The place depends on names alone:
+        a run after an edit takes that of the run before.
         """
         if not meta:  # benchopt's trial runs have no names
             return None, ""
@@ -281,7 +281,8 @@ class ImplicitSolver(BaseSolver):
         place, identity = (
             hashlib.sha256(repr(known).encode()).hexdigest() for known in (
                 [*names, meta["idx_rep"]],
-                [meta, [part._file_hash for part in parts]],
+                [meta, [part._file_hash for part in parts],
+                 getattr(parts[-1], "data_fingerprint", None)],
             )
         )
         return cache / "checkpoints" / f"{place}.pt", identity

@@ -12,9 +12,8 @@ from sklearn.model_selection import train_test_split
 
 from benchmark_shine.bench.dataset import loaded
 from benchmark_shine.data.simulate import regression, text
-from benchmark_shine.data.tables import (
-    feature_groups, read_svmlight, split, two_classes,
-)
+from benchmark_shine.data.svmlight import read_svmlight
+from benchmark_shine.data.tables import feature_groups, split, two_classes
 from benchmark_shine.problems import (
     Logistic, Multinomial, NonlinearLeastSquares, Ridge,
 )

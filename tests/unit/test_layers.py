@@ -17,7 +17,8 @@ PACKAGE = {
     "outer": "torch .checks .outer",
     "engine": "torch .equation .implicit .root",
     "loops": "torch .checks .engine .implicit",
-    "data": "numpy scipy sklearn torch PIL pooch .checks .data",
+    "data": "numpy scipy sklearn torch PIL pooch .checks .data "
+            ".fingerprints",
     "evaluate": "torch .adjoint .implicit .root",
     "problems": "torch numpy scipy .checks .equation .evaluate .implicit "
                 ".problems .root",

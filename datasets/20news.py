@@ -1,3 +1,5 @@
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ from benchmark_shine.data.tables import split
 
 def read(download=False):
     """Read all documents from scikit-learn's cache: X (n, p) and y (n,)."""
-    with from_cache("20news", get_data_home()):
+    # scikit-learn prints what is wrong with a file, and then raises
+    with from_cache("20news", get_data_home()), redirect_stdout(StringIO()):
         return fetch_20newsgroups_vectorized(
             subset="all", return_X_y=True, download_if_missing=download
         )

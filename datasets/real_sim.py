@@ -1,5 +1,6 @@
 import shutil
 import tempfile
+from contextlib import ExitStack
 
 import numpy as np
 import scipy.sparse
@@ -18,11 +19,14 @@ def read():
 
     Where a file is missing, that one deletes the other and downloads.
     """
-    X, y = (LIBSVM_DATA_HOME / name for name in FILES)
-    with from_cache("real-sim", LIBSVM_DATA_HOME), open(y, "rb") as labels:
+    with from_cache("real-sim", LIBSVM_DATA_HOME), ExitStack() as files:
+        X, y = (
+            files.enter_context(open(LIBSVM_DATA_HOME / name, "rb"))
+            for name in FILES
+        )
         return (
             scipy.sparse.load_npz(X).tocsr(),
-            np.lib.format.read_array(labels, allow_pickle=False),
+            np.lib.format.read_array(y, allow_pickle=False),
         )
 
 

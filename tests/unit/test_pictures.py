@@ -2,6 +2,7 @@
 import gzip
 import io
 import math
+import sys
 import tarfile
 
 import numpy as np
@@ -186,6 +187,152 @@ def test_bad_pictures_are_named(tmp_path, damage):
     assert "\n" not in str(error.value)
 
 
+def grey16(path):
+    values = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(values).save(path)
+    return np.repeat((values // 257)[..., None], 3, axis=2)
+
+
+def grey8(path):
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(values).save(path)
+    return np.repeat(values[..., None], 3, axis=2)
+
+
+def black_and_white(path):
+    values = np.arange(64).reshape(8, 8) % 3 > 0
+    Image.fromarray(values).save(path)
+    return np.repeat(values[..., None], 3, axis=2) * 255
+
+
+def palette(path):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([1, 2, 3, 200, 100, 50])
+    picture.putdata([0, 1])
+    picture.save(path)
+    return [[[1, 2, 3], [200, 100, 50]]]
+
+
+def transparent(path):
+    pixels = [[[10, 20, 30, 255], [0, 0, 0, 0]]]
+    Image.fromarray(np.array(pixels, np.uint8)).save(path)
+    return [[[10, 20, 30], [255, 255, 255]]]
+
+
+def grey_transparent(path):
+    pixels = np.array([[[10, 255], [0, 0]]], np.uint8)
+    Image.fromarray(pixels, "LA").save(path)
+    return [[[10] * 3, [255] * 3]]
+
+
+@pytest.mark.parametrize("save", [
+    grey16, grey8, black_and_white, palette, transparent, grey_transparent,
+])
+def test_pixels_are_those_of_the_file(save, tmp_path):
+    expected = save(tmp_path / "x.png")
+    found = np.asarray(readers.open_picture(tmp_path / "x.png"))
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_camera_that_is_turned(orientation, suffix, mode, tmp_path):
+    picture = Image.new("L", (32, 16))
+    picture.paste(255, (0, 0, 16, 8))  # the upper left quarter is white
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"x.{suffix}"
+    picture.convert(mode).save(path, exif=exif)
+    found = np.asarray(readers.open_picture(path))
+    # EXIF's table: where row 0 and column 0 of the file are seen
+    assert found.shape[:2] == ((16, 32) if orientation < 5 else (32, 16))
+    down, right = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    white = found[-4 if down else 3, -4 if right else 3]
+    assert white.min() > 240
+    assert found[3 if down else -4, 3 if right else -4].max() < 15
+
+
+def test_hidden_files_are_passed_over(tmp_path):
+    root = picture_folder(tmp_path)
+    before = readers.two_folders(root)
+    for name in "._0.png", ".DS_Store", ".hidden.jpg":
+        (root / "train" / "cat" / name).write_bytes(b"no picture")
+        (root / "train" / name).mkdir()
+    after = readers.two_folders(root)
+    assert before[0][0] == after[0][0] and before[2] == after[2]
+
+
+@pytest.mark.parametrize("size", [None, 6])
+def test_pictures_are_cut_and_resized(size, tmp_path):
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:, 1:-1] = 200
+    wide = np.pad(pixels, ((0, 0), (4, 4), (0, 0)))
+    paths = tmp_path / "1.png", tmp_path / "2.png"
+    for path, array in zip(paths, (pixels, wide)):
+        Image.fromarray(array).save(path)
+    if size is None:
+        with pytest.raises(ValueError, match="2.png: 16 × 8 pixels"):
+            readers.read_pictures(paths)
+    else:
+        one, two = readers.read_pictures(paths, size).astype(int)
+        assert one.shape == (3, size, size)
+        assert (one[:, :, 1:-1] == 200).all() and (two[:, :, 0] < 80).all()
+        assert abs(one - two).max() < 10
+
+
+def checked(root, memory):
+    paths, labels, _ = readers.list_folder(root / "train")
+    return images.PictureFiles.checked(paths, labels, 2, 8, memory)
+
+
+@pytest.mark.parametrize("damage", [damage_truncate, damage_garbage])
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_a_damaged_picture_is_found_before_the_run(form, damage, tmp_path):
+    root = picture_folder(tmp_path / "pictures", size=(80, 60))
+    if form == "JPEG":  # whatever it is called
+        pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(
+            root / "train" / "cat" / "1.png", "JPEG"
+        )
+    checked(root, tmp_path / "memory")
+    name = damage(root)
+    with pytest.raises(ValueError, match=f"{name}: not a readable") as error:
+        checked(root, tmp_path / "memory")
+    assert "\n" not in str(error.value)
+
+
+def test_a_picture_cut_short_in_its_body_is_found(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for name in "x.jpg", "x.png":
+        Image.fromarray(pixels).save(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        assert readers.checked_bytes(tmp_path / name) == content
+        (tmp_path / name).write_bytes(content[:-len(content) // 4])
+        with pytest.raises(ValueError, match=f"{name}: not a readable"):
+            readers.checked_bytes(tmp_path / name)
+
+
+def test_a_picture_that_changes_during_the_run_is_named(tmp_path):
+    root = picture_folder(tmp_path)
+    files = checked(root, tmp_path / "memory")
+    files.batch(torch.arange(6))
+    Image.new("RGB", (9, 9)).save(root / "train" / "cat" / "1.png")
+    files.batch(torch.tensor([0, 2, 3]))
+    with pytest.raises(ValueError, match="1.png: this picture has changed"):
+        files.batch(torch.tensor([0, 1]))
+
+
+def test_a_folder_of_pictures_has_the_fingerprint_of_its_content(tmp_path):
+    one = picture_folder(tmp_path / "one")
+    two = picture_folder(tmp_path / "two")
+    found = checked(one, tmp_path / "memory").fingerprint
+    assert checked(two, tmp_path / "memory").fingerprint == found
+    cat, dog = two / "train" / "cat", two / "train" / "dog"
+    cat.rename(two / "x"), dog.rename(cat), (two / "x").rename(dog)
+    assert checked(two, tmp_path / "memory").fingerprint != found
+
+
 def test_bad_folders_are_named(tmp_path):
     with pytest.raises(ValueError, match="nowhere"):
         readers.list_folder(tmp_path / "nowhere")
@@ -332,7 +479,7 @@ def no_data(monkeypatch, tmp_path):
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "sklearn"))
 
     def hide(cls):
-        module = __import__("sys").modules[cls.__module__]
+        module = sys.modules[cls.__module__]
         empty = tmp_path / "empty"
         for name in ("DEBIAN", "CACHE", "ARCHIVE"):
             if hasattr(module, name):
@@ -345,6 +492,7 @@ def no_data(monkeypatch, tmp_path):
     ("fashion_mnist", "apt-get install dataset-fashion-mnist"),
     ("cifar10", "benchopt prepare . -d cifar10"),
     ("imagenet", "path="),
+    ("pictures", "path="),
 ])
 def test_missing_data_say_how_to_get_them(datasets, no_data, name, how):
     no_data(datasets[name])
@@ -396,7 +544,7 @@ def test_cifar10_from_a_folder_and_from_the_archive(
     assert not large.test.padding and not large.test.flips
 
 
-def test_imagenet_from_a_folder(datasets, tmp_path):
+def test_imagenet_from_a_folder(datasets, unremembered, tmp_path):
     root = picture_folder(tmp_path, ("train", "val"), size=(50, 40))
     problem = instance(
         datasets["imagenet"], path=str(root), size=32, batch_size=2,
@@ -412,6 +560,51 @@ def test_imagenet_from_a_folder(datasets, tmp_path):
     torch.testing.assert_close(
         still[1, :, 5, 5], (torch.tensor([40., 10, 7]) - mean) / std
     )
+
+
+@pytest.fixture
+def unremembered(datasets, monkeypatch, tmp_path):
+    """No memory of pictures checked before."""
+    module = sys.modules[datasets["imagenet"].__module__]
+    monkeypatch.setattr(module, "CACHE", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name, parts", [
+    ("cifar10", ("train", "test")), ("imagenet", ("train", "val")),
+    ("pictures", ("train", "test")), ("pictures", ("train", "val")),
+    ("pictures", (".",)),
+])
+def test_picture_folders_are_known_by_their_content(
+    name, parts, datasets, unremembered, tmp_path
+):
+    root = picture_folder(tmp_path / "mine", parts, n=10)
+
+    def data(seed=0):
+        return instance(
+            datasets[name], path=str(root), network="dense", size=8,
+            batch_size=4, epochs=1, unrolled_steps=0, seed=seed,
+        ).get_data()
+
+    first, again = data(), data(1)
+    assert len(first["problem"].train) + len(first["problem"].test) == (
+        20 * len(parts)
+    )
+    assert first["data_fingerprint"] == again["data_fingerprint"]
+    Image.new("RGB", (8, 8), "red").save(root / parts[0] / "cat" / "1.png")
+    assert data()["data_fingerprint"] != first["data_fingerprint"]
+    (root / parts[0] / "cat" / "1.png").write_bytes(b"no picture")
+    found = data()
+    assert found["problem"] is None
+    assert "1.png: not a readable picture" in found["reason"]
+
+
+def test_a_folder_of_classes_keeps_a_fifth_of_each(datasets, tmp_path):
+    root = picture_folder(tmp_path, (".",), n=10)
+    problem = instance(
+        datasets["pictures"], path=str(root), batch_size=4
+    ).get_data()["problem"]
+    assert torch.bincount(problem.train.labels).tolist() == [8, 8]
+    assert torch.bincount(problem.test.labels).tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("settings, word", [

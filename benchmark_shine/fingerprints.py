@@ -1,19 +1,14 @@
 """Fingerprints: what made a result, as short hashes of contents."""
-import ast
 import hashlib
-import importlib.util
-import sys
-import sysconfig
-from functools import lru_cache
-from importlib.machinery import PathFinder
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
-
-PACKAGE = Path(__file__).resolve().parent
-DIGITS = 12
 
 
 def fingerprint():
-    """Return a short hash of every source file of this package.
+    """Short hash of every source file of this package.
 
     Part of each result row and of benchopt's cache key, which by itself does
     not see the code that solvers import: two rows are comparable when their
@@ -24,139 +19,176 @@ def fingerprint():
     str
         First 12 hexadecimal digits of a SHA-256 over paths and contents.
     """
+    root = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode())
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
-    return digest.hexdigest()[:DIGITS]
+    return digest.hexdigest()[:12]
 
 
 # What this process runs, whatever becomes of the files.
 LOADED = fingerprint()
 
+# Seconds.  A file changed so shortly ago may change once more under the same
+# time stamp: it is hashed again the next time.
+SETTLED = 2.0
 
-# Sources behind one solver
 
-@lru_cache(maxsize=None)
-def solver_fingerprint(path):
-    """Return a short hash of a solver's file and of what it imports.
-
-    Covered are the modules that the file imports, directly or through other
-    such modules, from outside the standard library, of site-packages and of
-    this package: those that may be edited from run to run, such as an
-    editable install or a folder of PYTHONPATH.
+def content(sources):
+    """Hash what data hold, whatever they are called and wherever they lie.
 
     Parameters
     ----------
-    path : str
-        The solver's file.
+    sources : nested tuples or lists of what is hashed
+        Arrays, SciPy CSR and CSC matrices, text, bytes, numbers and None, by
+        value; a `Path` by the content of its file, or by the names and
+        contents of all files in its folder that are not hidden; an object
+        with an attribute ``fingerprint`` by that.
 
     Returns
     -------
     str
-        First 12 hexadecimal digits of a SHA-256 over names and contents.
-        It is taken once in a process, of the sources as first seen.
+        First 12 hexadecimal digits of a SHA-256.
+
+    Raises
+    ------
+    OSError
+        Where a path cannot be read.
+    TypeError
+        For an array of Python objects.
     """
     digest = hashlib.sha256()
-    for name, file in sorted(sources(Path(path)).items()):
-        content = file.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()[:DIGITS]
+    _feed(digest, sources)
+    return digest.hexdigest()[:12]
 
 
-def sources(path):
-    """Return the files behind a solver, as `solver_fingerprint` covers them.
+def _feed(digest, source):
+    if isinstance(source, (list, tuple)):
+        digest.update(b"(%d" % len(source))
+        for part in source:
+            _feed(digest, part)
+    elif isinstance(source, Path):
+        _feed(digest, [
+            (os.fsencode(path.relative_to(source)), _hash_of(path))
+            for path in (visible(source) if source.is_dir() else [source])
+        ])
+    elif hasattr(source, "fingerprint"):
+        digest.update(source.fingerprint.encode())
+    elif hasattr(source, "indptr"):
+        _feed(digest, (
+            source.format, source.shape, source.indptr, source.indices,
+            source.data,
+        ))
+    elif hasattr(source, "__array_interface__"):
+        _feed_array(digest, source)
+    else:
+        said = f"{type(source).__name__} {source!r}".encode()
+        digest.update(b"%d %b" % (len(said), said))
 
-    Imports are read from the sources, so that those inside of functions are
-    seen before they are made.
+
+def _hash_of(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _feed_array(digest, array):
+    if array.dtype.hasobject:
+        raise TypeError("an array of Python objects has no content to hash")
+    digest.update(f"{array.dtype.str} {array.shape}".encode())
+    try:
+        digest.update(memoryview(array).cast("B"))
+    except (TypeError, ValueError, BufferError):
+        digest.update(array.tobytes())  # not contiguous, or text: by a copy
+
+
+def visible(folder):
+    """List the files below a folder in order of their names, none hidden."""
+    return sorted(
+        path for path in folder.rglob("*") if path.is_file() and not any(
+            part.startswith(".") for part in path.relative_to(folder).parts
+        )
+    )
+
+
+def stamp(path):
+    """Tell a file from what it was before: size, times in ns, inode.
+
+    The time of the last change of the inode is one that no program can set.
+    """
+    found = os.stat(path)
+    return (
+        found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    )
+
+
+def of_files(paths, read, memory, threads=8):
+    """Hash the names and contents of files, each of which is read once.
+
+    A folder whose files have not changed since, by their `stamp`, is not read
+    again: its hash is kept in a file of ``memory``.
 
     Parameters
     ----------
-    path : Path
-        The solver's file.
+    paths : sequence of Path
+        In the order that the hash is to depend on, by folder.
+    read : callable, Path -> bytes
+        The content of a file, checked: what it raises is handed on, and the
+        file's folder is not remembered.
+    memory : Path
+        A folder for what is remembered.  One that cannot be written is
+        left alone, and nothing is remembered.
+    threads : int
+        That read.
 
     Returns
     -------
-    dict of str to Path
-        By the name of the module; the solver's own file is "".
+    str
+        First 12 hexadecimal digits of a SHA-256.
+
+    Raises
+    ------
+    OSError
+        Where a file cannot be read or has been changed meanwhile.
     """
-    found, waiting = {}, [("", path.resolve())]
-    while waiting:
-        name, file = waiting.pop()
-        if name in found:
-            continue
-        found[name] = file
-        if file.suffix == ".py":
-            waiting += _imported(name, file)
+    with ThreadPoolExecutor(threads) as pool:
+        return content([
+            (os.fsencode(folder.name),
+             _remembered(folder, list(group), read, memory, pool))
+            for folder, group in groupby(paths, lambda path: path.parent)
+        ])
+
+
+def _remembered(folder, paths, read, memory, pool):
+    """Hash some files of one folder, or remember their hash."""
+    stamps = [(os.fsencode(path.name), stamp(path)) for path in paths]
+    key = content((os.fsencode(folder.resolve()), stamps, read.__name__))
+    try:
+        return (memory / key).read_text()
+    except OSError:
+        began = time.time()
+    hashes = list(pool.map(
+        lambda path: hashlib.sha256(read(path)).hexdigest(), paths
+    ))
+    for path, (_, before) in zip(paths, stamps):
+        if stamp(path) != before:
+            raise OSError(f"{path}: changed while it was read; run again")
+    found = content([
+        (name, size, part)
+        for (name, (size, *_)), part in zip(stamps, hashes)
+    ])
+    newest = max(max(times[1:3]) for _, times in stamps)
+    if newest < (began - SETTLED) * 1e9:
+        _keep(memory, key, found)
     return found
 
 
-def _imported(name, file):
-    """Yield name and file of the modules that a file imports."""
-    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    for level, names in _statements(file):
-        for imported in names:
-            if not level:
-                yield from _modules(imported)
-            elif not name:  # a solver's neighbour, see benchmark_utils
-                yield from _neighbours(file.parent, imported)
-            else:
-                parts = package.split(".")[:package.count(".") + 2 - level]
-                yield from _modules(".".join([*parts, imported]))
-
-
-def _statements(file):
-    """Yield level and dotted names of each import of a file.
-
-    ``from a import b`` may import the module a.b, which is named as well.
-    """
+def _keep(memory, key, text):
+    """Write a small file in one step; a folder without permission is fine."""
     try:
-        tree = ast.parse(file.read_bytes())
-    except SyntaxError:
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield 0, [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = [node.module] if node.module else []
-            yield node.level, [
-                ".".join([*base, alias.name]) for alias in node.names
-            ]
-
-
-def _neighbours(folder, name):
-    file = folder / f"{name.partition('.')[0]}.py"
-    if file.exists():
-        yield f".{file.stem}", file
-
-
-def _modules(name):
-    """Yield the modules on the way to a dotted name that may be edited."""
-    top, *rest = name.split(".")
-    if top in sys.stdlib_module_names:
-        return
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return
-    while spec is not None:
-        places = spec.submodule_search_locations
-        file = spec.origin and Path(spec.origin).resolve()
-        if file and file.is_file():
-            if not _may_be_edited(file):
-                return
-            yield spec.name, file
-        if not rest or places is None:
-            return
-        spec = PathFinder.find_spec(f"{spec.name}.{rest.pop(0)}", places)
-
-
-def _may_be_edited(file):
-    fixed = [PACKAGE, *map(Path, map(sysconfig.get_path, (
-        "stdlib", "platstdlib", "purelib", "platlib",
-    )))]
-    installed = {"site-packages", "dist-packages"} & set(file.parts)
-    return not installed and not any(
-        file.is_relative_to(folder.resolve()) for folder in fixed
-    )
+        memory.mkdir(parents=True, exist_ok=True)
+        part = memory / f"{key}.{os.getpid()}"
+        part.write_text(text)
+        part.replace(memory / key)
+    except OSError:
+        pass

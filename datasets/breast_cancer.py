@@ -1,13 +1,12 @@
-from benchopt import BaseDataset
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import StandardScaler
 
-from benchmark_shine.bench.dataset import BINARY, loaded
+from benchmark_shine.bench.dataset import BINARY, ProblemDataset
 from benchmark_shine.checks import check_choice
 from benchmark_shine.data.tables import feature_groups, split, two_classes
 
 
-class Dataset(BaseDataset):
+class Dataset(ProblemDataset):
     """Breast cancer Wisconsin, 569 × 30, bundled with scikit-learn.
 
     Features are scaled, not centred, by the training part.  ``n_groups`` = 30
@@ -22,12 +21,11 @@ class Dataset(BaseDataset):
         "seed": [0],
     }
 
-    def get_data(self):
-        return loaded(self._build)
+    def sources(self):
+        return load_breast_cancer(return_X_y=True)
 
-    def _build(self):
+    def build(self, X, y):
         model = check_choice("formulation", self.formulation, BINARY)
-        X, y = load_breast_cancer(return_X_y=True)
         parts = split(X, two_classes(y), self.seed, self.train_size)
         scaler = StandardScaler(with_mean=False).fit(parts[0][0])
         return model(

@@ -1,11 +1,9 @@
 from pathlib import Path
 
 import pooch
-from benchopt import BaseDataset
 
-from benchmark_shine.bench.dataset import loaded
-from benchmark_shine.bench.networks import augmentation, build
-from benchmark_shine.data.pictures import pictures
+from benchmark_shine.bench.dataset import from_cache
+from benchmark_shine.bench.networks import PictureDataset, check_network
 from benchmark_shine.data.readers import CACHE, read_idx_pictures, some
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -21,9 +19,8 @@ FILES = {
 
 
 def folder():
-    """Where the four files are: Debian's package, else the cache."""
-    places = DEBIAN, CACHE / "fashion-mnist"
-    for place in places:
+    """Find the four files: in the cache, else in Debian's package."""
+    for place in CACHE / "fashion-mnist", DEBIAN:
         if all((place / name).is_file() for name in FILES):
             return place
     raise OSError(
@@ -33,13 +30,13 @@ def folder():
     )
 
 
-class Dataset(BaseDataset):
+class Dataset(PictureDataset):
     """Fashion-MNIST, 60,000 + 10,000 pictures of 28 × 28, ten classes.
 
-    Xiao, Rasul and Vollgraf, arXiv 1708.07747.  ``size`` averages pictures
-    down (14, say), ``n_train`` and ``n_test`` keep a fixed random part;
-    ``network`` is dense, tiny, or at 8, 16 … pixels large; None in
-    ``batch_size`` and ``epochs`` is what the network's recipe says.
+    The source is Xiao, Rasul and Vollgraf, arXiv 1708.07747.  ``size``
+    averages pictures down (14, say), ``n_train`` and ``n_test`` keep a fixed
+    random part; ``network`` is dense, tiny, or at 8, 16 … pixels large; None
+    in ``batch_size`` and ``epochs`` is what the network's recipe says.
     """
 
     name = "fashion_mnist"
@@ -55,32 +52,26 @@ class Dataset(BaseDataset):
         "seed": [0],
     }
     prepare_cache_ignore = "all"
+    by_name_only = True
 
     def prepare(self):
         try:
-            folder()
-        except OSError:
+            self.sources()
+        except (OSError, ValueError):
             for name, md5 in FILES.items():
+                # a file with another sum is downloaded again
                 pooch.retrieve(
                     URL + name, f"md5:{md5}", name, CACHE / "fashion-mnist"
                 )
 
-    def get_data(self):
-        return loaded(self._build)
-
-    def _build(self):
-        settings, place = augmentation(self.network), folder()
-        parts = [
-            some(*read_idx_pictures(
-                place / f"{part}-images-idx3-ubyte.gz",
-                place / f"{part}-labels-idx1-ubyte.gz",
-            ), n)
-            for part, n in (("train", self.n_train), ("t10k", self.n_test))
-        ]
-        return build(
-            self.network, *pictures(*parts, self.size, **settings),
-            self.seed, self.device, self.width, self.contraction,
-            batch_size=self.batch_size, epochs=self.epochs,
-            unrolled_steps=self.unrolled_steps,
-            jacobian_weight=self.jacobian_weight,
-        )
+    def sources(self):
+        check_network(self.network)
+        place = folder()
+        with from_cache(self.name, place, ValueError):
+            train, test = (
+                read_idx_pictures(
+                    place / f"{part}-images-idx3-ubyte.gz",
+                    place / f"{part}-labels-idx1-ubyte.gz",
+                ) for part in ("train", "t10k")
+            )
+        return some(*train, self.n_train), some(*test, self.n_test)

@@ -1,21 +1,20 @@
-import torch
-from benchopt import BaseDataset
-
-from benchmark_shine.bench.dataset import loaded
-from benchmark_shine.bench.networks import build
+from benchmark_shine.bench.dataset import named_path
+from benchmark_shine.bench.networks import PictureDataset, check_network
 from benchmark_shine.checks import check_integer
 from benchmark_shine.data.pictures import PictureFiles
-from benchmark_shine.data.readers import some, two_folders
+from benchmark_shine.data.readers import CACHE, some, two_folders
 
 
-class Dataset(BaseDataset):
+class Dataset(PictureDataset):
     """ImageNet (ILSVRC 2012), 1.28 million pictures, 1,000 classes.
 
-    The paper's data set (figure 3, right), which its licence forbids to
-    download for you: ``path`` names a folder with train/ and val/, in each
+    This is the paper's data set (figure 3, right), which its licence forbids
+    to download for you: ``path`` names a folder with train/ and val/, in each
     one folder per class.  Pictures are decoded as batches ask for them.
-    ``n_train`` and ``n_test`` keep a fixed random part; None in
-    ``batch_size`` and what follows it is what the recipe says.
+    Before the first run each is read once, to find damaged ones and to take
+    the fingerprint; what has been checked is remembered.  ``n_train`` and
+    ``n_test`` keep a fixed random part; None in ``batch_size`` and what
+    follows it is what the recipe says.
     """
 
     name = "imagenet"
@@ -29,28 +28,21 @@ class Dataset(BaseDataset):
         "seed": [0],
     }
 
-    def get_data(self):
-        return loaded(self._build)
-
-    def _build(self):
+    def sources(self):
         if self.path is None:
             raise ValueError(
                 "imagenet: name the folder that has train/ and val/, "
                 "-d \"imagenet[path='/data/imagenet']\""
             )
+        check_network(self.network)
         check_integer("size", self.size, least=1)
-        *parts, n_classes = two_folders(self.path, "train", "val")
-        train, test = (
-            PictureFiles(
-                tuple(paths), torch.as_tensor(labels), n_classes, self.size
+        *parts, n_classes = two_folders(named_path(self.path), "train", "val")
+        return tuple(
+            PictureFiles.checked(
+                *some(*part, n), n_classes, self.size, CACHE / "checked"
             )
-            for paths, labels in (
-                some(*part, n)
-                for part, n in zip(parts, (self.n_train, self.n_test))
-            )
+            for part, n in zip(parts, (self.n_train, self.n_test))
         )
-        return build(
-            self.network, train, test, self.seed, self.device,
-            batch_size=self.batch_size, epochs=self.epochs,
-            unrolled_steps=self.unrolled_steps,
-        )
+
+    def build(self, train, test):
+        return self.with_network(train, test)

@@ -1,6 +1,4 @@
-from benchopt import BaseDataset
-
-from benchmark_shine.bench.dataset import loaded
+from benchmark_shine.bench.dataset import ProblemDataset
 from benchmark_shine.checks import check_choice
 from benchmark_shine.data.simulate import regression, text
 from benchmark_shine.data.tables import feature_groups, split
@@ -9,7 +7,7 @@ from benchmark_shine.problems import Logistic, Ridge
 KINDS = {"ridge": (Ridge, regression), "logistic": (Logistic, text)}
 
 
-class Dataset(BaseDataset):
+class Dataset(ProblemDataset):
     """Simulated data: dense ridge regression, or sparse text-like logistic.
 
     ``logistic`` draws documents of Zipf-distributed words, normalised as in
@@ -31,10 +29,7 @@ class Dataset(BaseDataset):
         ],
     }
 
-    def get_data(self):
-        return loaded(self._build)
-
-    def _build(self):
+    def build(self):
         model, draw = check_choice("formulation", self.formulation, KINDS)
         X, y = draw(self.n_samples, self.n_features, self.seed)
         return model(

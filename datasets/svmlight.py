@@ -1,14 +1,31 @@
-from benchopt import BaseDataset
+import numpy as np
 
-from benchmark_shine.bench.dataset import BINARY, loaded
+from benchmark_shine.bench.dataset import ProblemDataset, named_path
 from benchmark_shine.checks import check_choice
+from benchmark_shine.data.svmlight import read_svmlight
 from benchmark_shine.data.tables import (
-    feature_groups, read_svmlight, split, two_classes,
+    check_training_classes, class_numbers, feature_groups, split, two_classes,
+)
+from benchmark_shine.problems import (
+    Logistic, Multinomial, NonlinearLeastSquares, Ridge,
 )
 
+# The model, and what it takes for targets.
+KINDS = {
+    "logistic": (Logistic, two_classes),
+    "nls": (NonlinearLeastSquares, two_classes),
+    "multinomial": (Multinomial, class_numbers),
+    "ridge": (Ridge, np.asarray),
+}
 
-class Dataset(BaseDataset):
-    """Any local svmlight / libsvm file with two classes, by its path."""
+
+class Dataset(ProblemDataset):
+    """Any local svmlight / libsvm file by its path, compressed or not.
+
+    ``formulation`` is logistic or nls for two classes, multinomial for
+    several, ridge for a regression.  With ``n_groups`` > 1 each group of
+    features has its own penalty.
+    """
 
     name = "svmlight"
     parameters = {
@@ -19,18 +36,21 @@ class Dataset(BaseDataset):
         "seed": [0],
     }
 
-    def get_data(self):
-        return loaded(self._build)
-
-    def _build(self):
-        model = check_choice("formulation", self.formulation, BINARY)
+    def sources(self):
+        check_choice("formulation", self.formulation, KINDS)
         if self.path is None:
             raise ValueError(
                 "svmlight: name a file, -d \"svmlight[path='my.svm']\""
             )
-        X, y = read_svmlight(self.path)
-        parts = split(X, two_classes(y), self.seed, self.train_size)
+        return read_svmlight(named_path(self.path))
+
+    def build(self, X, y):
+        model, targets_of = KINDS[self.formulation]
+        targets, rows = targets_of(y), np.arange(len(y))
+        parts = split(X, rows, self.seed, self.train_size)
+        if model is not Ridge:
+            check_training_classes(y[parts[0][1]], y)
         return model(
-            *parts, seed=self.seed,
+            *((X, targets[rows]) for X, rows in parts), seed=self.seed,
             groups=feature_groups(X.shape[1], self.n_groups),
         )

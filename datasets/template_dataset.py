@@ -1,14 +1,13 @@
 # A data set to copy; benchopt passes over files called template_*, unless
 # asked: benchopt run . -d datasets/template_dataset.py
-from benchopt import BaseDataset
 from sklearn.datasets import load_wine
 
-from benchmark_shine.bench.dataset import loaded
+from benchmark_shine.bench.dataset import ProblemDataset
 from benchmark_shine.data.tables import feature_groups, split
 from benchmark_shine.problems import Multinomial
 
 
-class Dataset(BaseDataset):
+class Dataset(ProblemDataset):
     """What it is, its size, where it is from: wines, 178 × 13, scikit-learn.
 
     Three classes, by multinomial logistic regression.  What else a reader has
@@ -21,13 +20,14 @@ class Dataset(BaseDataset):
     # What `benchopt test` takes in their place: something small.
     test_parameters = {"n_groups": [2]}
 
-    def get_data(self):
-        # Runs _build; a ValueError or OSError there skips the data set with
-        # its message, which had better say what to do.
-        return loaded(self._build)
+    def sources(self):
+        # What is read from outside the suite: its content is in the key of
+        # benchopt's cache and in each row.  Leave this out where build draws
+        # the data.  A ValueError or OSError, here or in build, skips the data
+        # set with its message, which had better say what to do.
+        return load_wine(return_X_y=True)
 
-    def _build(self):
-        X, y = load_wine(return_X_y=True)  # X (n, p), sparse or not; y (n,)
+    def build(self, X, y):  # X (n, p), sparse or not; y (n,)
         parts = split(X / X.std(axis=0), y, self.seed, self.train_size)
         # Training, validation (the outer loss) and test part.  Others are
         # Logistic and NonlinearLeastSquares (y of -1 and 1) and Ridge; for

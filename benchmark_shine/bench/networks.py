@@ -1,12 +1,15 @@
-"""From a network's name to a problem: what the picture data sets share."""
+"""Make a problem of pictures and the name of a network."""
 from dataclasses import replace
+from inspect import signature
 
 import torch
 from benchopt.parallel_backends import is_distributed_frontal
 
 from ..checks import check_choice, check_seed
+from ..data.pictures import pictures
 from ..problems import MDEQ, Recipe, SmallDEQ
 from ..problems.mdeq import CONFIGURATIONS
+from .dataset import ProblemDataset
 
 # Of the dense network, see `SmallDEQ`.  Fifty steps reach the tolerance.
 DENSE = Recipe(
@@ -15,7 +18,7 @@ DENSE = Recipe(
 
 
 def check_network(network):
-    """Say which networks there are.
+    """Insist on the name of a network.
 
     Raises
     ------
@@ -43,7 +46,7 @@ def check_device(device):
 
 
 def augmentation(network):
-    """``padding`` and ``flips`` of the network's recipe, a dict."""
+    """Give ``padding`` and ``flips`` of the network's recipe, a dict."""
     check_network(network)
     if network == "dense":
         return {}
@@ -54,7 +57,7 @@ def augmentation(network):
 def build(network, train, test, seed=0, device="cpu", width=64,
           contraction=0.95, batch_size=None, epochs=None,
           unrolled_steps=None, jacobian_weight=None):
-    """A problem by the name of its network.
+    """Make a problem by the name of its network.
 
     Parameters
     ----------
@@ -63,11 +66,12 @@ def build(network, train, test, seed=0, device="cpu", width=64,
     seed : int
     device : str
         On a machine that only sends runs to a cluster it need not be there.
-    width, contraction
-        Of the dense network.
+    width : int
+    contraction : float
+        Settings of the dense network.
     batch_size, epochs, unrolled_steps : int or None
     jacobian_weight : float or None
-        Of the training; None: what the network's recipe says.
+        Settings of the training; None: what the network's recipe says.
 
     Returns
     -------
@@ -100,3 +104,27 @@ def build(network, train, test, seed=0, device="cpu", width=64,
         train, test, config, replace(config.recipe, **changes), seed=seed,
         device=device,
     )
+
+
+class PictureDataset(ProblemDataset):
+    """Make an equilibrium network's problem of labelled pictures.
+
+    A subclass implements ``sources``, which returns a training and a test
+    part as ``pictures`` takes them.  Those of its parameters that `build`
+    knows are handed on.
+    """
+
+    def build(self, train, test):
+        size = self._parameters.get("size")
+        return self.with_network(*pictures(
+            train, test, size, **augmentation(self.network)
+        ))
+
+    def with_network(self, train, test):
+        """Make the problem of two parts, `Pictures` or `PictureFiles`."""
+        known = signature(build).parameters
+        settings = {
+            name: value for name, value in self._parameters.items()
+            if name in known
+        }
+        return build(train=train, test=test, **settings)

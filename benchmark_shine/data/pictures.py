@@ -1,4 +1,4 @@
-"""Labelled pictures as normalised float batches."""
+"""Hand out labelled pictures as normalised float batches."""
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-from .readers import open_picture
+from ..fingerprints import content, of_files, stamp
+from .readers import checked_bytes, open_picture
 
 # Channel means and standard deviations of ImageNet, for pixels in 0 .. 255.
 IMAGENET_MEAN = 123.675, 116.28, 103.53
@@ -19,13 +20,13 @@ IMAGENET_STD = 58.395, 57.12, 57.375
 
 
 def crop(x, padding, generator):
-    """Random crops of the pictures padded with zeros, one place for each.
+    """Pad pictures with zeros and crop each at a random place.
 
     Parameters
     ----------
     x : Tensor, shape (B, C, H, W)
     padding : int
-        Pixels added at each side.
+        Number of pixels added at each side.
     generator : torch.Generator
 
     Returns
@@ -42,14 +43,14 @@ def crop(x, padding, generator):
 
 
 def flip(x, generator):
-    """Mirror each picture of (B, C, H, W) left to right, or not."""
+    """Mirror a random half of the pictures (B, C, H, W) left to right."""
     mirrored = torch.rand(len(x), generator=generator) < 0.5
     return torch.where(mirrored[:, None, None, None], x.flip(3), x)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Labelled pictures in memory.
+    """Keep labelled pictures in memory.
 
     Parameters
     ----------
@@ -58,9 +59,9 @@ class Pictures:
         Class numbers from 0.
     n_classes : int
     mean, std : Tensor, shape (C,)
-        What pixels are centred and divided by.
+        Pixels are centred by the mean and divided by the deviation.
     padding : int
-        Of the random crops; 0: no crops.
+        Zeros at each side before a random crop; 0: there are no crops.
     flips : bool
         Whether pictures are mirrored at random.
     """
@@ -78,11 +79,16 @@ class Pictures:
 
     @property
     def shape(self):
-        """Of one picture, (C, H, W)."""
+        """Give the shape of one picture, (C, H, W)."""
         return tuple(self.pixels.shape[1:])
 
     def batch(self, indices, generator=None):
-        """Pictures by their numbers, augmented where there is a generator.
+        """Give pictures by their numbers, augmented if with a generator.
+
+        Parameters
+        ----------
+        indices : Tensor of int64, shape (B,)
+        generator : torch.Generator or None
 
         Returns
         -------
@@ -102,15 +108,16 @@ def _normalised(pixels, mean, std):
 
 
 def pictures(train, test, size=None, padding=0, flips=False):
-    """Training and test pictures, normalised by the training channels.
+    """Make training and test pictures, normalised by training channels.
 
     Parameters
     ----------
     train, test : (pixels, labels)
         Arrays of uint8, shape (n, C, H, W), and of class numbers (n,).
     size : int or None
-        Height and width to average the pictures down to.
-    padding, flips
+        Height and width to which pictures are averaged down; None: as is.
+    padding : int
+    flips : bool
         Augmentation of the training part, see `Pictures`.
 
     Returns
@@ -147,7 +154,7 @@ def pictures(train, test, size=None, padding=0, flips=False):
 
 
 def _channels(x):
-    """Standard deviation and mean by channel, in exact integer sums."""
+    """Compute standard deviation and mean of channels by exact counts."""
     counts = torch.stack([
         torch.bincount(x[:, c].reshape(-1).int(), minlength=256)
         for c in range(x.shape[1])
@@ -178,12 +185,12 @@ def _smaller(pixels, size):
 
 @dataclass(frozen=True)
 class PictureFiles:
-    """Labelled pictures that stay on the disk until a batch asks for them.
+    """Keep labelled pictures on the disk until a batch asks for them.
 
-    Training pictures: a random part of 8-100 % of the area and 3/4-4/3 of
-    the aspect ratio, resized, mirrored or not.  Test pictures: the shorter
-    side resized to size × 8 / 7, the centre of it.  (ImageNet, as published:
-    size 224, 256 before the cut.)
+    Of a training picture a random part is resized and perhaps mirrored: the
+    part has 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3.  A test
+    picture is resized to size × 8 / 7 at its shorter side, and its centre is
+    cut out.  (Published for ImageNet: size 224, 256 before the cut.)
 
     Parameters
     ----------
@@ -191,9 +198,14 @@ class PictureFiles:
     labels : Tensor of int64, shape (n,)
     n_classes : int
     size : int
-        Height and width of a picture in a batch.
+        Height and width of a picture in a batch, 224 by default.
     threads : int
-        That decode pictures; the result does not depend on it.
+        Number of threads that decode; the result does not depend on it.
+    stamps : tuple of (int, int), or None
+        Size and time of each file when it was checked.  A file with others
+        is refused.
+    fingerprint : str
+        Hash of the files' contents.
     """
 
     paths: tuple[Path, ...]
@@ -201,23 +213,58 @@ class PictureFiles:
     n_classes: int
     size: int = 224
     threads: int = 4
+    stamps: tuple | None = None
+    fingerprint: str = ""
+
+    @classmethod
+    def checked(cls, paths, labels, n_classes, size, memory):
+        """Read every file once, refuse a damaged one, take the fingerprint.
+
+        Parameters
+        ----------
+        memory : Path
+            Folder that remembers which files have been checked, see
+            `benchmark_shine.fingerprints.of_files`.
+
+        Raises
+        ------
+        ValueError
+            Where a picture cannot be decoded.
+        OSError
+            Where a file changes meanwhile.
+        """
+        in_order = sorted(paths)
+        labels = torch.as_tensor(labels)
+        return cls(
+            paths, labels, n_classes, size,
+            stamps=tuple(stamp(path)[:2] for path in paths),
+            fingerprint=content((
+                of_files(in_order, checked_bytes, memory), labels.numpy(),
+            )),
+        )
 
     def __len__(self):
         return len(self.paths)
 
     @property
     def shape(self):
-        """Of one picture in a batch, (3, size, size)."""
+        """Give the shape of one picture in a batch, (3, size, size)."""
         return 3, self.size, self.size
 
     def batch(self, indices, generator=None):
-        """As `Pictures.batch`."""
-        paths = [self.paths[i] for i in indices.tolist()]
-        random = [None] * len(paths)
+        """Give pictures by their numbers, as `Pictures.batch` does.
+
+        Raises
+        ------
+        ValueError
+            Where a file cannot be decoded or has changed since the check.
+        """
+        numbers = indices.tolist()
+        random = [None] * len(numbers)
         if generator is not None:
-            random = torch.rand(len(paths), 32, generator=generator).tolist()
+            random = torch.rand(len(numbers), 32, generator=generator).tolist()
         with ThreadPoolExecutor(self.threads) as pool:
-            pixels = torch.stack(list(pool.map(self._read, paths, random)))
+            pixels = torch.stack(list(pool.map(self._read, numbers, random)))
         x = _normalised(
             pixels, torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
         )
@@ -225,8 +272,14 @@ class PictureFiles:
             x = flip(x, generator)
         return x, self.labels[indices]
 
-    def _read(self, path, random):
+    def _read(self, number, random):
+        path = self.paths[number]
         picture = open_picture(path)
+        if self.stamps and stamp(path)[:2] != self.stamps[number]:
+            raise ValueError(
+                f"{path}: this picture has changed since the run began; leave "
+                "the folder alone and run again: what had finished is kept"
+            )
         width, height = picture.size
         if random is None:
             side = min(width, height) * 7 / 8
@@ -240,23 +293,25 @@ class PictureFiles:
 
 
 def centred(width, height, w, h):
-    """The box of w × h in the middle of a picture."""
+    """Compute the box of w × h in the middle of a picture."""
     left, top = (width - w) / 2, (height - h) / 2
     return left, top, left + w, top + h
 
 
 def random_part(width, height, random):
-    """A random box for training on ImageNet-like pictures.
+    """Choose a random box for training on ImageNet-like pictures.
 
     Parameters
     ----------
     width, height : int
-    random : list of float in [0, 1), four for each of up to eight tries
+        Those of the picture.
+    random : list of float in [0, 1)
+        Four numbers for each try.
 
     Returns
     -------
     (left, upper, right, lower)
-        The centre, as far as the aspect ratio allows, where no try fits.
+        Where no try fits, the centre as far as the aspect ratio allows.
     """
     for i in range(0, len(random), 4):
         area, ratio, across, down = random[i:i + 4]

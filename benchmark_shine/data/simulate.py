@@ -1,4 +1,4 @@
-"""Simulated data with a known origin."""
+"""Draw data of known origin."""
 import numpy as np
 import scipy.sparse
 from sklearn.preprocessing import normalize
@@ -7,7 +7,7 @@ from ..checks import check_integer, check_seed
 
 
 def regression(n_samples, n_features, seed):
-    """Correlated Gaussian features, linear targets with noise.
+    """Draw correlated Gaussian features and linear targets with noise.
 
     Parameters
     ----------
@@ -16,8 +16,8 @@ def regression(n_samples, n_features, seed):
 
     Returns
     -------
-    X : ndarray, shape (n_samples, n_features)
-    y : ndarray, shape (n_samples,)
+    X : ndarray of float64, shape (n_samples, n_features)
+    y : ndarray of float64, shape (n_samples,)
 
     Raises
     ------
@@ -38,18 +38,18 @@ def regression(n_samples, n_features, seed):
 
 
 def text(n_samples, n_features, seed):
-    """Bags of Zipf-distributed words, labels from a sparse linear rule.
+    """Draw bags of Zipf-distributed words and labels by a linear rule.
 
     Parameters
     ----------
     n_samples, n_features : int
-        Documents and vocabulary.
+        Numbers of documents and of words in the vocabulary.
     seed : int
 
     Returns
     -------
     X : scipy.sparse.csr_matrix, shape (n_samples, n_features)
-        Word counts, rows of unit length, as in 20 newsgroups.
+        Word counts, each row scaled to unit length, as in 20 newsgroups.
     y : ndarray of -1 and 1, shape (n_samples,)
 
     Raises

@@ -1,30 +1,25 @@
-"""Tables: reading and splitting."""
-from io import BytesIO
+"""Split tables, and prepare their targets."""
+import math
 
 import numpy as np
-from sklearn.datasets import load_svmlight_file
 from sklearn.model_selection import train_test_split
 
-from ..checks import check_integer, check_number, check_path, check_seed
-
-# Widths beyond this are slips of a file, not data: half a dozen vectors of z
-# would fill 8 GB.  The widest of LIBSVM's sets has 54,686,452 features.
-MOST_FEATURES = 10 ** 8
+from ..checks import check_integer, check_number, check_seed
 
 
 def split(X, y, seed, train_size=0.9):
-    """Training, validation and test parts.
+    """Split rows at random into a training, a validation and a test part.
 
-    scikit-learn's ``train_test_split`` twice with one seed, the rest in two
-    halves; seed k here is seed k of the authors' code.  (Their names for the
-    two halves are swapped: what they call test is the outer loss.)
+    scikit-learn's ``train_test_split`` is called twice with one seed, and the
+    rest is cut in two halves: seed k here is seed k of the authors' code.
 
     Parameters
     ----------
-    X, y : array or sparse matrix (n, p), array (n,)
+    X : ndarray or SciPy sparse matrix, shape (n, p)
+    y : ndarray, shape (n,)
     seed : int
     train_size : float
-        Share of the training part.
+        Share of the training part, 0.9 by default.
 
     Returns
     -------
@@ -33,10 +28,24 @@ def split(X, y, seed, train_size=0.9):
     Raises
     ------
     ValueError
-        Where the share is not between 0 and 1, or the seed is no seed.
+        Where the share is not between 0 and 1, the seed is no seed, or a part
+        would have no row.
+
+    Notes
+    -----
+    The authors' code swaps the names of the two halves: what it calls test is
+    the outer loss.
     """
     check_number("train_size", train_size, above=0, below=1)
     check_seed(seed)
+    n = X.shape[0]
+    n_train = math.floor(train_size * n)
+    if n_train < 1 or n - n_train < 2:
+        raise ValueError(
+            f"train_size: {n} rows are too few for three parts, "
+            f"{train_size:g} of them are {n_train} and leave {n - n_train} "
+            "for validation and test; give more rows or another train_size"
+        )
     X_train, X_rest, y_train, y_rest = train_test_split(
         X, y, train_size=train_size, random_state=seed
     )
@@ -54,20 +63,65 @@ def two_classes(y):
     ValueError
         Where there are not exactly two.
     """
-    labels = np.unique(y)
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise ValueError("y: NaN or infinite labels; expected two classes")
+    labels = _labels(y, "two classes")
     if len(labels) != 2:
         shown = ", ".join(map(str, labels[:5]))
         raise ValueError(
             f"y: labels must be two classes, got {len(labels)} ({shown}"
-            f"{', …' if len(labels) > 5 else ''})"
+            f"{', …' if len(labels) > 5 else ''}); several classes are for "
+            "formulation=multinomial, a regression's targets for ridge"
         )
     return np.where(y == labels[1], 1, -1)
 
 
+def class_numbers(y):
+    """Number the classes 0 .. k - 1 in the order of their labels.
+
+    Raises
+    ------
+    ValueError
+        Where there are fewer than two, or labels are not whole numbers.
+    """
+    labels = _labels(y, "classes")
+    if labels.dtype.kind == "f" and (labels % 1).any():
+        raise ValueError(
+            f"y: labels must be whole numbers, got {labels[labels % 1 > 0][0]}"
+            "; a regression's targets are for formulation=ridge"
+        )
+    if len(labels) < 2:
+        raise ValueError(f"y: needs two classes or more, got {len(labels)}")
+    return np.searchsorted(labels, y)
+
+
+def _labels(y, expected):
+    labels = np.unique(y)
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError(f"y: NaN or infinite labels; expected {expected}")
+    return labels
+
+
+def check_training_classes(y_train, y):
+    """Insist that the training part has every class of the data.
+
+    The split is the paper's, at random whatever the classes, and stays.
+
+    Raises
+    ------
+    ValueError
+        Where a class is missing; the message names it.
+    """
+    missing = np.setdiff1d(y, y_train)
+    if len(missing):
+        raise ValueError(
+            f"y: class {missing[0]} is missing in the training part of this "
+            "split; take another seed, a larger train_size or more rows"
+        )
+
+
 def feature_groups(n_features, n_groups):
-    """Consecutive groups of nearly equal size, one theta each.
+    """Cut features into consecutive groups of nearly equal size.
+
+    Each group has an entry of theta of its own.
 
     Raises
     ------
@@ -80,53 +134,3 @@ def feature_groups(n_features, n_groups):
             f"n_groups: there are {n_features} features for {n_groups} groups"
         )
     return np.arange(n_features) * n_groups // n_features
-
-
-def read_svmlight(path):
-    """Read a local svmlight / libsvm file.
-
-    Parameters
-    ----------
-    path : str
-
-    Returns
-    -------
-    X : scipy.sparse.csr_matrix, shape (n, p)
-    y : ndarray, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        Where there is no such file, or with the first line that cannot be
-        read, or indices go beyond MOST_FEATURES.
-    """
-    path = check_path("path", path)
-    if not path.is_file():
-        raise ValueError(f"path: there is no file {path}")
-    content = path.read_bytes()
-    try:
-        X, y = load_svmlight_file(BytesIO(content))
-    except (ValueError, OverflowError) as error:
-        number, why = _first_bad_line(content) or ("?", error)
-        raise ValueError(
-            f"{path}, line {number}: not svmlight format ({why}); expected "
-            "'label index:value index:value …'"
-        ) from None
-    if not len(y):
-        raise ValueError(f"{path}: no samples in this file")
-    if X.shape[1] > MOST_FEATURES:
-        raise ValueError(
-            f"{path}: an index of {X.shape[1] - 1:,}, more than the "
-            f"{MOST_FEATURES:,} features that this suite reads; number them "
-            "from 1 without gaps"
-        )
-    return X, y
-
-
-def _first_bad_line(content):
-    for number, line in enumerate(content.splitlines(), 1):
-        try:
-            load_svmlight_file(BytesIO(line + b"\n"), zero_based=True)
-        except (ValueError, OverflowError) as error:
-            return number, error
-    return None

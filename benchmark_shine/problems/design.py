@@ -6,8 +6,12 @@ import scipy.sparse
 import torch
 
 
+# From here on the entries of a matrix are counted in 64 bits.
+LARGE = 2 ** 31
+
+
 class _Product(torch.autograd.Function):
-    """A @ w, with Aᵀ at hand for the backward pass, to any order."""
+    """Multiply A @ w; Aᵀ serves the backward pass, to any order."""
 
     @staticmethod
     def forward(ctx, w, A, At):
@@ -20,11 +24,12 @@ class _Product(torch.autograd.Function):
 
 
 class Design:
-    """A matrix X of shape (n, p), dense or sparse, with X @ w and X.T @ r.
+    """Hold a matrix X (n, p), dense or sparse, for X @ w and X.T @ r.
 
-    A sparse X is kept twice, X and Xᵀ both as CSR with 32-bit indices: torch
-    multiplies those at memory speed, half again as fast as with 64-bit
-    indices, and a transposed CSR product a hundred times slower.
+    A sparse X is kept twice: X and Xᵀ are both stored as CSR, because torch
+    computes a transposed CSR product a hundred times more slowly.  Indices
+    have 32 bits, with which products are half again as fast as with 64, or
+    64 bits where there are 2³¹ or more entries, rows or columns.
 
     Parameters
     ----------
@@ -49,7 +54,7 @@ class Design:
         return transposed
 
     def numpy(self):
-        """X as an ndarray or a SciPy CSR matrix that shares its memory."""
+        """Show X as an ndarray or SciPy CSR matrix that shares its memory."""
         A = self._A
         if A.layout != torch.sparse_csr:
             return A.numpy()
@@ -59,19 +64,25 @@ class Design:
         )
 
     def __matmul__(self, w):
-        """X @ w for w of shape (p,) or (p, k); differentiable in w."""
+        """Multiply X @ w, w of shape (p,) or (p, k); differentiable in w."""
         return _Product.apply(w, self._A, self._At)
+
+
+def index_dtype(n_entries, shape):
+    """Choose the integers that hold every index of a CSR matrix."""
+    return np.int32 if max(n_entries, *shape) < LARGE else np.int64
 
 
 def _csr(X, dtype):
     X.sort_indices()
+    integers = index_dtype(X.nnz, X.shape)
     # unchecked: SciPy has already built a valid CSR matrix
     unchecked = torch.sparse.check_sparse_tensor_invariants(False)
     with warnings.catch_warnings(), unchecked:
         warnings.filterwarnings("ignore", "Sparse CSR tensor support")
         return torch.sparse_csr_tensor(
-            torch.from_numpy(X.indptr.astype(np.int32)),
-            torch.from_numpy(X.indices.astype(np.int32)),
+            torch.from_numpy(X.indptr.astype(integers)),
+            torch.from_numpy(X.indices.astype(integers)),
             torch.from_numpy(X.data).to(dtype),
             size=X.shape,
         )

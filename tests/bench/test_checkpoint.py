@@ -18,6 +18,7 @@ import torch
 from benchopt import BaseDataset, run_benchmark
 from benchopt.callback import _Callback
 from benchopt.results import read_results
+from PIL import Image
 
 from benchmark_shine.adjoint import Shine
 from benchmark_shine.bench import checkpoint, workers
@@ -391,6 +392,25 @@ def test_other_code_starts_over(
     assert curve["objective_n_outer"].tolist() == list(range(N + 1))
     assert curve["objective_test_loss"].equals(whole["objective_test_loss"])
     assert checkpoints(folder) == []
+
+
+def test_replaced_data_start_over(root_dir, folder, capfd):
+    data = (
+        f"pictures[path='{folder / 'pictures'}',width=8,"
+        "'batch_size, epochs, unrolled_steps'=[(4, 9, 0)]]"
+    )
+    for shift in 0, 90:
+        for i in range(20):
+            path = folder / "pictures" / f"class{i % 2}" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (9 * i, shift, 7)).save(path)
+        if shift == 0:
+            cut_off(root_dir, folder, "interrupt", data=data)
+    capfd.readouterr()
+    curve = curve_of(root_dir, folder, data=data)
+    told = capfd.readouterr().out
+    assert "the run starts over" in told and "resumed" not in told
+    assert curve["objective_n_outer"].tolist() == list(range(N + 1))
 
 
 def test_other_settings_have_their_own_place(root_dir, folder, capfd):

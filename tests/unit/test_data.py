@@ -1,23 +1,35 @@
 """Splits, files, data sets, simulations, and what wrong input is told."""
+import bz2
+import gzip
+import lzma
+import os
+import pickle
 import re
 import sys
+from pathlib import Path
 
+import click
+import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 import torch
+from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
 from sklearn.datasets import fetch_20newsgroups_vectorized, load_digits
 from sklearn.model_selection import train_test_split
 
 from benchmark_shine.bench.dataset import loaded
 from benchmark_shine.data.simulate import regression, text
+from benchmark_shine.data.svmlight import read_svmlight
 from benchmark_shine.data.tables import (
-    feature_groups, read_svmlight, split, two_classes,
+    class_numbers, feature_groups, split, two_classes,
 )
 from benchmark_shine.problems import (
     Logistic, Multinomial, NonlinearLeastSquares, Ridge,
 )
+from benchmark_shine.problems import design
 from benchmark_shine.problems.design import Design
 
 from helpers.problems import MODELS, model, normal, theta_of
@@ -78,7 +90,27 @@ def test_bad_train_size_is_named(train_size):
         split(np.zeros((9, 1)), np.zeros(9), 0, train_size)
 
 
+@pytest.mark.parametrize("n, train_size", [
+    (1, 0.5), (2, 0.5), (4, 0.9), (10, 0.05), (19, 0.95),
+])
+def test_too_few_rows_are_said(n, train_size):
+    with pytest.raises(ValueError, match=f"{n} rows are too few for three"):
+        split(np.zeros((n, 1)), np.zeros(n), 0, train_size)
+
+
+def test_three_rows_are_enough():
+    parts = split(np.zeros((3, 1)), np.arange(3), 0, 0.4)
+    assert [len(y) for _, y in parts] == [1, 1, 1]
+
+
 # labels and groups
+
+
+def test_class_numbers():
+    assert class_numbers(np.array([7.0, -1, 7, 3])).tolist() == [2, 0, 2, 1]
+    for y, wrong in ([0.5, 1], "0.5"), ([2, 2], "got 1"), ([0, np.nan], "NaN"):
+        with pytest.raises(ValueError, match=f"^y: .*{wrong}"):
+            class_numbers(np.array(y))
 
 
 @pytest.mark.parametrize("y", [
@@ -93,7 +125,7 @@ def test_two_classes(y):
     (range(9), r"9 \(0, 1, 2, 3, 4, …\)"),
 ])
 def test_other_than_two_classes_are_shown(y, shown):
-    with pytest.raises(ValueError, match=f"^y: .*two classes, got {shown}$"):
+    with pytest.raises(ValueError, match=f"^y: .*two classes, got {shown};"):
         two_classes(np.array(y))
 
 
@@ -140,6 +172,43 @@ def test_an_unreadable_line_is_named(bad, tmp_path):
         read_svmlight(path)
     assert str(error.value).startswith(f"{path}, line 4: ")
     assert one_line(str(error.value))
+
+
+ROWS = b"+1 1:0.5 3:2\n-1 2:1.5\n"
+
+
+@pytest.mark.parametrize("change", [
+    gzip.compress, bz2.compress, lzma.compress,
+    lambda content: b"\xef\xbb\xbf" + content,
+    lambda content: content.replace(b"\n", b"\r"),
+    lambda content: content.replace(b"\n", b"\r\n"),
+    lambda content: gzip.compress(
+        b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")
+    ),
+    lambda content: content.removesuffix(b"\n"),
+])
+def test_svmlight_as_people_have_it(change, tmp_path):
+    path = tmp_path / "ä seed=1.svm"
+    path.write_bytes(change(ROWS))
+    X, y = read_svmlight(path)
+    assert X.toarray().tolist() == [[0.5, 0, 2], [0, 1.5, 0]]
+    assert y.tolist() == [1, -1]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_damaged_compressed_file_is_named(pack, tmp_path):
+    path = tmp_path / "my.svm"
+    path.write_bytes(pack(ROWS)[:-5])
+    with pytest.raises(ValueError, match="damaged compressed") as error:
+        read_svmlight(path)
+    assert str(path) in str(error.value) and one_line(str(error.value))
+
+
+def test_lines_of_old_macs_are_counted(tmp_path):
+    path = tmp_path / "mac.svm"
+    path.write_bytes(b"1 1:1\r2 1:1\r1 one\r")
+    with pytest.raises(ValueError, match="line 3"):
+        read_svmlight(path)
 
 
 def test_a_file_of_no_samples_is_named(tmp_path):
@@ -355,6 +424,27 @@ def test_design_dtype():
         assert (Design(X, torch.float32) @ w).dtype == torch.float32
 
 
+@pytest.mark.parametrize("n_entries, shape, integers", [
+    (2 ** 31 - 1, (3, 4), np.int32), (2 ** 31, (3, 4), np.int64),
+    (5, (2 ** 31, 1), np.int64), (5, (1, 2 ** 31), np.int64),
+])
+def test_indices_are_as_wide_as_they_must(n_entries, shape, integers):
+    assert design.index_dtype(n_entries, shape) is integers
+
+
+@pytest.mark.parametrize("large", [2 ** 31, 4])
+def test_wide_indices_give_the_same_products(large, monkeypatch):
+    monkeypatch.setattr(design, "LARGE", large)
+    A, X = designs(sparse=True)
+    dtype = torch.int32 if large > 9 else torch.int64
+    for part in X, X.T:
+        assert part._A.crow_indices().dtype == dtype
+        assert part._A.col_indices().dtype == dtype
+    torch.testing.assert_close(X @ normal(1, 4), A @ normal(1, 4))
+    torch.testing.assert_close(X.T @ normal(2, 7), A.T @ normal(2, 7))
+    assert np.array_equal(X.numpy().toarray(), A.numpy())
+
+
 # simulations
 
 
@@ -491,6 +581,166 @@ def test_svmlight_file(formulation, tmp_path, datasets):
     assert problem.start()[0][0].shape == (3,)
 
 
+def svm(path, X, y):
+    """Write an svmlight file."""
+    return write(path, *(
+        f"{label:g} " + " ".join(f"{j}:{v!r}" for j, v in enumerate(row, 1))
+        for row, label in zip(X.tolist(), y)
+    ))
+
+
+@pytest.mark.parametrize("formulation, kind, labels, targets", [
+    ("multinomial", Multinomial, [10, -3, 7], [2, 0, 1]),
+    ("ridge", Ridge, [0.5, -2, 7], [0.5, -2, 7]),
+    ("nls", NonlinearLeastSquares, [4, 5, 4], [-1, 1, -1]),
+])
+def test_svmlight_formulations(
+    formulation, kind, labels, targets, tmp_path, datasets
+):
+    X = np.random.RandomState(0).rand(30, 4)
+    path = svm(tmp_path / "my.svm", X, labels * 10)
+    data = datasets["svmlight"].get_instance(
+        path=str(path), formulation=formulation
+    )
+    problem = data.get_data()["problem"]
+    (_, y_train), *_ = split(X, np.array(targets * 10), 0)
+    assert type(problem) is kind
+    assert problem.train.y.tolist() == y_train.tolist()
+
+
+@pytest.mark.parametrize("parts, found", [([2], False), ([0, 2], True)])
+def test_a_class_that_is_not_trained_is_said(
+    parts, found, tmp_path, datasets
+):
+    X, y = np.random.RandomState(0).rand(20, 3), np.arange(20) % 2
+    for part in parts:  # where the third class has a row
+        y[split(X, np.arange(20), 0)[part][1][0]] = 9
+    data = datasets["svmlight"].get_instance(
+        path=str(svm(tmp_path / "my.svm", X, y)), formulation="multinomial"
+    ).get_data()
+    assert (data["problem"] is not None) == found
+    if not found:
+        assert data["reason"].startswith("y: class 9.0 is missing in the tra")
+        assert one_line(data["reason"])
+
+
+@pytest.mark.parametrize("written", ["seed=1/a=b.svm", "seed:1/a:b.svm"])
+def test_a_path_with_an_equals_sign(written, tmp_path, datasets):
+    # benchopt's command line hands the second over for the first
+    (tmp_path / "seed=1").mkdir()
+    X = np.random.RandomState(0).rand(30, 3)
+    svm(tmp_path / "seed=1" / "a=b.svm", X, np.arange(30) % 2)
+    data = datasets["svmlight"].get_instance(path=str(tmp_path / written))
+    assert data.get_data()["problem"] is not None
+
+
+def test_a_name_that_is_not_utf_8_is_said(tmp_path, datasets):
+    path = os.fsdecode(bytes(tmp_path) + b"/\xff.svm")
+    write(Path(path), *["1 1:1", "0 1:2"] * 20)
+    data = datasets["svmlight"].get_instance(path=path)
+    reason = data.get_data()["reason"]
+    assert "is not UTF-8" in reason and one_line(reason)
+    for shown in reason, str(data):
+        assert "\\udcff.svm" in shown and shown.encode()
+
+
+# fingerprints
+
+
+def fingerprint(data):
+    return data.get_data()["data_fingerprint"]
+
+
+def test_a_fingerprint_is_of_the_content(tmp_path, datasets):
+    X, y = np.random.RandomState(0).rand(30, 3), np.arange(30) % 2
+    one, packed = svm(tmp_path / "1.svm", X, y), tmp_path / "2.svm"
+    packed.write_bytes(gzip.compress(one.read_bytes()))
+    found = {
+        fingerprint(datasets["svmlight"].get_instance(path=str(p), seed=seed))
+        for p in (one, packed) for seed in (0, 1)
+    }
+    assert len(found) == 1
+    svm(one, X, 1 - y)
+    changed = datasets["svmlight"].get_instance(path=str(one))
+    assert {fingerprint(changed)} != found
+
+
+@pytest.mark.parametrize("name", [
+    "simulated", "breast_cancer", "digits", "digits_multinomial",
+])
+def test_bundled_data_have_one_fingerprint_for_all_seeds(name, datasets):
+    one, two = (datasets[name].get_instance(seed=seed) for seed in (0, 1))
+    assert re.fullmatch("[0-9a-f]{12}", fingerprint(one))
+    assert fingerprint(one) == fingerprint(two)
+    assert one.get_data()["dataset"] == name
+
+
+def test_the_fingerprint_is_in_the_key_and_known_to_workers(
+    tmp_path, datasets
+):
+    X, y = np.random.RandomState(0).rand(30, 3), np.arange(30) % 2
+    path = svm(tmp_path / "my.svm", X, y)
+
+    def client():
+        data = datasets["svmlight"].get_instance(path=str(path))
+        data.get_data()
+        return data
+
+    sent, key = pickle.dumps(client()), joblib.hash(client())
+    assert joblib.hash(client()) == key
+    assert fingerprint(pickle.loads(sent)) == fingerprint(client())
+    svm(path, X, 1 - y)
+    assert joblib.hash(client()) != key
+    with pytest.raises(click.ClickException) as error:
+        pickle.loads(sent).get_data()
+    assert "svmlight: this worker reads data" in error.value.message
+    assert one_line(error.value.message)
+
+
+def test_a_replaced_file_is_run_anew(tmp_path, monkeypatch, root_dir):
+    monkeypatch.setenv("BENCHOPT_CACHE", str(tmp_path / "cache"))
+    X, y = np.random.RandomState(0).rand(30, 3), np.arange(30) % 2
+    path = tmp_path / "my.svm"
+
+    def rows(name):
+        output = run_benchmark(
+            str(root_dir), solver_names=["HOAG"],
+            dataset_names=[{"svmlight": {"path": [str(path)]}}],
+            objective_filters=["*[n_outer=1,reference=0]"], plot_result=False,
+            display=False, show_progress=False,
+            output_file=str(tmp_path / name),
+        )
+        return pd.read_parquet(output).iloc[-1]
+
+    svm(path, X, y)
+    first, again = rows("first.parquet"), rows("again.parquet")
+    svm(path, X, 1 - y)
+    other = rows("other.parquet")
+    assert first.objective_dataset == "svmlight"
+    assert first.time == again.time != other.time  # again: from the cache
+    assert first.objective_data_fingerprint != other.objective_data_fingerprint
+
+
+def test_large_data_wait_to_be_asked_for(datasets, root_dir):
+    def reason(*names):
+        command = click.Command("run", params=[
+            click.Option(["-d", "dataset"], multiple=True),
+            click.Option(["--config", "config_file"]),
+        ])
+        args = [word for name in names for word in ("-d", name)]
+        with command.make_context("run", args):
+            return datasets["20news"].get_instance(
+                formulation="lasso"
+            ).get_data()["reason"]
+
+    assert reason() == "runs only if it is asked for by name: -d 20news"
+    assert reason("20news").startswith("formulation: ")
+    bundled = {"breast_cancer", "digits", "digits_multinomial", "simulated"}
+    by_path = {"imagenet", "pictures", "svmlight"}
+    assert {name for name, data in datasets.items()
+            if not data.by_name_only} == bundled | by_path
+
+
 BAD = [
     ("simulated", {"formulation": "lasso"}, "formulation: 'lasso'"),
     ("simulated", {"n_samples": 3}, "n_samples: .*3"),
@@ -539,38 +789,77 @@ def test_missing_20news_says_how_to_get_it(tmp_path, monkeypatch, datasets):
     assert "benchopt prepare . -d 20news" in data["reason"]
 
 
-def test_missing_real_sim_says_how_to_get_it(
-    tmp_path, monkeypatch, datasets
-):
-    module = sys.modules[datasets["real-sim"].__module__]
-    monkeypatch.setattr(module, "LIBSVM_DATA_HOME", tmp_path)
-
-    def fetch_dataset(name):
-        raise AssertionError("went to the network")
-
-    monkeypatch.setattr(module, "fetch_dataset", fetch_dataset)
-    data = datasets["real-sim"].get_instance().get_data()
-    assert data["problem"] is None
-    assert one_line(data["reason"])
-    assert "benchopt prepare . -d real-sim" in data["reason"]
-
-
-def test_real_sim_reads_what_libsvmdata_keeps(
-    tmp_path, monkeypatch, datasets
-):
+@pytest.fixture
+def real_sim(tmp_path, monkeypatch, datasets):
+    """The data set, of a few rows, and its two files; no network."""
     module = sys.modules[datasets["real-sim"].__module__]
     X, y = text(40, 12, 0)
-    (tmp_path / "binary").mkdir()
-    scipy.sparse.save_npz(tmp_path / "binary" / "real-sim_X.npz", X)
+    files = [tmp_path / name for name in module.FILES]
+    scipy.sparse.save_npz(files[0], X.tocsc())
+    np.save(files[1], y)
+
+    def fetch_dataset(name):
+        assert not any(path.exists() for path in files)
+        raise ConnectionError("no network")
+
     monkeypatch.setattr(module, "LIBSVM_DATA_HOME", tmp_path)
-    monkeypatch.setattr(
-        module, "fetch_dataset", lambda name: (X.tocsc(), y)
-    )
-    problem = datasets["real-sim"].get_instance().get_data()["problem"]
-    assert problem.train.X.shape == (36, 12)
+    monkeypatch.setattr(module, "fetch_dataset", fetch_dataset)
+    return datasets["real-sim"].get_instance(), files
+
+
+def test_real_sim_reads_what_libsvmdata_keeps(real_sim):
+    X, y = text(40, 12, 0)
+    problem = real_sim[0].get_data()["problem"]
     (X_train, y_train), *_ = split(X.toarray(), y, 0)
     eye = torch.eye(12, dtype=torch.float64)
     np.testing.assert_allclose((problem.train.X @ eye).numpy(), X_train)
+    assert np.array_equal(problem.train.y.numpy(), y_train)
+
+
+@pytest.mark.parametrize("keep", [None, 0, 50])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_damaged_real_sim_stays_and_says_what_to_do(which, keep, real_sim):
+    data, files = real_sim
+    content = files[which].read_bytes()
+    files[which].unlink()
+    if keep is not None:
+        files[which].write_bytes(content[:keep])
+    before = {path: path.read_bytes() for path in files if path.exists()}
+    found = data.get_data()
+    assert found["problem"] is None and one_line(found["reason"])
+    assert "benchopt prepare . -d real-sim --force" in found["reason"]
+    with pytest.raises(ConnectionError):  # what prepare needs and has not
+        data.prepare()
+    left = {path: path.read_bytes() for path in files if path.exists()}
+    assert left == before and len(os.listdir(files[0].parent)) == len(before)
+
+
+def test_a_whole_real_sim_is_not_downloaded_again(real_sim):
+    real_sim[0].prepare()
+
+
+def test_20news_is_made_anew_where_its_table_is_damaged(
+    tmp_path, monkeypatch, datasets
+):
+    module = sys.modules[datasets["20news"].__module__]
+    table = tmp_path / "20newsgroup_vectorized_py3.pkl"
+    table.write_bytes(b"")
+
+    def fetch(subset, return_X_y=False, download_if_missing=True):
+        """As scikit-learn's: a table that is there is read, good or bad."""
+        if table.exists():
+            return joblib.load(table)
+        joblib.dump((A, np.arange(20)), table)
+
+    A = scipy.sparse.csr_matrix(np.eye(20))
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    monkeypatch.setattr(module, "fetch_20newsgroups_vectorized", fetch)
+    data = datasets["20news"].get_instance()
+    found = data.get_data()
+    assert found["problem"] is None and one_line(found["reason"])
+    assert "benchopt prepare . -d 20news --force" in found["reason"]
+    data.prepare()
+    assert data.get_data()["problem"].train.X.shape == (18, 20)
 
 
 @pytest.fixture(scope="module")

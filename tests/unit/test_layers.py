@@ -18,7 +18,8 @@ PACKAGE = {
     "outer": "torch .checks .outer",
     "engine": "torch .equation .implicit .root",
     "loops": "torch .adjoint .checks .engine .implicit .root",
-    "data": "numpy scipy sklearn torch PIL pooch .checks .data",
+    "data": "numpy scipy sklearn torch PIL pooch .checks .data "
+            ".fingerprints",
     "problems": "torch numpy scipy .checks .equation .problems",
     "evaluate": "torch .adjoint .evaluate .implicit .problems .root",
     "rivals": "torch numpy sklearn threadpoolctl optuna jax jaxopt torchdeq "

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmark_shine.fingerprints import solver_fingerprint, sources
+from benchmark_shine.bench.sources import solver_fingerprint, sources
 
 FILES = {
     "solver.py": "import numpy\nfrom benchmark_shine.adjoint import Shine\n"

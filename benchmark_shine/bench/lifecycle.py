@@ -7,12 +7,12 @@ import torch
 from benchopt import BaseSolver
 from benchopt.stopping_criterion import NoCriterion
 
-from ..fingerprints import solver_fingerprint
 from ..problems.base import BilevelProblem
 from . import protocols
 from .checkpoint import Checkpoint, keep, location, resume
 from .limits import timely
 from .progress import Report
+from .sources import solver_fingerprint
 from .workers import refuse_edited_files, refuse_other_solver
 
 

@@ -11,13 +11,16 @@ def watch(benchmark):
     """Check a command's solvers, data sets and places before its first run.
 
     benchopt has no hook for that, so its selection of solvers and of data
-    sets is wrapped, for its next call alone: the benchmark itself is part of
-    the cache's key.
+    sets is wrapped, for its next call alone: the benchmark itself is sent to
+    workers, and is part of the cache's key.
 
     Parameters
     ----------
     benchmark : benchopt.benchmark.Benchmark
     """
+    context = click.get_current_context(silent=True)
+    if context is not None and context.info_name != "run":
+        return
     for name in "check_dataset_patterns", "check_solver_patterns":
         _wrap_once(benchmark, name)
 
@@ -35,7 +38,7 @@ def _wrap_once(benchmark, name):
             selected if class_only else [cls for cls, _ in selected]
         )
         context = click.get_current_context(silent=True)
-        if context is not None and context.info_name == "run":
+        if context is not None and name == "check_solver_patterns":
             check_places(benchmark, context.params)
         return selected
 

@@ -71,7 +71,7 @@ def refuse_other_solver(name, ours, theirs):
     ----------
     name : str
     ours, theirs : str
-        `fingerprints.solver_fingerprint` here and in the client.
+        `sources.solver_fingerprint` here and in the client.
 
     Raises
     ------

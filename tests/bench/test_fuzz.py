@@ -583,7 +583,7 @@ def fuzz_config(drawn, world):
     """A whole run by a file: whatever is wrong in it, it is said."""
     pairs, value = drawn
     parts = {
-        "objective": {"SHINE": {"n_outer": 1, "reference": 0}},
+        "objective": {"outer-loss": {"n_outer": 1, "reference": 0}},
         "dataset": {"svmlight": {"path": str(world.folder / "good.svm")}},
         "solver": {"SHINE": {}},
     }
@@ -704,6 +704,8 @@ def targets(world):
                 ("solver", "anchor"), ("solver", "moves"), ("solver", "c2"),
                 ("solver", "scale"), ("solver", "keep_pairs"),
                 ("solver", "max_iter"), ("solver", "forward"),
+                ("solver", "protocol"), ("solver", "figure"),
+                ("solver", "backward_steps"), ("solver", "growth"),
             ]), min_size=1, max_size=2), VALUES,
         ), fuzz_config),
         "checkpoint": (damaged([checkpoint({"x": torch.ones(3)}),
@@ -854,7 +856,7 @@ def test_result_files_hold_plain_columns(root_dir, tmp_path):
         str(root_dir), solver_names=["SHINE"],
         dataset_names=["simulated[formulation=ridge,n_samples=40,"
                        "n_features=8]"],
-        objective_filters=["SHINE[n_outer=1,reference=1]"], no_cache=True,
+        objective_filters=["outer-loss[n_outer=1,reference=1]"], no_cache=True,
         plot_result=False, display=False, show_progress=False,
         output_file=str(path),
     )

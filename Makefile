@@ -47,7 +47,7 @@ league report: install
 
 validate: install
 	@$(BIN)/python -m benchmark_shine.bench.validate \
-	    $(call quoted,$(if $(FILE),FILE,SOLVER))
+	    $(if $(FILE)$(SOLVER),$(call quoted,$(if $(FILE),FILE,SOLVER)))
 
 test: install rivals
 	$(BIN)/python -m pytest -m "not slow"

@@ -2,7 +2,6 @@
 import warnings
 
 import numpy as np
-import scipy.sparse
 import torch
 
 
@@ -33,7 +32,7 @@ class Design:
     """
 
     def __init__(self, X, dtype=torch.float64):
-        if scipy.sparse.issparse(X):
+        if is_sparse(X):
             X = X.tocsr(copy=True)
             self._A, self._At = _csr(X, dtype), _csr(X.T.tocsr(), dtype)
         else:
@@ -53,6 +52,8 @@ class Design:
         A = self._A
         if A.layout != torch.sparse_csr:
             return A.numpy()
+        import scipy.sparse  # who gave a sparse X has it
+
         parts = A.values(), A.col_indices(), A.crow_indices()
         return scipy.sparse.csr_matrix(
             tuple(part.numpy() for part in parts), shape=self.shape
@@ -61,6 +62,11 @@ class Design:
     def __matmul__(self, w):
         """X @ w for w of shape (p,) or (p, k); differentiable in w."""
         return _Product.apply(w, self._A, self._At)
+
+
+def is_sparse(X):
+    """Say whether X is a SciPy sparse matrix or array."""
+    return hasattr(X, "tocsr")
 
 
 def _csr(X, dtype):

@@ -8,6 +8,7 @@ import pytest
 # beside the standard library; a leading dot: of the package.
 PACKAGE = {
     "checks": "",
+    "extras": "",
     "fingerprints": "",
     "operators": "torch",
     "equation": "torch",
@@ -17,15 +18,15 @@ PACKAGE = {
     "outer": "torch .checks .outer",
     "engine": "torch .equation .implicit .root",
     "loops": "torch .checks .engine .implicit",
-    "data": "numpy scipy sklearn torch PIL pooch .checks .data",
+    "data": "numpy scipy sklearn torch PIL pooch .checks .data .extras",
     "evaluate": "torch .adjoint .implicit .root",
     "problems": "torch numpy scipy .checks .equation .evaluate .implicit "
                 ".problems .root",
     "rivals": "torch numpy sklearn threadpoolctl optuna jax jaxopt torchdeq "
-              ".checks .engine .operators .problems .rivals .root",
+              ".checks .engine .extras .operators .problems .rivals .root",
     "bench": "torch numpy sklearn tqdm click joblib benchopt league "
-             ".adjoint .bench .checks .data .engine .evaluate .fingerprints "
-             ".implicit .operators .outer .problems .root",
+             ".adjoint .bench .checks .data .engine .evaluate .extras "
+             ".fingerprints .implicit .operators .outer .problems .root",
     "__init__": ".adjoint .equation .implicit .root",
 }
 FOLDERS = {

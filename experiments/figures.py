@@ -8,6 +8,7 @@ so the same command goes on where it was interrupted.
 """
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -63,8 +64,8 @@ def call(*words, module="benchopt"):
         env=environment,
     )
     if done.returncode:
-        raise Failed(f"{module} {' '.join(map(str, words))}: failed with "
-                     f"status {done.returncode}")
+        command = shlex.join([module, *map(str, words)])
+        raise Failed(f"{command}: failed with status {done.returncode}")
 
 
 def race(config, path):
@@ -131,8 +132,7 @@ def make(name, scale, folder):
     call(name, *files, *output, stem, module="figures")
     if config and name != "quickstart":
         call("league", runs, *output, f"{config}_league", module="figures")
-    words = " ".join(f"'{file}'" if " " in str(file) else str(file)
-                     for file in files)
+    words = shlex.join(map(str, files))
     print(f'\nNext: make report RESULT="{words}"    one page of all this')
     if config:
         print(f'      make league RESULT="{runs}"    who is best, in tables')

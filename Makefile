@@ -1,145 +1,85 @@
-# make run       the quickstart, from a bare clone: a picture, a result file
-# make test      the tests, from a bare clone; make test-slow: the long ones
-# make rivals    the libraries of the rivals that are optional; tests have them
-# make cluster   what runs on dask and SLURM need, see docs/cluster.md
-# make figures   every quick figure; make figure NAME=fig1 SCALE=paper: one
-# make league RESULT=outputs/fig1_quick.parquet: who is best, in tables
-# make report RESULT="a.parquet b.parquet": all of it on one page, offline
-# make validate SOLVER=/path/to/my_solver.py: check and rank a new solver
-# make commands  every command of README.md and docs/, in a fresh clone
-# make lint      flake8
+# make run            race the paper's methods on bundled data, 2 minutes
+# make figure NAME=fig1 SCALE=paper    run, measure and draw one figure
+# make figures        the quick figures, all of them
+# make league RESULT=FILES             rank methods, in tables
+# make report RESULT=FILES             put everything on one offline page
+# make validate FILE=PATH              check a new solver or data set
+# make test           run the fast tests; make test-slow: the long ones
+# make test-machines  run the fast tests as other processors would
+# make commands       run every command of README.md and docs/ in a fresh clone
+# make lint           run flake8
+# make install        make .venv; rivals: add jaxopt, Optuna and torchdeq to it;
+#                     cluster: add dask and submitit, see docs/cluster.md
 #
-# Runs, pictures and tables land in outputs/, which git ignores; what the
-# README shows is a copy of such files in results/.
+# NAME: fig1 fig2 fig3 figE1 figE2 nls deq; SCALE: quick (the default), paper.
+# Results, pictures and tables go to outputs/, or to OUTPUTS=FOLDER.
+# Another Python: make run PYTHON=python3.13 (3.11 to 3.13; it goes to VENV).
 
-SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUTPUTS ?= outputs
 NAME ?= fig1
 SCALE ?= quick
-TRIES ?= 100
-RESULT ?= $(OUTPUTS)/rivals_quick.parquet
+RESULT ?= $(OUTPUTS)/quickstart.parquet
+MAKE_FIGURE := $(BIN)/python -m experiments.figures --output-dir "$(OUTPUTS)"
+# a value from the command line as one word of the shell
+quoted = '$(subst ','\'',$(value $(1)))'
+# RESULT: one path, which may have spaces, or several words
+results = if [ -f $(call quoted,RESULT) ]; then set -- $(call quoted,RESULT); \
+    else set -- $(RESULT); fi
 
 export MPLBACKEND := Agg
+.PHONY: $(shell sed -n 's/^\([a-z -]*\):.*/\1/p' Makefile)
 
-# What a figure needs beside its result file.
-INVERSION := $(OUTPUTS)/fig2_inversion.csv
-EXTRA_fig2 := --inversion $(INVERSION)
-AUTHORS := --authors figures/authors_20news_seed0.csv
-EXTRA_fig1 := $(AUTHORS)
-EXTRA_figE1 := $(AUTHORS)
-
-# Figure E.2 is drawn from measurements of networks, not from runs.
-E2 := $(addprefix $(OUTPUTS)/figE2_$(SCALE)_,dense.csv mdeq.csv)
-MEASURE = $(BIN)/python -m experiments.deq_inversion --output $@
-DENSE_quick := -d "digits[seed=[0,1,2]]"
-SHORT := unrolled_steps=110,'batch_size, epochs'=[(32,5)]
-MDEQ_quick := -d "digits[network=tiny,$(SHORT)]"
-# Hours on a GPU.
-DENSE_paper := --batches 100 --batch-size 32
-ALL := size=None,'n_train, n_test'=[(None,None)]
-HALF := 'batch_size, epochs, unrolled_steps'=[(None,50,None)]
-MDEQ_paper := $(DENSE_paper) --forward-steps 18 --backward-steps 20 \
-    --trainer SHINE-OPA -d "cifar10[network=large,device=cuda,$(ALL),$(HALF)]"
-
-# Figures that share the runs of another configuration than their own.
-CONFIG_fig3 := deq
-RUN := $(or $(CONFIG_$(NAME)),$(NAME))_$(SCALE)
-
-.PHONY: run test test-slow commands lint figure figures league report \
-    validate install rivals cluster
-.ONESHELL:
-.SHELLFLAGS := -eu -o pipefail -c
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 run: install
-	@$(call benchopt,quickstart)
-	$(BIN)/python figures/quickstart.py $(OUTPUTS)/quickstart.parquet \
-	    --output-dir $(OUTPUTS) --name quickstart --x-scale log
-	echo "result file: $(OUTPUTS)/quickstart.parquet"
-	[ -f $(VENV)/rivals ] || \
-	    echo "more rivals (jaxopt, Optuna, torchdeq): make rivals"
+	@$(MAKE_FIGURE) quickstart
+figure: install
+	@$(MAKE_FIGURE) --scale "$(SCALE)" $(NAME)
+figures: install
+	@$(MAKE_FIGURE) all
+
+league report: install
+	@$(results); $(BIN)/python -m figures $@ "$$@" --output-dir "$(OUTPUTS)"
+
+validate: install
+	@$(BIN)/python -m benchmark_shine.bench.validate \
+	    $(if $(FILE)$(SOLVER),$(call quoted,$(if $(FILE),FILE,SOLVER)))
 
 test: install rivals
 	$(BIN)/python -m pytest -m "not slow"
-
 test-slow: install rivals cluster
 	$(BIN)/python -m pytest -m slow
-
+test-machines: install rivals
+	@$(BIN)/python tests/helpers/machines.py
 commands:
 	@$(PYTHON) tests/helpers/commands.py
-
 lint: install
 	$(BIN)/python -m flake8
 
-validate: install
-	$(BIN)/python -m benchmark_shine.bench.validate $(SOLVER)
-
-figures: install
-	@for name in fig1 fig2 figE1 nls fig3 deq figE2; do
-	    $(MAKE) --no-print-directory figure NAME=$$name SCALE=quick
-	done
-
-ifeq ($(NAME),figE2)
-figure: install $(E2)
-	$(BIN)/python figures/$(NAME)*.py $(E2) \
-	    --output-dir $(OUTPUTS) --name $(NAME)_$(SCALE)
-else
-figure: install $(if $(filter fig2,$(NAME)),$(INVERSION))
-	@# what cannot be had here is skipped by the run, which says how to get it
-	$(BIN)/benchopt prepare . --config configs/$(RUN).yml || true
-	$(call benchopt,$(RUN))
-	$(BIN)/python figures/$(NAME)*.py $(OUTPUTS)/$(RUN).parquet \
-	    $(EXTRA_$(NAME)) --output-dir $(OUTPUTS) --name $(NAME)_$(SCALE)
-	$(BIN)/python figures/league.py $(OUTPUTS)/$(RUN).parquet \
-	    --output-dir $(OUTPUTS) --name $(RUN)_league
-endif
-
-league: install
-	@$(BIN)/python figures/league.py $(RESULT) --output-dir $(OUTPUTS)
-
-report: install
-	@$(BIN)/python figures/report.py $(RESULT) --output-dir $(OUTPUTS)
-
-$(INVERSION): experiments/opa_inversion.py | install
-	$(BIN)/python -m experiments.opa_inversion --tries $(TRIES) --output $@
-
-$(OUTPUTS)/figE2_$(SCALE)_dense.csv: experiments/deq_inversion.py | install
-	$(MEASURE) $(DENSE_$(SCALE))
-
-$(OUTPUTS)/figE2_$(SCALE)_mdeq.csv: experiments/deq_inversion.py | install
-	$(MEASURE) $(MDEQ_$(SCALE))
-
-# Runs that finished before come from benchopt's cache, so that after Ctrl-C
-# or a crash the same command goes on; an earlier result file is kept aside.
-define benchopt
-mkdir -p $(OUTPUTS)
-if [ -f $(OUTPUTS)/$(1).parquet ]; then
-    mv $(OUTPUTS)/$(1).parquet $(OUTPUTS)/$(1).previous.parquet
-fi
-$(BIN)/benchopt run . --config configs/$(1).yml \
-    --output $(OUTPUTS)/$(1).parquet
-endef
-
 install: $(VENV)/installed
-
-$(VENV)/installed: requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	touch $@
-
 rivals: $(VENV)/rivals
-
-$(VENV)/rivals: requirements-rivals.lock | install
-	$(BIN)/python -m pip install --quiet --no-deps \
-	    --requirement requirements-rivals.lock
-	touch $@
-
 cluster: $(VENV)/cluster
 
-$(VENV)/cluster: requirements-cluster.lock | install
-	$(BIN)/python -m pip install --quiet --no-deps \
-	    --requirement requirements-cluster.lock
-	touch $@
+$(VENV)/installed: requirements.lock pyproject.toml | usable
+	$(PYTHON) -m venv "$(VENV)"
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch "$@"
+
+$(VENV)/rivals $(VENV)/cluster: $(VENV)/%: requirements-%.lock | install
+	$(BIN)/python -m pip install --quiet --no-deps --requirement $<
+	touch "$@"
+
+usable:
+	@mkdir -p "$(OUTPUTS)" 2> /dev/null && test -w . -a -w "$(OUTPUTS)" || \
+	    { echo "make cannot write in $(CURDIR) or $(OUTPUTS)" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and \
+	    sys.exit("Python 3.11 or later is needed: make PYTHON=python3.13")'
+ifeq ($(origin PYTHON),command line)
+	@test "$$($(BIN)/python -V 2>&1)" = "$$($(PYTHON) -V)" || ! test -e $(BIN) || \
+	    { echo "$(VENV) has another Python: add VENV=.venv-other" >&2; exit 2; }
+endif

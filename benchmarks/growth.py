@@ -1,14 +1,8 @@
 """Cost as the problem grows: time against nnz, d, m and batch, one thread.
 
-    python -m benchmarks.growth
-
 Each point is the CPU time of an outer step's solve with a fixed number of
-iterations, the median of five, divided by that number.  Writes growth.csv and
-growth.png to results/ and prints the fitted exponents.
+iterations, the median of five, divided by that number.
 """
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import torch
@@ -22,7 +16,9 @@ from benchmark_shine.equation import Equation
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS, Broyden
-from benchmark_shine.timing import medians
+
+from .pieces import sine
+from .timing import medians
 
 ITERATIONS, REPEATS = 10, 5
 LABELS = {
@@ -32,13 +28,13 @@ LABELS = {
 
 
 def timed(solve):
-    """Median CPU seconds of a call, after one that warms up."""
+    """Measure the median CPU seconds of a call, after one that warms up."""
     solve()
     return medians({"": solve}, REPEATS)[""]
 
 
 def outer_step(n_samples):
-    """nnz and seconds per iteration of SHINE's first outer step."""
+    """Measure SHINE's first outer step: nnz, and seconds per iteration."""
     X, y = text(n_samples, 10_000, seed=0)
     some = slice(0, 50)
     problem = Logistic((X, y), (X[some], y[some]), (X[some], y[some]))
@@ -56,7 +52,10 @@ def outer_step(n_samples):
 
 
 def quadratic(d, m):
-    """Seconds per iteration of L-BFGS with a full memory, g almost free."""
+    """Measure the seconds per iteration of L-BFGS with a full memory.
+
+    An evaluation of g costs next to nothing.
+    """
     curvature = torch.logspace(-2, 2, d, dtype=torch.float64)
 
     def energy(z):
@@ -73,17 +72,9 @@ def quadratic(d, m):
 
 
 def batched(batch, d=20_000, steps=6):
-    """Seconds per step of Broyden's method in a batch."""
-    x = torch.linspace(-3, 3, batch * d).view(batch, d)
-
-    def rows(i):
-        x_i = x[i]
-        return lambda z: z - 0.9 * torch.sin(z + x_i)
-
-    equation = SimpleNamespace(
-        g=rows(slice(None)), start=torch.zeros_like(x), restrict=rows
-    )
-    finder, last = Broyden(memory=steps, max_iter=steps), [None]
+    """Measure the seconds per step of Broyden's method in a batch."""
+    equation, last = sine(batch, d), [None]
+    finder = Broyden(memory=steps, max_iter=steps)
 
     def solve():
         last[0] = finder(equation, warm_start=last[0])
@@ -92,7 +83,7 @@ def batched(batch, d=20_000, steps=6):
 
 
 def measure():
-    """The table: columns quantity, size, seconds."""
+    """Measure the table: columns quantity, size, seconds."""
     rows = []
     for n_samples in (2_500, 5_000, 10_000, 20_000, 40_000, 80_000):
         rows.append(("nnz", *outer_step(n_samples)))
@@ -107,12 +98,12 @@ def measure():
 
 
 def exponent(table):
-    """Slope and intercept of log seconds against log size."""
+    """Fit slope and intercept of log seconds against log size."""
     return np.polyfit(np.log(table["size"]), np.log(table["seconds"]), 1)
 
 
 def draw(table, path):
-    """A panel per quantity, points and fitted power law."""
+    """Draw a panel per quantity: points and fitted power law."""
     figure = Figure(figsize=(6.8, 2.0), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(LABELS))
@@ -133,17 +124,14 @@ def draw(table, path):
     figure.savefig(path)
 
 
-def main(folder=Path("results")):
+def main(folder):
+    """Write growth.csv and growth.png to a folder, print the exponents."""
     torch.set_num_threads(1)
     table = measure()
+    folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "growth.csv", index=False)
     draw(table, folder / "growth.png")
     print("\ntime per iteration grows as size to the power")
     for name, part in table.groupby("quantity", sort=False):
         span = np.log10(part["size"].max() / part["size"].min())
         print(f"  {name:<6} {exponent(part)[0]:.2f} over {span:.1f} decades")
-
-
-if __name__ == "__main__":
-    with torch.no_grad():
-        main()

@@ -1,4 +1,4 @@
-"""How much of a run's end is its method's, how much its rounding's?
+"""Measure how much rounding alone changes where a run ends.
 
     python -m benchmarks.perturbed [--number 10]          10 to 20 minutes
 
@@ -11,21 +11,19 @@ import argparse
 import torch
 
 from benchmark_shine.adjoint import ConjugateGradient, Refine, Shine
-from benchmark_shine.engine import Method, RootAndAdjoint
-from benchmark_shine.outer import Hoag, from_now
 from benchmark_shine.root import LBFGS
-from benchmark_shine.speed import OPTIMUM, newsgroups
+
+from .newsgroups import OPTIMUM, load, published
 
 WITHIN = 10.0, 1.0, 0.1
 
 
 def one_run(problem, adjoint, start):
-    """What a run came to, as a line of text."""
+    """Run a method, and tell where it came to in a line of text."""
     problem.start = lambda: start
     first, lowest = {}, float("inf")
-    outer = Hoag(decay=0.78, anchor=from_now, moves=2)
-    parts = RootAndAdjoint(LBFGS(memory=30), adjoint)
-    for step, totals, _ in Method(parts, outer, 30).run(problem):
+    method = published(LBFGS(memory=30), adjoint, 0.78)
+    for step, totals, _ in method.run(problem):
         lowest = min(lowest, step.value)
         for within in WITHIN:
             if step.value < OPTIMUM + within:
@@ -35,12 +33,13 @@ def one_run(problem, adjoint, start):
 
 
 def main():
+    """Print a line for each start."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--number", type=int, default=10)
     number = parser.parse_args().number
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    problem, *_ = newsgroups()
+    problem, *_ = load()
     theta, z = problem.start()
     print("evaluations and products until F is within 10, 1, 0.1 of the "
           f"optimum, {OPTIMUM};\nF at its lowest; F at the end\n")

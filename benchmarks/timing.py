@@ -1,11 +1,14 @@
-"""Timing calls side by side, and their memory."""
+"""Time calls side by side, and show each as a ratio of another."""
+import os
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 
 def medians(calls, repeats, clock=time.process_time):
-    """Median seconds of each call, in turns.
+    """Measure the median seconds of each call, in turns.
 
     Parameters
     ----------
@@ -26,8 +29,51 @@ def medians(calls, repeats, clock=time.process_time):
     return {name: statistics.median(s) for name, s in seconds.items()}
 
 
+def head(title):
+    """Print the head of a table of ratios."""
+    print(f"\n{title:<44} {'measured':>10} {'of':>10} {'ratio':>6}")
+
+
+def row(label, measured, of, what, unit="ms"):
+    """Print a line of the table: a value, and its ratio of another.
+
+    Parameters
+    ----------
+    label, what : str
+        Of the value, and of the other one.
+    measured, of : float
+        Seconds; with another ``unit``, of that unit.
+    """
+    factor = 1e3 if unit == "ms" else 1
+    print(f"{label:<44} {factor * measured:>7.4g} {unit:<2} "
+          f"{factor * of:>7.4g} {unit:<2} {measured / of:>5.2f}  {what}",
+          flush=True)
+
+
 def peak_kib():
-    """Peak resident set of this process so far (Linux)."""
+    """Read the peak resident set of this process so far (Linux)."""
     # not getrusage: its peak is inherited from the parent process
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0])
+
+
+def growth_of(call):
+    """Measure by how many MiB a call raises the peak resident set."""
+    before = peak_kib()
+    call()
+    return (peak_kib() - before) / 1024
+
+
+def in_fresh_process(module, name):
+    """Print a function's number in a process of its own, and read it.
+
+    glibc hands all larger blocks back at once there; otherwise the figure
+    would be that of its heap's holes (5 to 50 %).
+    """
+    code = f"from {module} import {name}; print({name}())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, text=True,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},
+    )
+    return float(done.stdout)

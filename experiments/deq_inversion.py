@@ -1,54 +1,103 @@
-"""How well each method inverts J in equilibrium networks (figure E.2).
+"""Measure how well each method inverts J in networks (figure E.2).
 
-    python -m experiments.deq_inversion -d digits --output x.csv
+    python -m experiments.deq_inversion dense --scale quick --output x.csv
 
 On each of a few training batches, each solver's forward pass starts from
 zero; its q is compared with that of GMRES in float64 at the same root z, for
-rhs = dl/dz there.  Data sets (with their networks) and solvers are written as
-for ``benchopt run``.  A network is measured at its first theta and after the
-whole recipe of its data set, followed by the solver ``--trainer``.
+rhs = dl/dz there.  Every network is measured at its first theta, and after
+the whole recipe of its data set by the setting's trainer.
 
-Published (authors' code): ``cifar10[network=large]`` trained for 50 epochs
-by SHINE-OPA, 100 batches of 32, 18 forward steps; the exact q is taken from
-35 steps of Broyden in float32 that start from the Jacobian-free q, and is
-that one where they diverge.
+Notes
+-----
+Published (authors' code): MDEQ (LARGE) on CIFAR-10, trained for 50 epochs by
+SHINE-OPA; 100 batches of 32; 18 forward steps.  There the exact q is taken
+from 35 steps of Broyden in float32 that start from the Jacobian-free q, and
+is that one where they diverge.
 """
 import argparse
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import torch
 from benchopt.benchmark import Benchmark
-from benchopt.utils import product_param
-from click import BadParameter
 
 from benchmark_shine.adjoint import AdjointSystem, Gmres
-from benchmark_shine.checks import check_integer
 from benchmark_shine.evaluate.networks import probe, scores, spectral_radius
 from benchmark_shine.evaluate.reference import ADJOINT_TOL
 from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.implicit import TransposedJacobian
 from benchmark_shine.operators import Identity
-from benchmark_shine.problems.classifier import EquilibriumClassifier
 from benchmark_shine.root import Broyden, loss_gradient
 
 ROOT = Path(__file__).resolve().parents[1]
 
-DATASETS = ("digits",)
+# Name and parameters of each solver.
 SOLVERS = (
-    "Jacobian-Free", "SHINE", "SHINE[forward=anderson]",
-    "SHINE[forward=adjoint_broyden]", "SHINE-OPA[side=untransposed]",
-    "SHINE-OPA", "HOAG",
+    ("Jacobian-Free", {}),
+    ("SHINE", {}),
+    ("SHINE", {"forward": "anderson"}),
+    ("SHINE", {"forward": "adjoint_broyden"}),
+    ("SHINE-OPA", {"side": "untransposed"}),
+    ("SHINE-OPA", {}),
+    ("HOAG", {}),
 )
-TRAINER = "HOAG[backward=gmres]"
-STATES = ("initial", "trained")
-# The steps are those that MDEQ TINY is granted.
-NUMBERS = {
-    "batches": 6, "batch_size": 16, "forward_steps": 22,
-    "backward_steps": 24, "reference_steps": 200,
-}
+STATES = "initial", "trained"
 SHOWN = "sample_cosine_median", "cosine", "ratio", "rel_error"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Networks, how they are trained, and how they are measured.
+
+    Parameters
+    ----------
+    dataset : str
+        Name of the data set.
+    networks : tuple of dict
+        Its parameters, one dict a network.
+    trainer : (str, dict)
+        Name and parameters of the solver that trains.
+    batches, batch_size : int
+        How many training batches, of how many samples, are measured.
+    forward_steps, backward_steps : int
+        Most iterations of a forward pass, and of an exact backward pass.
+        The defaults are those that MDEQ (TINY) is granted.
+    reference_steps : int
+        Most iterations of the GMRES that gives the exact q.
+    """
+
+    dataset: str = "digits"
+    networks: tuple = ({},)
+    trainer: tuple = ("HOAG", {"backward": "gmres"})
+    batches: int = 6
+    batch_size: int = 16
+    forward_steps: int = 22
+    backward_steps: int = 24
+    reference_steps: int = 200
+
+
+TINY = {"network": "tiny", "unrolled_steps": 110, "batch_size": 32}
+CIFAR10 = {
+    "network": "large", "device": "cuda", "size": None, "n_train": None,
+    "n_test": None, "batch_size": None, "epochs": 50, "unrolled_steps": None,
+}
+SETTINGS = {
+    "dense": {
+        "try": Setting(networks=({"epochs": 1},), batches=2),
+        "quick": Setting(networks=({"seed": 0}, {"seed": 1}, {"seed": 2})),
+        "paper": Setting(batches=100, batch_size=32),
+    },
+    "mdeq": {
+        "try": Setting(networks=(TINY | {"epochs": 1},), batches=2),
+        "quick": Setting(networks=(TINY | {"epochs": 5},)),
+        "paper": Setting(
+            "cifar10", (CIFAR10,), ("SHINE-OPA", {}), batches=100,
+            batch_size=32, forward_steps=18, backward_steps=20,
+        ),
+    },
+}
 
 
 # ------------------------------------------------------------ measurement
@@ -220,142 +269,99 @@ def trained(problem, solver):
 
 # ------------------------------------------------------------ command line
 
-def chosen(selection):
-    """Instances of what benchopt selected by its patterns.
-
-    Parameters
-    ----------
-    selection : list of (class, dict of lists)
-        Of ``Benchmark.check_{dataset,solver}_patterns``.
-    """
-    return [
-        cls.get_instance(**parameters)
-        for cls, grid in selection for parameters in product_param(grid)
-    ]
+def instance(classes, name, parameters):
+    """Make the data set or solver of that name, one of benchopt's classes."""
+    cls, = (cls for cls in classes if cls.name == name)
+    return cls.get_instance(**parameters)
 
 
 def load(dataset):
-    """The network of a data set.
+    """Load the network of a data set.
 
     Raises
     ------
     ValueError
-        Where the data are missing, or it is none of a network.
+        Where the data are missing.
     """
     found = dataset.get_data()
-    problem = found["problem"]
-    if problem is None:
+    if found["problem"] is None:
         raise ValueError(f"{dataset.name}: {found['reason']}")
-    if not isinstance(problem, EquilibriumClassifier):
-        raise ValueError(f"{dataset.name}: has no equilibrium network")
-    return problem
+    return found["problem"]
 
 
-def select(options):
-    """What the command's patterns stand for, all settings checked.
+def measure_setting(setting):
+    """Measure every network of a setting, at its first and trained theta.
 
-    Returns
-    -------
-    networks : dict of str to (EquilibriumClassifier, EquilibriumClassifier)
-        By the name of its data set, a network as it is trained and as it is
-        measured.
-    solvers : list of ImplicitSolver
-    trainer : ImplicitSolver
-
-    Raises
+    Yields
     ------
-    BadParameter, TypeError, ValueError
+    pandas.DataFrame
+        Columns of `one_batch`, ``dataset``, ``state``, ``test_accuracy``,
+        those of the setting, ``fingerprint`` and ``torch``.
     """
-    for name in NUMBERS:
-        check_integer(name, getattr(options, name), least=1)
-    benchmark = Benchmark(ROOT)
-    solvers, (trainer, *more) = (
-        chosen(benchmark.check_solver_patterns(list(patterns)))
-        for patterns in (options.solver or SOLVERS, [options.trainer])
+    suite = Benchmark(ROOT)
+    *solvers, trainer = (
+        instance(suite.get_solvers(), *solver)
+        for solver in (*SOLVERS, setting.trainer)
     )
-    if more:
-        raise ValueError("trainer: one solver, please")
-    networks = {}
-    for dataset in chosen(
-        benchmark.check_dataset_patterns(options.dataset or DATASETS)
-    ):
+    steps = ("batch_size", "forward_steps", "backward_steps")
+    columns = {name: getattr(setting, name) for name in (
+        "batches", *steps[1:], "reference_steps"
+    )}
+    for parameters in setting.networks:
+        dataset = instance(suite.get_datasets(), setting.dataset, parameters)
         problem = load(dataset)
         measured = problem.under(replace(
-            problem.recipe, batch_size=options.batch_size,
-            forward_steps=options.forward_steps,
-            backward_steps=options.backward_steps,
+            problem.recipe, **{name: getattr(setting, name) for name in steps}
         ))
-        by_finder(measured, [*solvers, trainer])
-        networks[str(dataset)] = problem, measured
-    return networks, solvers, trainer
+        finder = Broyden(*[problem.recipe.forward_steps] * 2)
+        for state in STATES:
+            theta = (
+                problem.start()[0] if state == "initial"
+                else trained(problem, trainer)
+            )
+            accuracy = scores(problem, theta, finder)["test_accuracy"]
+            yield measure(
+                measured, theta, solvers, setting.batches,
+                setting.reference_steps,
+            ).assign(
+                dataset=str(dataset), state=state, test_accuracy=accuracy,
+                trainer=str(trainer), **columns, fingerprint=fingerprint(),
+                torch=torch.__version__,
+            )
 
 
-def command_line():
-    """The command's arguments."""
+def summary(frame):
+    """Show the medians over batches of one network in one state."""
+    first = frame.iloc[0]
+    medians = frame.groupby("solver")[list(SHOWN)].median()
+    return (f"{first['dataset']}, {first['state']}, test accuracy "
+            f"{first['test_accuracy']:.3f}\n{medians.to_string()}")
+
+
+def main(words=None):
+    """Measure and write a CSV file; what is finished is written at once."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for flag, usual in ("--dataset", DATASETS), ("--solver", SOLVERS):
-        parser.add_argument(
-            flag[1:3], flag, action="append", metavar="PATTERN",
-            help=f"may be repeated; default: {', '.join(usual)}",
-        )
+    parser.add_argument("network", choices=SETTINGS)
     parser.add_argument(
-        "--trainer", default=TRAINER, metavar="PATTERN",
-        help="default: %(default)s",
+        "--scale", choices=SETTINGS["dense"], default="quick",
+        help="try: a minute; quick: minutes; paper: hours, MDEQ on a GPU; "
+             "default: %(default)s",
     )
-    parser.add_argument(
-        "--states", nargs="+", choices=STATES, default=STATES,
-        help="default: both",
-    )
-    for name, usual in NUMBERS.items():
-        parser.add_argument(
-            "--" + name.replace("_", "-"), type=int, default=usual,
-            help="default: %(default)s",
-        )
     parser.add_argument("--output", type=Path, required=True)
-    return parser
-
-
-def main(arguments=None):
-    """Command line: measure and write a CSV file."""
-    parser = command_line()
-    options = parser.parse_args(arguments)
-    try:
-        networks, solvers, trainer = select(options)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-    except (BadParameter, OSError, TypeError, ValueError) as error:
-        parser.error(str(error))
+    options = parser.parse_args(words)
     torch.set_num_threads(1)
     frames = []
-    for name, (problem, measured) in networks.items():
-        n_steps = problem.recipe.forward_steps
-        for state in options.states:
-            theta, _ = problem.start()
-            if state == "trained":
-                theta = trained(problem, trainer)
-            finder = Broyden(n_steps, n_steps)
-            accuracy = scores(problem, theta, finder)["test_accuracy"]
-            frame = measure(
-                measured, theta, solvers, options.batches,
-                options.reference_steps,
-            )
-            medians = frame.groupby("solver")[list(SHOWN)].median()
-            print(f"{name}, {state}, test accuracy {accuracy:.3f}",
-                  medians.to_string(), sep="\n", flush=True)
-            frames.append(frame.assign(
-                dataset=name, state=state, test_accuracy=accuracy,
-            ))
-    settings = {
-        name: getattr(options, name) for name in NUMBERS
-        if name != "batch_size"
-    }
-    frame = pd.concat(frames, ignore_index=True).assign(
-        trainer=str(trainer), **settings, fingerprint=fingerprint(),
-        torch=torch.__version__,
-    )
-    frame.to_csv(options.output, index=False)
+    try:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        for frame in measure_setting(SETTINGS[options.network][options.scale]):
+            print(summary(frame), flush=True)
+            frames.append(frame)
+            pd.concat(frames).to_csv(options.output, index=False)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
     print(f"written to {options.output}")
 
 

@@ -1,4 +1,8 @@
-"""Every test runs this checkout, on one thread, from one seed."""
+"""Every test runs this checkout, from one seed.
+
+Tests run on one thread, or on as many as OMP_NUM_THREADS says.
+"""
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def reproducible():
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(0)
     np.random.seed(0)
 

@@ -2,7 +2,6 @@
 import warnings
 
 import numpy as np
-import scipy.sparse
 import torch
 
 
@@ -38,7 +37,7 @@ class Design:
     """
 
     def __init__(self, X, dtype=torch.float64):
-        if scipy.sparse.issparse(X):
+        if is_sparse(X):
             X = X.tocsr(copy=True)
             self._A, self._At = _csr(X, dtype), _csr(X.T.tocsr(), dtype)
         else:
@@ -58,6 +57,8 @@ class Design:
         A = self._A
         if A.layout != torch.sparse_csr:
             return A.numpy()
+        import scipy.sparse  # who gave a sparse X has it
+
         parts = A.values(), A.col_indices(), A.crow_indices()
         return scipy.sparse.csr_matrix(
             tuple(part.numpy() for part in parts), shape=self.shape
@@ -71,6 +72,11 @@ class Design:
 def index_dtype(n_entries, shape):
     """Choose the integers that hold every index of a CSR matrix."""
     return np.int32 if max(n_entries, *shape) < LARGE else np.int64
+
+
+def is_sparse(X):
+    """Say whether X is a SciPy sparse matrix or array."""
+    return hasattr(X, "tocsr")
 
 
 def _csr(X, dtype):

@@ -11,14 +11,13 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
 from ..equation import Equation
 from .base import BilevelProblem
-from .design import Design
+from .design import Design, is_sparse
 
 
 def _check_numbers(what, values, name):
@@ -86,7 +85,7 @@ class PenalisedModel(BilevelProblem):
         self.scale = scale
 
     def _part(self, name, X, y):
-        stored = X.data if scipy.sparse.issparse(X) else np.asarray(X)
+        stored = X.data if is_sparse(X) else np.asarray(X)
         _check_numbers("X", stored, name)
         if not np.isfinite(stored).all():
             raise ValueError(

@@ -1,6 +1,5 @@
 """Inversion quality in equilibrium networks: figure E.2 in small."""
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.root import AdjointBroyden, Broyden, loss_gradient
 from experiments import deq_inversion
 from experiments.deq_inversion import (
-    NUMBERS, SOLVERS, TRAINER, by_finder, chosen, load, main, measure,
+    SETTINGS, SOLVERS, Setting, by_finder, instance, load, main, measure,
     one_batch, quality, reference, trained,
 )
 
@@ -24,25 +23,32 @@ from helpers.batched_problems import Tanh, normal, relative
 OPA, PUBLISHED = "SHINE-OPA", "SHINE-OPA[side=untransposed]"
 ADJOINT = "SHINE[forward=adjoint_broyden]"
 ANDERSON = "SHINE[forward=anderson]"
-FAST = "digits[width=12,'batch_size, epochs'=[(64, 1)]]"
 
 
 @pytest.fixture(scope="module")
-def benchmark(root_dir):
+def suite(root_dir):
     return Benchmark(root_dir)
 
 
 @pytest.fixture(scope="module")
-def solvers(benchmark):
+def solvers(suite):
     """The seven of figure E.2."""
-    return chosen(benchmark.check_solver_patterns(list(SOLVERS)))
+    return [instance(suite.get_solvers(), *solver) for solver in SOLVERS]
+
+
+def digits(suite, **parameters):
+    """A network on the digits."""
+    return load(instance(suite.get_datasets(), "digits", parameters))
+
+
+def jacobian_free(suite):
+    return instance(suite.get_solvers(), "Jacobian-Free", {})
 
 
 @pytest.fixture(scope="module")
-def network(benchmark):
+def network(suite):
     """One epoch of a network of width 12."""
-    dataset, = chosen(benchmark.check_dataset_patterns([FAST]))
-    return load(dataset)
+    return digits(suite, width=12, batch_size=64, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +67,10 @@ def rows(measured, solvers):
 
 # ---------------------------------------------------------------- claim 4
 
-def test_the_order_of_methods_on_a_trained_network(benchmark, solvers):
+def test_the_order_of_methods_on_a_trained_network(suite, solvers):
     """Must hold: transposed OPA > published OPA > Jacobian-free, SHINE."""
-    trainer, = chosen(benchmark.check_solver_patterns([TRAINER]))
-    dataset, = chosen(benchmark.check_dataset_patterns(["digits"]))
-    problem = load(dataset)
+    problem = digits(suite)
+    trainer = instance(suite.get_solvers(), *Setting().trainer)
     assert problem.contraction == 0.95
     theta = trained(problem, trainer)
     found = scores(problem, theta, Broyden(50, 50))
@@ -244,8 +249,8 @@ def test_under_another_recipe_only_the_recipe_changes(network):
         network.under(replace(network.recipe, batch_size=2_000))
 
 
-def test_training_is_the_whole_recipe(benchmark, network):
-    trainer, = chosen(benchmark.check_solver_patterns(["Jacobian-Free"]))
+def test_training_is_the_whole_recipe(suite, network):
+    trainer = jacobian_free(suite)
     before = scores(network, network.start()[0], Broyden(50, 50))
     theta = trained(network, trainer)
     after = scores(network, theta, Broyden(50, 50))
@@ -255,7 +260,7 @@ def test_training_is_the_whole_recipe(benchmark, network):
     assert not any(t.requires_grad for t in theta)
 
 
-def test_a_training_that_diverges_is_an_error(benchmark, network):
+def test_a_training_that_diverges_is_an_error(suite, network):
     class Broken:
         def __init__(self, solver):
             self.solver = solver
@@ -267,18 +272,13 @@ def test_a_training_that_diverges_is_an_error(benchmark, network):
             finder, _, *rest = self.solver.for_equilibrium(problem, n_outer)
             return finder, Known(float("nan")), *rest
 
-    solver, = chosen(benchmark.check_solver_patterns(["Jacobian-Free"]))
     with pytest.raises(RuntimeError, match="Broken: .* diverged at step 1 "):
-        trained(network, Broken(solver))
+        trained(network, Broken(jacobian_free(suite)))
 
 
-@pytest.mark.parametrize("pattern, weight", [
-    ("digits[network=tiny,jacobian_weight=2.5]", 2.5),
-    ("digits[network=tiny]", 0.0),
-])
-def test_digits_on_the_papers_smallest_network(benchmark, pattern, weight):
-    dataset, = chosen(benchmark.check_dataset_patterns([pattern]))
-    problem = load(dataset)
+@pytest.mark.parametrize("weight", [2.5, 0.0])
+def test_digits_on_the_papers_smallest_network(suite, weight):
+    problem = digits(suite, network="tiny", jacobian_weight=weight)
     assert problem.d == 24 * 8 ** 2 + 24 * 4 ** 2
     assert problem.recipe.jacobian_weight == weight
     assert problem.recipe.unrolled_steps == 0
@@ -286,30 +286,34 @@ def test_digits_on_the_papers_smallest_network(benchmark, pattern, weight):
 
 # ------------------------------------------------------------ command line
 
-@cache
-def short_run(folder):
-    output = folder / "new" / "x.csv"
-    main(["-d", FAST, "-s", "SHINE", "-s", "SHINE-OPA", "--trainer",
-          "Jacobian-Free", "--batches", "2", "--batch-size", "4",
-          "--forward-steps", "9", "--output", str(output)])
-    return pd.read_csv(output)
+FAST = Setting(
+    networks=({"width": 12, "epochs": 1},), trainer=("Jacobian-Free", {}),
+    batches=2, batch_size=4, forward_steps=9,
+)
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    return short_run(tmp_path_factory.mktemp("command"))
+    """The file of a short measurement."""
+    output = tmp_path_factory.mktemp("command") / "new" / "x.csv"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deq_inversion, "SOLVERS", SOLVERS[1:3])
+        patch.setitem(deq_inversion.SETTINGS["dense"], "try", FAST)
+        main(["dense", "--scale", "try", "--output", str(output)])
+    return pd.read_csv(output)
 
 
-def test_command_line_writes_the_table(written, network, benchmark):
+def test_command_line_writes_the_table(written, network, solvers):
     assert written["state"].tolist() == ["initial"] * 4 + ["trained"] * 4
-    assert written["solver"].tolist() == ["SHINE", "SHINE-OPA"] * 4
+    assert written["solver"].tolist() == ["SHINE", ANDERSON] * 4
     assert written["batch"].tolist() == [0, 0, 1, 1] * 2
-    constants = written[[*NUMBERS, "trainer", "fingerprint", "torch"]]
-    assert constants.drop_duplicates().to_dict("records") == [NUMBERS | {
-        "batches": 2, "batch_size": 4, "forward_steps": 9,
-        "trainer": "Jacobian-Free", "fingerprint": fingerprint(),
-        "torch": torch.__version__,
-    }]
+    columns = [
+        "batches", "batch_size", "forward_steps", "backward_steps",
+        "reference_steps", "trainer", "fingerprint", "torch",
+    ]
+    assert written[columns].drop_duplicates().values.tolist() == [
+        [2, 4, 9, 24, 200, "Jacobian-Free", fingerprint(), torch.__version__]
+    ]
     name, = set(written["dataset"])
     assert name.startswith("digits[") and "width=12" in name
     first, last = written.groupby("state")["test_accuracy"].first()
@@ -318,9 +322,7 @@ def test_command_line_writes_the_table(written, network, benchmark):
         network.under(replace(
             network.recipe, batch_size=4, forward_steps=9, backward_steps=24
         )),
-        network.start()[0],
-        chosen(benchmark.check_solver_patterns(["SHINE", "SHINE-OPA"])),
-        2, 200,
+        network.start()[0], solvers[1:3], 2, 200,
     )
     pd.testing.assert_frame_equal(written.loc[:3, expected.columns], expected)
 
@@ -334,32 +336,24 @@ def test_a_row_has_the_batch_that_was_measured(
     assert frame["batch_size"].tolist() == [3]
 
 
-@pytest.mark.parametrize("wrong, words", [
-    (["--batches", "0"], "batches: must be an integer of at least 1"),
-    (["--batch-size", "5000"], "batch_size: 5000 is more than"),
-    (["--reference-steps", "0"], "reference_steps: must be"),
-    (["-d", "simulated"], "simulated: has no equilibrium network"),
-    (["-d", "svmlight"], "svmlight: name a file"),
-    (["-d", "cifar100"], "cifar100"),
-    (["-d", "digits[depth=3]"], "depth"),
-    (["-d", "digits[network=tiny,jacobian_weight=-1]"], "jacobian_weight"),
-    (["-s", "Grid-search"], "Grid-search: is for bi-level problems"),
-    (["-s", "SHINE[forward=newton]"], "forward: 'newton'"),
-    (["--output", "/dev/null/x.csv"], "/dev/null"),
-    (["--trainer", "HOAG[backward=[gmres,broyden]]"], "trainer: one solver"),
+@pytest.mark.parametrize("words, said", [
+    (["mdeq", "--scale", "paper"], "cifar10: "),  # no GPU, or no pictures
+    (["dense", "--output", "/dev/null/x.csv"], "/dev/null"),
 ])
-def test_command_line_says_what_is_wrong(wrong, words, tmp_path, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["--output", str(tmp_path / "x.csv"), *wrong])
-    assert ended.value.code == 2
-    assert words in capsys.readouterr().err
+def test_command_line_says_what_is_wrong(words, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match=f"error: .*{said}"):
+        main([words[0], "--output", str(tmp_path / "x.csv"), *words[1:]])
     assert not list(tmp_path.iterdir())
 
 
-def test_defaults_are_the_figures(root_dir):
-    options = deq_inversion.command_line().parse_args(["--output", "x.csv"])
-    assert {name: getattr(options, name) for name in NUMBERS} == {
-        "batches": 6, "batch_size": 16, "forward_steps": 22,
-        "backward_steps": 24, "reference_steps": 200,
-    }
-    assert deq_inversion.ROOT == root_dir
+@pytest.mark.parametrize("network", SETTINGS)
+@pytest.mark.parametrize("scale", ["try", "quick"])
+def test_every_setting_names_what_exists(network, scale, suite):
+    setting = SETTINGS[network][scale]
+    for parameters in setting.networks:
+        dataset = instance(suite.get_datasets(), setting.dataset, parameters)
+        for name, value in parameters.items():
+            assert f"{name}={value}" in str(dataset)
+        recipe = load(dataset).recipe
+        assert recipe.epochs == parameters.get("epochs", 10)

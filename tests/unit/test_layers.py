@@ -9,6 +9,7 @@ import pytest
 PACKAGE = {
     "checks": "",
     "precision": "torch",
+    "extras": "",
     "fingerprints": "",
     "operators": "torch .precision",
     "equation": "torch",
@@ -18,15 +19,15 @@ PACKAGE = {
     "outer": "torch .checks .outer",
     "engine": "torch .equation .implicit .root",
     "loops": "torch .adjoint .checks .engine .implicit .root",
-    "data": "numpy scipy sklearn torch PIL pooch .checks .data "
+    "data": "numpy scipy sklearn torch PIL pooch .checks .data .extras "
             ".fingerprints",
     "problems": "torch numpy scipy .checks .equation .problems",
     "evaluate": "torch .adjoint .evaluate .implicit .problems .root",
     "rivals": "torch numpy sklearn threadpoolctl optuna jax jaxopt torchdeq "
-              ".checks .engine .operators .problems .rivals .root",
+              ".checks .engine .extras .operators .problems .rivals .root",
     "bench": "torch numpy sklearn tqdm click joblib benchopt league "
-             ".adjoint .bench .checks .data .engine .evaluate .fingerprints "
-             ".implicit .operators .outer .problems .root",
+             ".adjoint .bench .checks .data .engine .evaluate .extras "
+             ".fingerprints .implicit .operators .outer .problems .root",
     "__init__": ".adjoint .equation .implicit .root",
 }
 FOLDERS = {

@@ -1,0 +1,57 @@
+"""Measure what the suite itself costs.
+
+    python -m benchmarks                       all of it, 5 to 15 minutes
+    python -m benchmarks pieces growth         some sections
+
+Every line is a ratio of medians of calls that alternate in one process, so
+that both sides meet the same machine.  One thread is timed in CPU seconds;
+two are timed in wall-clock seconds, and want an idle machine.
+"""
+import argparse
+from pathlib import Path
+
+import torch
+
+from . import growth, pieces, scipy_runs, torchdeq_broyden
+
+SECTIONS = {
+    "pieces": (
+        pieces.main, "evaluations and steps, beside what they must read",
+    ),
+    "scipy": (
+        scipy_runs.main, "runs on 20 newsgroups, beside SciPy's L-BFGS-B",
+    ),
+    "torchdeq": (torchdeq_broyden.main, "Broyden's method, beside torchdeq's"),
+    "growth": (
+        growth.main, "time against nnz, d, m and batch: growth.csv and .png",
+    ),
+}
+
+
+def main():
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help="; ".join(
+            f"{name}: {text}" for name, (_, text) in SECTIONS.items()
+        ),
+    )
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path("outputs"), metavar="DIR",
+        help="of the files of growth; default: outputs",
+    )
+    options = parser.parse_args()
+    unknown = set(options.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"no section {', '.join(unknown)}: {', '.join(SECTIONS)}")
+    # adjoints and products with Jᵀ switch gradients on for themselves
+    with torch.no_grad():
+        for name in options.sections or SECTIONS:
+            SECTIONS[name][0](options.output_dir)
+
+
+if __name__ == "__main__":
+    main()

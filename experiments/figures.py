@@ -1,0 +1,175 @@
+"""Make figures from nothing: plan, run, measure, draw and rank.
+
+    python -m experiments.figures fig1 fig2 --scale paper
+
+Each figure is drawn from the result file of a benchopt configuration, from
+files of measurements, or from both.  benchopt keeps the runs that finished,
+so the same command goes on where it was interrupted.
+"""
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SCALES = "quick", "paper"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one figure is drawn from.
+
+    Parameters
+    ----------
+    config : str
+        Name of a configuration in configs/, where ``{scale}`` stands for the
+        scale; empty: the figure needs no runs.
+    measured : dict of str to str
+        Of each CSV file, the experiment that writes it, with its options.
+    """
+
+    config: str = ""
+    measured: dict = field(default_factory=dict)
+
+
+RECIPES = {
+    "quickstart": Recipe("quickstart"),
+    "fig1": Recipe("fig1_{scale}"),
+    "fig2": Recipe("fig2_{scale}", {"fig2_inversion": "opa_inversion"}),
+    "figE1": Recipe("figE1_{scale}"),
+    "nls": Recipe("nls_{scale}"),
+    "fig3": Recipe("deq_{scale}"),
+    "deq": Recipe("deq_{scale}"),
+    "figE2": Recipe(measured={
+        f"figE2_{{scale}}_{network}":
+        f"deq_inversion {network} --scale {{scale}}"
+        for network in ("dense", "mdeq")
+    }),
+}
+ALL = [name for name in RECIPES if name != "quickstart"]
+
+
+class Failed(Exception):
+    """One command of a figure ended with an error."""
+
+
+def call(*words, module="benchopt"):
+    """Run a module of this environment in the suite's folder."""
+    environment = os.environ | {"MPLBACKEND": "Agg"}
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, words)], cwd=ROOT,
+        env=environment,
+    )
+    if done.returncode:
+        command = shlex.join([module, *map(str, words)])
+        raise Failed(f"{command}: failed with status {done.returncode}")
+
+
+def race(config, path):
+    """Run a benchopt configuration into a result file.
+
+    benchopt names a second file of the same name anew.  The run therefore
+    writes a new file, which then takes the place of the earlier one; that
+    one is kept beside it.
+
+    Parameters
+    ----------
+    config : str
+        Name of a file in configs/.
+    path : Path
+        The result file.
+
+    Raises
+    ------
+    Failed
+        Where the run ends without a result file.
+    """
+    options = "--config", f"configs/{config}.yml"
+    call(*options, module="benchmark_shine.bench.plan")
+    try:
+        call("prepare", ".", *options)
+    except Failed:
+        print("Some data are not here; the run skips them and says how to "
+              "get them.", flush=True)
+    new = path.with_name(f"{path.stem}.new-{os.getpid()}.parquet")
+    try:
+        call("run", ".", *options, "--output", new)
+    finally:
+        if new.exists():  # also what had finished before an interruption
+            if path.exists():
+                path.replace(path.with_suffix(".previous.parquet"))
+            new.replace(path)
+    print(f"result file: {path}", flush=True)
+
+
+def make(name, scale, folder):
+    """Make one figure.
+
+    Parameters
+    ----------
+    name : str
+        One of `RECIPES`.
+    scale : str
+        One of `SCALES`.
+    folder : Path
+        Receives the result files, pictures and tables.
+    """
+    recipe = RECIPES[name]
+    config = recipe.config.format(scale=scale)
+    runs, files = folder / f"{config}.parquet", []
+    if config:
+        race(config, runs)
+        files.append(runs)
+    for stem, experiment in recipe.measured.items():
+        files.append(folder / f"{stem.format(scale=scale)}.csv")
+        module, *words = experiment.format(scale=scale).split()
+        call(*words, "--output", files[-1], module=f"experiments.{module}")
+    output = "--output-dir", folder, "--name"
+    stem = name if name == "quickstart" else f"{name}_{scale}"
+    call(name, *files, *output, stem, module="figures")
+    if config and name != "quickstart":
+        call("league", runs, *output, f"{config}_league", module="figures")
+    words = shlex.join(map(str, files))
+    print(f'\nNext: make report RESULT="{words}"    one page of all this')
+    if config:
+        print(f'      make league RESULT="{runs}"    who is best, in tables')
+
+
+def main(words=None):
+    """Command line; exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME", choices=[*RECIPES, "all"],
+        help=f"one of {', '.join(RECIPES)}; all: all but quickstart",
+    )
+    parser.add_argument(
+        "--scale", choices=SCALES, default=SCALES[0],
+        help="quick: small data, minutes; paper: the full protocol; "
+             "default: %(default)s",
+    )
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path("outputs"), metavar="DIR",
+        help="default: outputs in the current folder",
+    )
+    options = parser.parse_args(words)
+    folder = options.output_dir.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ALL if "all" in options.names else options.names
+    failed = []
+    for name in names:
+        try:
+            make(name, options.scale, folder)
+        except Failed as error:
+            failed.append(name)
+            print("error:", error, file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

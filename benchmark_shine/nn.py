@@ -148,12 +148,13 @@ class _Function:
             raise ValueError(f"z0: needs a floating dtype, got {self.dtype}")
         self.shapes = [part.shape[1:] for part in parts]
         self.sizes = [shape.numel() for shape in self.shapes]
+        # autocast is for the cell alone, in the backward pass as well
         device = parts[0].device.type
-        # the backward pass runs outside the caller's autocast
         self.autocast = torch.autocast(
             device, torch.get_autocast_dtype(device),
             torch.is_autocast_enabled(device),
         )
+        self.full_precision = torch.autocast(device, enabled=False)
         modules = list(deq.modules())
         self.dropouts = [m for m in modules if isinstance(m, Dropout)]
         norms = [
@@ -314,7 +315,7 @@ class DEQ(nn.Module):
         self._refuse_fresh_draws()
         start = self._start(x) if z0 is None else z0
         f = _Function(self, x, start)
-        with parametrize.cached():
+        with f.full_precision, parametrize.cached():
             self._compute_weights()
             root, self.info = self._solve(f, f.pack(start))
             z = self._attach(f, root, self.info)
@@ -359,10 +360,8 @@ class DEQ(nn.Module):
 
         def adjoint(system):
             before = f.n_f
-            q = self.adjoint(system)
-            if self.fallback is not None:
-                solved = root.solved.unsqueeze(1)
-                q = torch.where(solved, q, self.fallback(system))
+            with f.full_precision:
+                q = self._q(system, root.solved)
             info.n_f += f.n_f - before
             info.n_vjp += system.vjp.n_vjp
             info.jacobian_free = (q == system.rhs).all(dim=1)
@@ -372,6 +371,12 @@ class DEQ(nn.Module):
             lambda z: z - f(z), root, adjoint,
             lambda z: -f(z, track=True), tol=self.tol,
         )
+
+    def _q(self, system, solved):
+        q = self.adjoint(system)
+        if self.fallback is None:
+            return q
+        return torch.where(solved.unsqueeze(1), q, self.fallback(system))
 
     def _start(self, x):
         """z0 where none is given."""

@@ -14,6 +14,7 @@ PACKAGE = {
     "root": "torch .checks .operators .equation .root",
     "adjoint": "torch .checks .operators .root .adjoint",
     "implicit": "torch .adjoint .root",
+    "nn": "torch .adjoint .checks .equation .implicit .root",
     "outer": "torch .checks .outer",
     "engine": "torch .equation .implicit .root",
     "loops": "torch .checks .engine .implicit",

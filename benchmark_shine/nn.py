@@ -214,6 +214,19 @@ class _Function:
         return lambda rows: rows - self(rows, x)
 
 
+def _check_same(f, root):
+    """Insist that f at the root is what it was in the solve, rounding apart.
+    """
+    residuals = (root.z - f).norm(dim=1)
+    change = (residuals - root.residuals).abs()
+    if (change > 0.1 * (residuals + f.norm(dim=1))).any():
+        raise ValueError(
+            "cell: f(z, x) at the root is not what it was in the solve; set "
+            "separable=False if samples depend on each other, and let "
+            "benchmark_shine.nn.Dropout draw all random numbers"
+        )
+
+
 def _no_loss(z):
     raise ValueError(
         "finder: OPA asks for the outer loss, which a layer does not know; "
@@ -367,9 +380,13 @@ class DEQ(nn.Module):
             info.jacobian_free = (q == system.rhs).all(dim=1)
             return q
 
+        def g_theta(z):
+            value = f(z, track=True)
+            _check_same(value.detach(), root)
+            return -value
+
         return attach(
-            lambda z: z - f(z), root, adjoint,
-            lambda z: -f(z, track=True), tol=self.tol,
+            lambda z: z - f(z), root, adjoint, g_theta, tol=self.tol
         )
 
     def _q(self, system, solved):

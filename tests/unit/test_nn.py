@@ -251,6 +251,16 @@ def test_fresh_draws_are_refused(module):
         deq(x)
 
 
+def test_samples_that_depend_on_each_other_need_to_be_said_so():
+    def cell(z, x):  # the first sample is done at once, the second moves on
+        return 0.9 * z * x + x + z.sum(0) * (1 - x)
+
+    x = torch.tensor([[0.0], [1.0]], requires_grad=True)
+    with pytest.raises(ValueError, match="set separable=False"):
+        DEQ(cell)(x)
+    DEQ(cell, separable=False)(x)
+
+
 @pytest.mark.parametrize("grad", [True, False])
 def test_running_statistics_move_once_per_call(grad):
     norm = nn.BatchNorm2d(2)

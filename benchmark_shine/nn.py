@@ -239,10 +239,10 @@ class DEQ(nn.Module):
 
     The forward pass solves g(z) = z - f(z, x) = 0 by sample and without a
     graph (Bai, Kolter and Koltun, *Deep equilibrium models*, NeurIPS 2019,
-    equations 4-6).  The backward pass asks ``adjoint`` for q ~ J⁻ᵀ dl/dz and
+    section 3.1).  The backward pass asks ``adjoint`` for q ~ J⁻ᵀ dl/dz and
     hands it to the parameters of the cell, to x and to all that the cell
-    closes over (their theorem 1); SHINE takes q from the finder's estimate of
-    J⁻¹ (Ramzi et al., ICLR 2022, sections 2.1 and 3).
+    closes over (their theorem 1).  SHINE takes q from the finder's estimate
+    of J⁻¹ (Ramzi et al., ICLR 2022, sections 2.1 and 3).
 
     Parameters
     ----------

@@ -163,6 +163,7 @@ class _Function:
         self.norms = [m for m in norms if m.track_running_stats]
         drawn = any(m.training for m in self.dropouts)
         self.separable = deq.separable and not (norms or drawn)
+        self.joint = not deq.separable  # all samples in one row
         rows = {len(parts[0]), *(len(t) for t in _tensors(x))}
         if self.separable and len(rows) > 1:
             raise ValueError(
@@ -173,10 +174,13 @@ class _Function:
     def pack(self, z):
         """Rows (n, D), at least of single precision, from the cell's z."""
         rows = torch.cat([t.reshape(len(t), -1) for t in _tensors(z)], dim=1)
-        return rows.to(torch.promote_types(self.dtype, torch.float32))
+        rows = rows.to(torch.promote_types(self.dtype, torch.float32))
+        return rows.reshape(1, -1) if self.joint else rows
 
     def unpack(self, rows):
         """The cell's z from rows (n, D)."""
+        if self.joint:
+            rows = rows.reshape(-1, sum(self.sizes))
         parts = [
             part.reshape(-1, *shape).to(self.dtype) for part, shape
             in zip(rows.split(self.sizes, dim=1), self.shapes)
@@ -187,9 +191,11 @@ class _Function:
         """f at rows (n, D); ``track`` updates the running statistics."""
         self.n_f += 1
         with self.autocast, self._as_in_this_solve(track):
-            f = self.cell(self.unpack(rows), self.x if x is None else x)
-        given = [tuple(t.shape) for t in _tensors(f)]
-        wanted = [(len(rows), *shape) for shape in self.shapes]
+            z = self.unpack(rows)
+            f = self.cell(z, self.x if x is None else x)
+        given, wanted = (
+            [tuple(t.shape) for t in _tensors(value)] for value in (f, z)
+        )
         if given != wanted:
             raise ValueError(f"cell: returned {given} for z of {wanted}")
         return self.pack(f)
@@ -267,7 +273,8 @@ class DEQ(nn.Module):
     separable : bool
         Whether f of a sample depends on that sample alone, and all tensors
         in x have B rows: then samples that are done are not evaluated any
-        more.  Not used where `Dropout` or a batch norm is in training.
+        more (unless `Dropout` or a batch norm is in training).  False: the
+        batch is one system, and counts as one sample in ``info``.
 
     Attributes
     ----------

@@ -253,12 +253,15 @@ def test_fresh_draws_are_refused(module):
 
 def test_samples_that_depend_on_each_other_need_to_be_said_so():
     def cell(z, x):  # the first sample is done at once, the second moves on
-        return 0.9 * z * x + x + z.sum(0) * (1 - x)
+        return 0.9 * z * x + x + 0.5 * z.sum(0) * (1 - x)
 
     x = torch.tensor([[0.0], [1.0]], requires_grad=True)
     with pytest.raises(ValueError, match="set separable=False"):
         DEQ(cell)(x)
-    DEQ(cell, separable=False)(x)
+    deq = DEQ(cell, adjoint=EXACT, separable=False, tol=1e-6)
+    z = deq(x)
+    torch.testing.assert_close(z, torch.full((2, 1), 10.0))
+    assert deq.info.converged.tolist() == [True]
 
 
 @pytest.mark.parametrize("grad", [True, False])

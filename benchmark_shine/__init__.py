@@ -24,6 +24,8 @@ s, y    a step in z and the change of g along it: a secant pair
 m       memory, the number of pairs kept;  k outer step;  n iteration
 ======  ====================================================================
 """
+from importlib import import_module
+
 from .adjoint import (
     AdjointSystem, ConjugateGradient, Fallback, Gmres, JacobianFree, Neumann,
     NormRule, Phantom, QuasiNewtonSolve, Refine, ResidualRule, Shine,
@@ -43,3 +45,11 @@ __all__ = [
     "Opa", "Phantom", "QuasiNewtonSolve", "Refine", "ResidualRule", "Root",
     "Shine", "attach", "hypergradient",
 ]
+
+
+def __getattr__(name):
+    """Import benchmark_shine.nn where it is asked for: torch._dynamo is slow.
+    """
+    if name == "nn":
+        return import_module(".nn", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,6 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from benchopt.benchmark import Benchmark
@@ -17,10 +16,6 @@ from benchmark_shine.bench.solver import ImplicitSolver
 from benchmark_shine.operators import Identity
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "examples"))
-
-import page  # noqa: E402
-
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 NUMBER = re.compile(r"-?\d+\.\d+")
@@ -192,30 +187,3 @@ def test_every_finder_has_its_row():
         assert f"`{name}`" in text
         path = stem.rpartition(".")[2]
         assert f"(../benchmark_shine/root/{path}.py)" in text, name
-
-
-# The example
-
-def test_the_example_prints_what_its_page_says():
-    shown = (ROOT / "docs" / "attach.md").read_text(encoding="utf-8")
-    script = ROOT / "examples" / "own_training_loop.py"
-    text = page.page(script)
-    assert shown.startswith(NUMBER.split(text)[0])
-    assert NUMBER.split(shown)[:-1] == NUMBER.split(text)[:-1]
-    said, found = (
-        np.array(NUMBER.findall(words), dtype=float)
-        for words in (shown, text)
-    )
-    # the last digits are the processor's
-    np.testing.assert_allclose(found, said, rtol=0.05, atol=0.005)
-
-
-def test_the_example_learns_and_shine_is_nearer_than_jacobian_free():
-    shown = (ROOT / "docs" / "attach.md").read_text(encoding="utf-8")
-    losses = [float(x) for x in re.findall(r"step \d+: loss (.*)", shown)]
-    assert losses == sorted(losses, reverse=True)
-    assert losses[-1] < 0.2 * losses[0]
-    cosines = re.findall(r"(\w+)\(\): cosine .* gradient (.*)", shown)
-    for (ours, ahead), (theirs, behind) in zip(cosines[::2], cosines[1::2]):
-        assert (ours, theirs) == ("Shine", "JacobianFree")
-        assert float(ahead) > float(behind)

@@ -1,12 +1,14 @@
-"""The authors' own runs in grey: 20 newsgroups, seed 0, their protocol.
+"""The authors' own runs of 20 newsgroups: seed 0, published protocol."""
+from dataclasses import dataclass
+from pathlib import Path
 
-A dot in the method's colour ends each.
-"""
 import pandas as pd
 
-import common
-from common import numeric, rank, read_table, warn
-from drawing import GREY, style_of
+from .methods import in_order
+from .plotting import GREY
+from .results import ResultError, numeric, read_table
+
+TRACES = Path(__file__).with_name("authors_20news_seed0.csv")
 
 # Names of the authors' runs.  Their code has exchanged the two searches:
 # its "random-search" is the equally spaced one.
@@ -20,7 +22,7 @@ SCHEMES = {
     "grid-search": "Random-search",
 }
 # Those on their Python L-BFGS, by the curvature constant of its line search.
-PYTHON_C2 = "c2=0.0009"
+PYTHON_C2 = 9e-4
 PYTHON_SCHEMES = {
     "pure-python": "HOAG", "shine-big-rank-pp": "SHINE",
     "shine-big-rank-opa": "SHINE-OPA",
@@ -29,7 +31,7 @@ NUMBERS = {
     "outer_step": "step",
     "time_s": "time",
     "cum_inner_fg": "n_g",
-    "cum_hvp": "n_jvp",
+    "cum_hvp": "n_vjp",
     "heldout_loss": "test_loss",
 }
 LABELS = {
@@ -38,105 +40,119 @@ LABELS = {
 }
 
 
-def command_line(doc, name):
-    """`common.command_line`, and ``--authors``."""
-    parser = common.command_line(doc, name)
-    parser.add_argument(
-        "--authors", metavar="CSV",
-        help="the authors' trajectories, for the panel of 20 newsgroups in "
-             "the published protocol",
-    )
-    return parser
-
-
-def read_authors(path):
-    """The authors' trajectories, one row per outer step.
+def read_traces(path=TRACES):
+    """Read the authors' runs, one row per outer step.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``scheme``, ``step``, ``time`` (s), ``n_g``, ``n_jvp``,
+        Columns ``scheme``, ``step``, ``time`` (s), ``n_g``, ``n_vjp``,
         ``evaluations``, ``test_loss``.
     """
     raw = read_table(
         path, pd.read_csv, ["scheme", *NUMBERS],
-        "give the CSV file of the authors' trajectories",
+        "give the CSV file of the authors' runs",
     )
     frame = numeric(path, raw, NUMBERS)
-    frame["evaluations"] = frame["n_g"] + frame["n_jvp"]
+    frame["evaluations"] = frame["n_g"] + frame["n_vjp"]
     return frame.assign(scheme=raw["scheme"])
 
 
-def scheme_of(solver):
-    """The authors' run with the settings of a solver, or None.
+def scheme_of(base, c2):
+    """Return the authors' name of a run with these settings, or None.
 
     Parameters
     ----------
-    solver : str
-        As result files have it, "SHINE[c2=0.0009,…]".
+    base : str
+        Method.
+    c2 : float
+        Curvature constant of the line search.
     """
-    schemes = PYTHON_SCHEMES if PYTHON_C2 in solver else SCHEMES
-    name = solver.partition("[")[0]
-    return next((key for key, own in schemes.items() if own == name), None)
+    schemes = PYTHON_SCHEMES if c2 == PYTHON_C2 else SCHEMES
+    return next((key for key, own in schemes.items() if own == base), None)
 
 
-def make_overlay(options, frame):
-    """Draw the authors' runs of the methods shown, against our best.
+@dataclass(frozen=True)
+class Overlay:
+    """The authors' runs of the methods in one panel.
 
     Parameters
     ----------
-    options : argparse.Namespace
-        ``authors``, ``floor``, ``x_scale``.
-    frame : pandas.DataFrame
-        Of `common.load`.
-
-    Returns
-    -------
-    callable, (ax, protocol, data set, x), or None
-        None without a file, or where ``frame`` has not their protocol, data
-        and seed.
+    dataset : str
+        Label of the data set.
+    runs : dict of str to pandas.DataFrame
+        By label of the method: rows of `read_traces`, with a ``gap`` to our
+        best.
     """
-    if options.authors is None:
-        return None
-    authors = read_authors(options.authors)
-    news = frame[
-        frame["dataset"].str.startswith("20news")
-        & ~frame["dataset"].str.contains("nls")
-    ]
-    ours = news[(news["protocol"] == "published") & (news["seed"] == 0)]
-    if ours.empty:
-        if len(news):
-            warn("no seed 0 of the published protocol: no authors' lines")
-        return None
-    start = ours.loc[ours["step"] == 0, "test_loss"].median()
-    theirs = authors.loc[authors["step"] == 0, "test_loss"].median()
-    if abs(start - theirs) > 1e-3 * theirs:
-        warn(f"seed 0 starts at {start:.4g}, the authors' at {theirs:.4g}")
-    authors["gap"] = authors["test_loss"] - ours["best"].iloc[0]
-    runs = {
-        method: authors[authors["scheme"] == scheme_of(solver)]
-        for method, solver in zip(ours["method"], ours["solver"])
-    }
-    first = 1 if options.x_scale == "log" else 0
 
-    def overlay(ax, protocol, dataset, x):
-        if (protocol, dataset) != ("published", ours["dataset"].iloc[0]):
-            return
-        for method in sorted(runs, key=rank):
-            run = runs[method][runs[method]["step"] >= first]
-            if run.empty:
-                continue
-            style = style_of(method)
-            gap = run["gap"].clip(lower=options.floor)
+    dataset: str
+    runs: dict
+
+    def fits(self, protocol, dataset):
+        """Say whether a panel is the one that these runs belong to."""
+        return (protocol, dataset) == ("published", self.dataset)
+
+    def plot(self, ax, x, looks, floor, log_x):
+        """Draw grey lines, each with a dot of its method's colour."""
+        for method, run in self.runs.items():
+            run = run[run["step"] >= (1 if log_x else 0)]
+            gap = run["gap"].clip(lower=floor)
             ax.plot(
-                run[x], gap, color=GREY, linestyle=style["linestyle"],
-                linewidth=0.8, zorder=1.5, label=LABELS[x],
+                run[x], gap, color=GREY, linewidth=0.8, zorder=1.5,
+                linestyle=looks[method]["linestyle"], label=LABELS[x],
             )
             # names would lie on the curves: a dot says whose line it is
             ax.plot(
-                run[x].iloc[-1], gap.iloc[-1], "o", color=style["color"],
-                markersize=4, markeredgecolor="white", markeredgewidth=0.5,
-                zorder=3,
+                run[x].iloc[-1], gap.iloc[-1], "o", markersize=4,
+                color=looks[method]["color"], markeredgecolor="white",
+                markeredgewidth=0.5, zorder=3,
             )
 
-    return overlay
+
+def find_overlay(runs, inputs):
+    """Find the authors' runs of the methods shown.
+
+    Parameters
+    ----------
+    runs : pandas.DataFrame
+        With a ``gap`` of the test loss and its ``best``.
+    inputs : results.Inputs
+        A file of runs among them is read in place of the authors' own.
+
+    Returns
+    -------
+    Overlay or None, list of str
+        None where ``runs`` have not the authors' protocol, data and seed;
+        warnings.
+    """
+    news = runs[
+        (runs["bare_dataset"] == "20news") & (runs["formulation"] != "nls")
+    ]
+    ours = news[(news["protocol"] == "published") & (news["seed"] == 0)]
+    if ours.empty:
+        told = "no seed 0 of the published protocol: no authors' lines"
+        return None, [told] if len(news) else []
+    traces = read_traces(*_given(inputs))
+    start = ours.loc[ours["step"] == 0, "test_loss"].median()
+    theirs = traces.loc[traces["step"] == 0, "test_loss"].median()
+    warnings = []
+    if abs(start - theirs) > 1e-3 * theirs:
+        warnings.append(
+            f"seed 0 starts at {start:.4g}, the authors' at {theirs:.4g}"
+        )
+    traces["gap"] = traces["test_loss"] - ours["best"].iloc[0]
+    first = ours.groupby("method").first()
+    found = {
+        method: traces[traces["scheme"] == scheme_of(
+            first.at[method, "base"], first.at[method, "c2"])]
+        for method in in_order(ours)
+    }
+    found = {method: run for method, run in found.items() if len(run)}
+    return Overlay(ours["dataset"].iloc[0], found), warnings
+
+
+def _given(inputs):
+    files = inputs.csv.get("traces", ())
+    if len(files) > 1:
+        raise ResultError(f"{files[1]}: a second file of runs; give one")
+    return files

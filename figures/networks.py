@@ -1,85 +1,63 @@
-"""Runs of equilibrium networks: backward steps, costs of a step, tables."""
-import re
-
+"""Compute what outer steps of equilibrium networks cost, and tabulate it."""
 import numpy as np
 import pandas as pd
 
-import common
-from common import ResultError, base_of, cell, rank, short_names
+from .methods import rank
+from .results import ResultError
+from .stats import is_network
+from .tables.markdown import cell
 
-# Where a method has its number of backward steps.
-STEPS = {
-    "HOAG-limited": "n_cg", "Jacobian-Free": "n_refine",
-    "SHINE-refine": "n_refine", "Neumann": "n_steps",
+# Methods whose number of backward steps is known: 0 where none is solved.
+STEPPED = {
+    "SHINE", "SHINE-OPA", "SHINE-fallback", "SHINE-refine", "Jacobian-Free",
+    "HOAG", "HOAG-limited", "Neumann",
 }
-# They solve nothing.
-FREE = {"SHINE", "SHINE-OPA", "SHINE-fallback"}
 # What an outer step costs: seconds made ms, and numbers.
 COSTS = {
-    "forward_time": 1e3, "backward_time": 1e3, "n_g": 1.0, "n_jvp": 1.0,
+    "forward_time": 1e3, "backward_time": 1e3, "n_g": 1.0, "n_vjp": 1.0,
 }
 RUN = ["dataset", "method", "seed"]
 
 
-def without_steps(method):
-    """A label less the number of backward steps in it."""
-    settings = re.findall(r"\w+=(?:\([^)]*\)|[^,)]*)", method)
-    kept = ", ".join(
-        setting for setting in settings
-        if setting.partition("=")[0] not in STEPS.values()
-    )
-    return f"{base_of(method)} ({kept})" if kept else base_of(method)
-
-
-def _backward_steps(frame):
-    base = frame["method"].map(base_of)
-    steps = pd.Series(np.where(base.isin(FREE), 0.0, np.nan), frame.index)
-    for name, column in STEPS.items():
-        steps = steps.mask(base == name, frame[column])
-    return steps.mask(base == "HOAG", np.inf)
-
-
-def load(options):
-    """The runs on equilibrium networks.
+def network_runs(runs):
+    """Select the runs on equilibrium networks.
 
     Time counts from a run's first point: before it are the first weights,
     and in the first run of a process the start of torch.
 
-    Parameters
-    ----------
-    options : argparse.Namespace
-        Of `common.arguments`.
-
     Returns
     -------
     pandas.DataFrame
-        As of `common.load`, and ``backward_steps``: 0, a number, infinity for
-        the full solve, NaN for methods not known here.  Accuracies are in
-        per cent; where a run has diverged ``test_loss`` and ``test_accuracy``
-        are as bad as can be, inf and -inf.
+        As of `results.named`, but ``backward_steps`` is 0, a number,
+        infinity for the full solve, and NaN where a method has none.
+        Accuracies are in per cent; where a run has diverged ``test_loss``
+        and ``test_accuracy`` are as bad as can be, inf and -inf.
 
     Raises
     ------
     ResultError
         Where there are none.
     """
-    frame = common.load(options)
-    scores = frame.groupby("dataset")["test_accuracy"]
-    frame = frame[scores.transform("count") > 0].copy()
-    if frame.empty:
+    parts = [own for _, own in runs.groupby("dataset") if is_network(own)]
+    if not parts:
         raise ResultError(
-            f"{', '.join(map(str, options.results))}: no equilibrium network; "
-            "run benchopt with --config configs/deq_quick.yml"
+            "no equilibrium network in these files; run benchopt with "
+            "--config configs/deq_quick.yml"
         )
-    frame["time"] -= frame.groupby(RUN)["time"].transform("min")
+    frame = pd.concat(parts)
     dead = frame["diverged"] > 0
-    frame["test_accuracy"] = (100 * frame["test_accuracy"]).mask(dead, -np.inf)
-    frame["test_loss"] = frame["test_loss"].mask(dead, np.inf)
-    return frame.assign(backward_steps=_backward_steps(frame))
+    steps = frame["backward_steps"].where(frame["base"].isin(STEPPED))
+    first = frame.groupby(RUN)["time"].transform("min")
+    return frame.assign(
+        time=frame["time"] - first,
+        test_accuracy=(100 * frame["test_accuracy"]).mask(dead, -np.inf),
+        test_loss=frame["test_loss"].mask(dead, np.inf),
+        backward_steps=steps.mask(frame["base"] == "HOAG", np.inf),
+    )
 
 
 def costs_of(frame):
-    """What an outer step of a run costs.
+    """Compute what an outer step of each run costs.
 
     Result files have totals.  From one point to the next they grow by a cost
     per outer step; taken is the median over the points of a run, so that
@@ -88,7 +66,7 @@ def costs_of(frame):
     Parameters
     ----------
     frame : pandas.DataFrame
-        Of `load`.
+        Of `network_runs`.
 
     Returns
     -------
@@ -101,36 +79,27 @@ def costs_of(frame):
     return per_step.groupby(of_run).median() * pd.Series(COSTS)
 
 
-def runs_of(frame):
-    """A row per run: its last values, and what an outer step of it costs."""
+def summarise(frame):
+    """Make a row per run: its last values, and what an outer step costs."""
     last = frame.sort_values("step").groupby(RUN).last()
     costs = costs_of(frame)
     return last.drop(columns=costs.columns).join(costs).reset_index()
 
 
 def by_method(frame):
-    """Pieces of a frame with a data set and a method each.
-
-    Returns
-    -------
-    list of (data set, method, pandas.DataFrame)
-        Short names, in the order of tables.
-    """
-    titles = short_names(frame["dataset"].unique())
-    groups = frame.groupby(["dataset", "method"])
-
+    """Split a frame by data set and method, in the order of tables."""
     def order(item):
         (dataset, method), own = item
-        return dataset, rank(method)[0], *own["backward_steps"][:1], method
+        first = own.iloc[0]
+        return (dataset, rank(first["base"], method)[0],
+                first["backward_steps"], method)
 
-    return [
-        (titles[dataset], method, own)
-        for (dataset, method), own in sorted(groups, key=order)
-    ]
+    groups = frame.groupby(["dataset", "method"])
+    return [own for _, own in sorted(groups, key=order)]
 
 
 def mean_and_std(numbers, form):
-    """Text; infinite ones, of runs that diverged, are left out."""
+    """Return text; infinite numbers, of runs that diverged, are left out."""
     numbers = numbers[np.isfinite(numbers)]
     if numbers.empty:
         return "-"
@@ -140,40 +109,44 @@ def mean_and_std(numbers, form):
     return f"{mean} ± {numbers.std():{form}}"
 
 
-def steps_label(steps):
-    """Text: a number, or what there is in place of one."""
+def steps_in_words(steps):
+    """Return a number of backward steps, or "full" or "-" in its place."""
     if np.isfinite(steps):
         return f"{steps:.0f}"
     return "-" if np.isnan(steps) else "full"
 
 
 def cost_table(frame):
-    """A row of text per data set and method: accuracy against cost.
+    """Tabulate accuracy against cost, a row per data set and method.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        Of `load`.
+        Of `network_runs`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Text.
     """
-    runs, rows = runs_of(frame), []
+    runs, rows = summarise(frame), []
     full = runs[runs["method"] == "HOAG"].groupby("dataset")["backward_time"]
     full = full.median()
-    for title, method, own in by_method(runs):
-        dataset, steps = own[["dataset", "backward_steps"]].iloc[0]
-        times = own["backward_time"]
-        ratio = full.get(dataset, np.nan) / times.median()
+    for own in by_method(runs):
+        first, times = own.iloc[0], own["backward_time"]
+        ratio = full.get(first["dataset"], np.nan) / times.median()
         low, high = times.quantile([0.25, 0.75])
         rows.append({
-            "data set": title,
-            "method": without_steps(method),
-            "backward steps": steps_label(steps),
+            "data set": first["dataset"],
+            "method": first["base"] + first["variant"],
+            "backward steps": steps_in_words(first["backward_steps"]),
             "seeds": str(len(own)),
             "diverged": f"{own['diverged'].sum():.0f}",
             "test accuracy (%)": mean_and_std(own["test_accuracy"], ".2f"),
             "backward (ms)":
                 f"{times.median():.3g} ({low:.3g} to {high:.3g})",
             "full / this": cell(ratio, ".1f"),
-            "products": cell(own["n_jvp"].median(), ".1f"),
+            "products": cell(own["n_vjp"].median(), ".1f"),
             "evaluations": cell(own["n_g"].median(), ".1f"),
             "forward (ms)": cell(own["forward_time"].median(), ".3g"),
             "cosine of q": cell(own["q_cosine_median"].median(), ".4f"),

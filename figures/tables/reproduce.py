@@ -1,16 +1,9 @@
 """The numbers of the paper, or of its authors' code, beside ours.
 
-    python figures/reproduce.py FOLDER [--page docs/reproduce.md]
-
-FOLDER has result files under the names that `make figure` gives them in
-outputs/: results, say.  Prints a table per figure, and says of each file that
-is missing how to make it.  With --page the tables are put between the two
-lines <!-- reproduce:begin ... --> and <!-- reproduce:end --> of that page;
-the first of them keeps the command.
+A folder has result files under the names that `make figure` gives them in
+outputs/.  There is a table per figure; of each file that is missing it is
+said what it is called.
 """
-import argparse
-import shlex
-import sys
 import textwrap
 from functools import partial
 from pathlib import Path
@@ -18,26 +11,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-import figE2_deq_inversion as figE2
-import fig2_opa
-import fig3_deq
-from authors import PYTHON_SCHEMES, SCHEMES
-from common import (
-    ResultError, base_of, cell, markdown, one_line_errors, put, rank,
-    read_runs, read_table,
-)
-from networks import load, steps_label
+from .. import fig2, fig3, figE2
+from ..authors import PYTHON_SCHEMES, SCHEMES, TRACES
+from ..methods import rank
+from ..networks import network_runs, steps_in_words
+from ..results import ResultError, read_runs, read_table
+from .markdown import cell, markdown
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parents[1]
 # Their last point, a name here, and how it is written.
 ENDS = {
     "held-out loss": ("heldout_loss", "test_loss", ".2f"),
     "log λ": ("log_lambda", "theta", ".2f"),
     "g": ("cum_inner_fg", "n_g", ".0f"),
-    "Jᵀ": ("cum_hvp", "n_jvp", ".0f"),
+    "Jᵀ": ("cum_hvp", "n_vjp", ".0f"),
 }
 PUBLISHED = {
-    "CIFAR-10": "authors_cifar10.csv", "ImageNet": "authors_imagenet.csv",
+    "CIFAR-10": fig3.PUBLISHED,
+    "ImageNet": FOLDER / "authors_imagenet.csv",
 }
 CURVES = ["HOAG", "SHINE", "Jacobian-Free"]
 # Solvers of figure E.2 as the paper orders them, best first.
@@ -50,22 +41,19 @@ ORDER = [
 # Tables
 
 def read_ends(schemes):
-    """Where the authors' runs of 20 newsgroups end, one row per method."""
-    raw = read_table(
-        HERE / "authors_20news_seed0.csv", pd.read_csv, ["scheme"],
-        "restore it with git",
-    )
+    """Read where the authors' runs of 20 newsgroups end, a row per method."""
+    raw = read_table(TRACES, pd.read_csv, ["scheme"], "restore it with git")
     ends = raw[raw["scheme"].isin(schemes)].groupby("scheme").last()
     # of the last z; searches report the best so far
     fitted = ends["log_lambda_fitted"].fillna(ends["log_lambda_after"])
     searches = ends.index.str.contains("search")
     fitted = fitted.mask(searches, ends["log_lambda_after"])
     ends = ends.assign(log_lambda=fitted).rename(index=schemes)
-    return ends.loc[sorted(ends.index, key=rank)]
+    return ends.loc[sorted(ends.index, key=lambda name: rank(name, name))]
 
 
 def newsgroups(path, schemes):
-    """A row per method of the published protocol that the authors ran.
+    """Tabulate the methods of the published protocol that the authors ran.
 
     Parameters
     ----------
@@ -74,12 +62,12 @@ def newsgroups(path, schemes):
     schemes : dict of str to str
         The authors' name of a run, and ours.
     """
-    options = argparse.Namespace(results=[path], datasets=["20news"])
-    runs = read_runs(options, "logistic")
-    runs = runs[runs["protocol"] == "published"]
+    runs, _ = read_runs([path], ["20news"])
+    runs = runs[(runs["protocol"] == "published")
+                & (runs["formulation"] == "logistic")]
     rows = []
     for method, theirs in read_ends(schemes).iterrows():
-        own = runs[runs["method"].map(base_of) == method]
+        own = runs[runs["base"] == method]
         own = own[own["step"] == theirs["outer_step"]]
         if own.empty:
             continue
@@ -96,9 +84,9 @@ def newsgroups(path, schemes):
 
 
 def inversion(path):
-    """Quartiles of each direction and quantity of figure 2, right."""
-    points, rows = fig2_opa.read_inversion(path), []
-    for (direction, quantity), theirs in fig2_opa.AUTHORS.items():
+    """Tabulate quartiles of each quantity of figure 2, right."""
+    points, rows = fig2.read_inversion(path), []
+    for (direction, quantity), theirs in fig2.AUTHORS.items():
         own = points[points["direction"] == direction][quantity]
         rows.append({
             "direction": direction, "quantity": quantity,
@@ -111,13 +99,12 @@ def inversion(path):
 
 
 def beside_full(points):
-    """Accuracy, time, and both relative to the full solve.
+    """Tabulate accuracy and time, both relative to the full solve.
 
     Parameters
     ----------
     points : pandas.DataFrame
-        Of `fig3_deq.points_of`, of one data set, or of
-        `fig3_deq.read_authors`.
+        Of `fig3.points_of`, of one data set, or of `fig3.read_published`.
 
     Returns
     -------
@@ -137,17 +124,18 @@ def beside_full(points):
 
 
 def networks(path):
-    """A row per point of figure 3 that is published."""
+    """Tabulate the points of figure 3 that are published."""
     columns = {
-        name: beside_full(fig3_deq.read_authors(HERE / file))
+        name: beside_full(fig3.read_published(file))
         for name, file in PUBLISHED.items()
     }
     wanted = columns["CIFAR-10"].index
-    options = argparse.Namespace(results=[path], datasets=[])
-    for name, own in fig3_deq.points_of(load(options)).groupby("dataset"):
-        columns[f"{name.partition('[')[0]}, here"] = beside_full(own)
+    runs, _ = read_runs([path])
+    points = fig3.points_of(network_runs(runs))
+    for name, own in points.groupby("dataset"):
+        columns[f"{name}, here"] = beside_full(own)
     rows = [
-        {"method": f"`{curve}`", "steps": steps_label(steps)} | {
+        {"method": f"`{curve}`", "steps": steps_in_words(steps)} | {
             f"{name}: {title}": text
             for name, table in columns.items()
             for title, text in
@@ -161,8 +149,8 @@ def networks(path):
 
 
 def network_inversion(*paths):
-    """A row per method of figure E.2, a column per trained network."""
-    frame = figE2.read(paths)
+    """Tabulate the methods of figure E.2, a column per trained network."""
+    frame = figE2.read_alignment(paths)
     frame = frame[frame["state"] == "trained"]
     rows = []
     for solver in sorted(frame["solver"].unique(), key=figE2.rank):
@@ -235,29 +223,3 @@ def compare(folder):
             "SCALE=paper, and give the folder that it writes to"
         )
     return "\n".join(parts)
-
-
-def main(words=None):
-    """Command line; returns the text."""
-    words = sys.argv[1:] if words is None else [*map(str, words)]
-    command = shlex.join(["python", "figures/reproduce.py", *words])
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument(
-        "--page", type=Path, metavar="FILE",
-        help="put the tables between the marks of this Markdown file",
-    )
-    options = parser.parse_args(words)
-    with one_line_errors():
-        text = compare(options.folder)
-        print(text, end="")
-        if options.page:
-            put(options.page, "reproduce", text, command)
-    return text
-
-
-if __name__ == "__main__":
-    main()

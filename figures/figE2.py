@@ -1,48 +1,43 @@
 """Figure E.2: how well each method inverts J in equilibrium networks.
 
-    python -m benchmark_shine.deq_inversion --output FILE.csv
-    python figures/figE2_deq_inversion.py FILE.csv [FILE.csv ...]
-
 A panel per network and state, a point per training batch: the cosine of the
 method's q with the exact one, and the ratio of their lengths.  Where the
 point is hollow, GMRES stopped short of its tolerance: no exact q is known.
 """
-import argparse
-from pathlib import Path
-
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from common import (
-    OUTPUT, markdown, numeric, one_line_errors, read_table, save_text,
-    short_names, split_name, warn, without_seed,
+from .methods import BY_NAME, Thing, distinct_labels, label, looks
+from .plotting import (
+    COLUMN, GREY, PAGE, Drawing, add_caption, add_legend, literal,
+    paper_style, remove_empty,
 )
-from drawing import (
-    COLUMN, GREY, PAGE, STYLES, add_legend, paper_style, remove_empty, save,
-    style_of,
+from .results import (
+    ResultError, bare_name, numeric, read_table, settings_in_name,
 )
+from .tables.markdown import markdown
 
-REMEDY = "write it with python -m benchmark_shine.deq_inversion --output FILE"
 TEXTS = ("dataset", "state", "solver", "fingerprint")
 NUMBERS = (
     "batch", "cosine", "ratio", "rel_error", "sample_cosine_q1",
     "sample_cosine_median", "sample_cosine_q3", "forward_residual",
     "spectral_radius_median", "spectral_radius", "reference_converged",
-    "n_g", "n_jvp", "test_accuracy",
+    "n_g", "n_vjp", "test_accuracy",
 )
 STATES = ("initial", "trained")
 # Solver in a file -> label, colour and mark, in the order of tables.
 METHODS = {
-    "Jacobian-Free": ("Jacobian-free", STYLES["Jacobian-Free"][0], "s"),
-    "SHINE": ("SHINE, Broyden", STYLES["SHINE"][0], "o"),
+    "Jacobian-Free": ("Jacobian-free", BY_NAME["Jacobian-Free"].colour, "s"),
+    "SHINE": ("SHINE, Broyden", BY_NAME["SHINE"].colour, "o"),
     "SHINE[forward=anderson]": ("SHINE, Anderson", "#332288", "v"),
     "SHINE[forward=adjoint_broyden]":
-        ("SHINE, adjoint Broyden", STYLES["SHINE-refine"][0], "D"),
+        ("SHINE, adjoint Broyden", BY_NAME["SHINE-refine"].colour, "D"),
     "SHINE-OPA[side=untransposed]":
         ("SHINE-OPA, published", "#000000", "X"),
-    "SHINE-OPA": ("SHINE-OPA, transposed", STYLES["SHINE-OPA"][0], "P"),
-    "HOAG": ("original (Broyden)", STYLES["HOAG"][0], "*"),
+    "SHINE-OPA":
+        ("SHINE-OPA, transposed", BY_NAME["SHINE-OPA"].colour, "P"),
+    "HOAG": ("original (Broyden)", BY_NAME["HOAG"].colour, "*"),
 }
 # Ticks of the cosine, whose axis is logarithmic in 1 - cosine; what is
 # nearer to 1 than the last is drawn there.
@@ -62,19 +57,19 @@ reached its tolerance, of all; elsewhere the numbers mean little.
 
 
 def look_of(solver):
-    """Label, colour and mark; spare ones for a solver that is not ours."""
-    spare = solver, style_of(solver)["color"], "h"
+    """Return label, colour and mark; spare ones for an unknown solver."""
+    spare = solver, looks([solver])[solver]["color"], "h"
     return METHODS.get(solver, spare)
 
 
 def rank(solver):
-    """Sort key: the order of METHODS, then the alphabet."""
+    """Return a sort key: the order of METHODS, then the alphabet."""
     names = list(METHODS)
     return (names.index(solver) if solver in names else len(names)), solver
 
 
-def read(paths):
-    """Measurements, one file below the other.
+def read_alignment(paths):
+    """Read measurements, one file below the other.
 
     Returns
     -------
@@ -84,47 +79,73 @@ def read(paths):
     """
     frames = []
     for path in paths:
-        raw = read_table(path, pd.read_csv, [*TEXTS, *NUMBERS], REMEDY)
+        raw = read_table(
+            path, _read_csv, [*TEXTS, *NUMBERS],
+            "give the CSV file of the measurement for figure E.2",
+        )
         numbers = numeric(path, raw, {name: name for name in NUMBERS})
         frames.append(raw[list(TEXTS)].join(numbers))
     frame = pd.concat(frames, ignore_index=True)
+    return frame.assign(
+        network=frame["dataset"].map(titles_of(frame["dataset"].unique()))
+    )
+
+
+def _read_csv(path):
+    return pd.read_csv(path).rename(columns={"n_jvp": "n_vjp"})
+
+
+def versions_of(frame):
+    """Warn of measurements by several versions of the package."""
     prints = sorted(frame["fingerprint"].unique())
-    if len(prints) > 1:
-        warn(
-            f"{', '.join(map(str, paths))}: rows of {len(prints)} versions of "
-            f"the package ({', '.join(prints)}); measure again to compare"
-        )
-    datasets = frame["dataset"].map(without_seed)
-    return frame.assign(network=datasets.map(titles_of(datasets.unique())))
+    if len(prints) < 2:
+        return ()
+    return (
+        f"rows of {len(prints)} versions of the package "
+        f"({', '.join(prints)}); measure again to compare",
+    )
 
 
 def titles_of(datasets):
-    """What to call the network of each data set, a dict."""
-    def network(name):
-        return split_name(name)[1].get("network", "dense")
-
-    titles = {}
+    """Return what to call the network of each data set, a dict."""
+    things = []
     for name in datasets:
-        alike = [n for n in datasets if network(n) == network(name)]
-        titles[name] = f"{network(name)}, {short_names(alike)[name]}"
-    return titles
+        settings = settings_in_name(name)
+        settings.pop("seed", None)
+        network = settings.pop("network", "dense")
+        things.append(Thing(f"{network}, {bare_name(name)}", settings))
+    return {
+        name: label(thing.name, words) for name, thing, words in
+        zip(datasets, things, distinct_labels(things))
+    }
 
 
 def panels_of(frame):
-    """(network, state) -> its rows, in the order of panels and tables."""
+    """Return (network, state) -> its rows, in the order of panels."""
     return dict(iter(frame.groupby(["network", "state"])))
 
 
-def draw_panel(ax, rows, lowest):
-    """One network in one state; the axis begins at cosines of ``lowest``."""
+def plot_panel(ax, rows, lowest):
+    """Draw one network in one state.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    rows : pandas.DataFrame
+        Of `panels_of`.
+    lowest : {-1, 0}
+        The cosine that the axis begins with.
+    """
     closest = 1 - COSINES[-1]
     ax.set(xscale="log", yscale="log",
            xlim=(1.25 * (1 - lowest), closest / 1.6))
     for solver in sorted(rows["solver"].unique(), key=rank):
-        label, colour, mark = look_of(solver)
+        name, colour, mark = look_of(solver)
         own = rows[rows["solver"] == solver]
         look = {"marker": mark, "edgecolors": colour, "linewidths": 0.7}
-        ax.scatter([], [], s=18, facecolors=colour, label=label, **look)
+        ax.scatter(
+            [], [], s=18, facecolors=colour, label=literal(name), **look
+        )
         for exact, face in (True, colour), (False, "none"):
             some = own[(own["reference_converged"] > 0) == exact]
             ax.scatter(
@@ -135,6 +156,10 @@ def draw_panel(ax, rows, lowest):
     cosines = [c for c in COSINES if c >= lowest]
     labels = [f"{c:g}" for c in cosines[:-1]] + [f"≥ {cosines[-1]}"]
     ax.set_xticks([1 - c for c in cosines], labels)
+    _set_ratio_ticks(ax)
+
+
+def _set_ratio_ticks(ax):
     low, high = ax.get_ylim()
     shown = [
         [tick for tick in ticks if low <= tick <= high] for ticks in RATIOS
@@ -145,8 +170,8 @@ def draw_panel(ax, rows, lowest):
         axis.set_minor_locator(NullLocator())
 
 
-def draw(frame):
-    """A row of panels per network, its states side by side."""
+def plot(frame, caption):
+    """Draw a row of panels per network, its states side by side."""
     networks = sorted(frame["network"].unique())
     states = [s for s in STATES if s in set(frame["state"])]
     figure = Figure(figsize=(
@@ -156,18 +181,19 @@ def draw(frame):
     lowest, used = (-1 if frame["cosine"].min() < 0 else 0), []
     for (network, state), rows in panels_of(frame).items():
         ax = axes[networks.index(network), states.index(state)]
-        draw_panel(ax, rows, lowest)
-        ax.set_title(f"{network}, {state}")
+        plot_panel(ax, rows, lowest)
+        ax.set_title(literal(f"{network}, {state}"))
         ax.set(xlabel="cosine of $q$ with the exact one",
                ylabel=r"$\|q_{\mathrm{exact}}\|\,/\,\|q\|$")
         used.append(ax)
     remove_empty(axes)
+    add_caption(figure, caption)
     add_legend(figure, used, most=4)
     return figure
 
 
 def tables(frame):
-    """A line per network and state, and a line per method; Markdown."""
+    """Tabulate the networks and their states, and the methods; Markdown."""
     networks, methods = [], []
     for (network, state), rows in panels_of(frame).items():
         place = {"network": network, "state": state}
@@ -179,50 +205,68 @@ def tables(frame):
         })
         for solver in sorted(rows["solver"].unique(), key=rank):
             own = rows[rows["solver"] == solver]
-            middle = own[list(NUMBERS)].median()
-            converged = own["reference_converged"].sum()
-            methods.append(place | {
-                "method": look_of(solver)[0],
-                "cosine": f"{middle['cosine']:.3f}",
-                "by sample": " / ".join(
-                    f"{middle[f'sample_cosine_{name}']:.3f}"
-                    for name in ("q1", "median", "q3")
-                ),
-                "ratio": f"{middle['ratio']:.2f}",
-                "relative error": f"{middle['rel_error']:.3f}",
-                "residual": f"{middle['forward_residual']:.0e}",
-                "evaluations of g": f"{middle['n_g']:.0f}",
-                "products": f"{middle['n_jvp']:.0f}",
-                "exact": f"{converged:.0f} of {len(own)}",
-            })
+            methods.append(place | _row_of(solver, own))
     return "\n".join(
         markdown(pd.DataFrame(lines)) for lines in (networks, methods)
     )
 
 
-def main(arguments=None):
-    """Command line; returns the figure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _row_of(solver, own):
+    middle = own[list(NUMBERS)].median()
+    converged = own["reference_converged"].sum()
+    return {
+        "method": look_of(solver)[0],
+        "cosine": f"{middle['cosine']:.3f}",
+        "by sample": " / ".join(
+            f"{middle[f'sample_cosine_{name}']:.3f}"
+            for name in ("q1", "median", "q3")
+        ),
+        "ratio": f"{middle['ratio']:.2f}",
+        "relative error": f"{middle['rel_error']:.3f}",
+        "residual": f"{middle['forward_residual']:.0e}",
+        "evaluations of g": f"{middle['n_g']:.0f}",
+        "products": f"{middle['n_vjp']:.0f}",
+        "exact": f"{converged:.0f} of {len(own)}",
+    }
+
+
+def caption_of(frame):
+    """Say what the points are, and what the paper's figure has more."""
+    counts = frame.groupby(["network", "state"])["dataset"].nunique()
+    n = f"{counts.min()}" if counts.nunique() == 1 else (
+        f"{counts.min()} to {counts.max()}")
+    large = frame["network"].str.startswith("large").any()
+    return (
+        f"A point per training batch, of {n} seed"
+        f"{'s' if counts.max() > 1 else ''} of each network; hollow: no "
+        "exact q is known."
+        + ("" if large else " The paper's MDEQ on CIFAR-10 is not among "
+           "these networks.")
     )
-    parser.add_argument("results", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--output-dir", type=Path, default=OUTPUT)
-    parser.add_argument("--name", default="figE2_deq_inversion",
-                        help="of the files written")
-    options = parser.parse_args(arguments)
-    with one_line_errors(), paper_style():
-        frame = read(options.results)
-        figure = draw(frame)
-        save(figure, options.output_dir, options.name)
-        files = ", ".join(path.name for path in options.results)
-        sources = ", ".join(sorted(frame["fingerprint"].unique()))
-        save_text(
-            f"From {files}, package {sources}.\n\n{EXPLAINED}\n"
-            f"{tables(frame)}", options.output_dir, options.name,
+
+
+def draw(inputs):
+    """Draw figure E.2 from CSV files of its measurement.
+
+    Returns
+    -------
+    plotting.Drawing
+
+    Raises
+    ------
+    ResultError
+    """
+    files = inputs.csv.get("alignment")
+    if not files:
+        raise ResultError(
+            "no CSV file of the measurement for figure E.2 among the files"
         )
-    return figure
-
-
-if __name__ == "__main__":
-    main()
+    frame = read_alignment(files)
+    caption = caption_of(frame)
+    with paper_style():
+        figure = plot(frame, caption)
+    return Drawing({"": figure}, caption, {
+        "": f"From {', '.join(path.name for path in files)}, package "
+            f"{', '.join(sorted(frame['fingerprint'].unique()))}.\n\n"
+            f"{EXPLAINED}\n{tables(frame)}",
+    }, versions_of(frame))

@@ -2,21 +2,26 @@
 
 Ramzi et al., ICLR 2022, arXiv 2106.00553.  A claim compares two methods in
 one quantity wherever both were run, by the medians and quartiles over seeds
-of the league (figures/league.py).  Nothing is judged by eye.
+of the league.  Nothing is judged by eye.
 """
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-import league
-from common import base_of, quantile, short_names
-from figE2_deq_inversion import panels_of
+from ..figE2 import panels_of
+from ..methods import label
+from ..results import bare_name, settings_in_name
+from ..stats import quantile
+from . import league
+from .markdown import markdown
 
 CONFIRMED, REFUTED = "confirmed", "refuted"
 UNDECIDED, UNTESTED = "undecided", "not tested"
 VERDICTS = (CONFIRMED, REFUTED, UNDECIDED, UNTESTED)
+HIGH_IS_GOOD = {"accuracy", "cosine of q"}
 
 RULES = f"""\
 Two methods are compared by their medians and quartiles over seeds. "Lower"
@@ -45,32 +50,35 @@ class Spread:
     counted: int
     of: int
 
-    def __neg__(self):
-        return Spread(-self.q3, -self.median, -self.q1, self.counted, self.of)
-
-    def __mul__(self, factor):
-        return Spread(
-            self.q1 * factor, self.median * factor, self.q3 * factor,
-            self.counted, self.of,
-        )
-
-    def __add__(self, shift):
-        return Spread(
-            self.q1 + shift, self.median + shift, self.q3 + shift,
-            self.counted, self.of,
-        )
-
     @property
     def enough(self):
         """Whether its quartiles may decide."""
         return self.counted >= max(self.of, league.LEAST_SEEDS)
+
+    def cost_of(self, quantity):
+        """Return the spread of a number of which less is better."""
+        if quantity not in HIGH_IS_GOOD:
+            return self
+        return Spread(
+            -self.q3, -self.median, -self.q1, self.counted, self.of
+        )
+
+    def in_words(self):
+        """Return median and quartiles as text."""
+        low, middle, high = (
+            league.number(x, "") for x in (self.q1, self.median, self.q3)
+        )
+        if middle == "∞":
+            return "never"
+        same = low == middle == high
+        return middle if same else f"{middle} ({low}–{high})"
 
 
 NOTHING = Spread(np.nan, np.nan, np.nan, 0, 0)
 
 
 def spread_of(numbers):
-    """Of numbers that are all there."""
+    """Return the spread of numbers that are all there."""
     return Spread(
         *(quantile(numbers, q) for q in (0.25, 0.5, 0.75)),
         len(numbers), len(numbers),
@@ -85,113 +93,105 @@ class Place:
     ----------
     title : str
     family : {"bilevel", "network", "inversion", "alignment"}
-    numbers : dict of (quantity, method) to Spread
+    numbers : dict of (str, str) to Spread
+        By quantity and label of the method.
+    bases : frozenset of str
+        The methods that the labels are variants of.
     """
 
     title: str
     family: str
     numbers: dict
+    bases: frozenset = field(default_factory=frozenset)
 
 
 def places_of(problems, inversion=None, alignment=None):
-    """Everything that claims can be judged on.
+    """Collect everything that claims can be judged on.
 
     Parameters
     ----------
     problems : list of league.Problem
     inversion : pandas.DataFrame or None
-        Of `fig2_opa.read_inversion`.
+        Of `fig2.read_inversion`.
     alignment : pandas.DataFrame or None
-        Of `figE2_deq_inversion.read`.
+        Of `figE2.read_alignment`.
+
+    Returns
+    -------
+    list of Place
     """
     places = []
-    titles = short_names([problem.dataset for problem in problems])
     for problem in problems:
-        for protocol in league.protocols(problem):
+        for protocol in problem.protocols:
             own = problem.league[problem.league["protocol"] == protocol]
             places.append(Place(
-                f"{titles[problem.dataset]}, {protocol}",
+                f"{problem.dataset}, {protocol}",
                 "bilevel" if problem.family is league.BILEVEL else "network",
                 {(row.quantity, row.method):
                     Spread(row.q1, row.median, row.q3, row.counted, row.of)
                  for row in own.itertuples()},
+                frozenset(own["base"]),
             ))
     if inversion is not None:
-        # of ‖a − b‖ / ‖b‖, from ‖a‖ / ‖b‖ and the cosine
-        ratio, cosine = inversion["ratio"], inversion["cosine"]
-        error = np.sqrt((ratio**2 - 2 * ratio * cosine + 1).clip(lower=0))
-        groups = error.groupby(inversion["direction"])
-        places.append(Place(
-            "breast cancer, L-BFGS", "inversion",
-            {("error of B v", name): spread_of(e) for name, e in groups},
-        ))
+        places.append(_inversion_place(inversion))
     if alignment is not None:
-        for (network, state), rows in panels_of(alignment).items():
-            names = short_names(rows["solver"].unique())
-            exact = rows[rows["reference_converged"] > 0]
-            groups = exact["sample_cosine_median"].groupby(exact["solver"])
-            places.append(Place(
-                f"{network}, {state}", "alignment",
-                {("cosine of q", names[s]): spread_of(c) for s, c in groups},
-            ))
+        places += _alignment_places(alignment)
     return places
 
 
-# Rules: two spreads to a verdict
+def _inversion_place(points):
+    # of ‖a − b‖ / ‖b‖, from ‖a‖ / ‖b‖ and the cosine
+    ratio, cosine = points["ratio"], points["cosine"]
+    error = np.sqrt((ratio**2 - 2 * ratio * cosine + 1).clip(lower=0))
+    groups = error.groupby(points["direction"])
+    return Place(
+        "breast cancer, L-BFGS", "inversion",
+        {("error of B v", name): spread_of(e) for name, e in groups},
+    )
 
-def lower(one, other):
-    """Whether the quartiles of the first lie below those of the other."""
-    if one.q3 < other.q1:
+
+def _alignment_places(frame):
+    places = []
+    for (network, state), rows in panels_of(frame).items():
+        exact = rows[rows["reference_converged"] > 0]
+        groups = exact["sample_cosine_median"].groupby(exact["solver"])
+        numbers = {}
+        for name, cosines in groups:
+            words = settings_in_name(name).items()
+            method = label(bare_name(name), words)
+            numbers["cosine of q", method] = spread_of(cosines)
+        places.append(Place(f"{network}, {state}", "alignment", numbers))
+    return places
+
+
+# Rules: two spreads, of which less is better, to a verdict
+
+def better(one, other, factor=1):
+    """Say whether the first's quartiles lie below, ``factor`` times."""
+    if one.q3 * factor < other.q1:
         return CONFIRMED
-    return REFUTED if one.q1 > other.q3 else UNDECIDED
+    return REFUTED if one.q1 * factor > other.q3 else UNDECIDED
 
 
-def higher(one, other):
-    """As `lower`, upside down."""
-    return lower(-one, -other)
+def no_worse(one, other, margin=0):
+    """Say whether the first's median is at most ``margin`` above.
 
-
-@dataclass(frozen=True)
-class Times:
-    """The first is ``factor`` times lower, or more."""
-
-    factor: float
-
-    def __call__(self, one, other):
-        return lower(one * self.factor, other)
-
-
-def no_later(one, other):
-    """The first's median is no higher; refuted as `lower` is."""
-    if one.median <= other.median and one.median < np.inf:
+    It is refuted where the quartiles lie more than that above.
+    """
+    if one.median <= other.median + margin and one.median < np.inf:
         return CONFIRMED
-    return REFUTED if one.q1 > other.q3 else UNDECIDED
+    return REFUTED if one.q1 > other.q3 + margin else UNDECIDED
 
 
-@dataclass(frozen=True)
-class AtMostBelow:
-    """The first's median is no more than ``margin`` below the other's."""
+def within(one, other, margin):
+    """Say whether the medians differ by at most ``margin``.
 
-    margin: float
-
-    def __call__(self, one, other):
-        return no_later(-one, -other + self.margin)
-
-
-@dataclass(frozen=True)
-class Within:
-    """The medians differ by no more than ``margin``."""
-
-    margin: float
-
-    def __call__(self, one, other):
-        if abs(one.median - other.median) <= self.margin:
-            return CONFIRMED
-        apart = REFUTED in (
-            no_later(one, other + self.margin),
-            no_later(-one, -other + self.margin),
-        )
-        return REFUTED if apart else UNDECIDED
+    It is refuted where the quartiles are more than that apart.
+    """
+    if abs(one.median - other.median) <= margin:
+        return CONFIRMED
+    apart = max(one.q1 - other.q3, other.q1 - one.q3) > margin
+    return REFUTED if apart else UNDECIDED
 
 
 # Claims
@@ -214,6 +214,7 @@ class Claim:
     pairs : tuple of (str, str)
         Methods: the one the claim is for, and the other.
     judge : callable, (Spread, Spread) -> verdict
+        Of costs, see `Spread.cost_of`.
     given : callable, numbers -> bool
         Whether a place can tell at all.
     unless : str
@@ -232,8 +233,9 @@ class Claim:
 
 
 def _falls_short(numbers):
-    pair = [numbers.get(("accuracy", name)) for name in ("SHINE", "HOAG")]
-    return all(pair) and lower(*pair) == CONFIRMED
+    pair = [numbers.get(("accuracy", name)) for name in ("HOAG", "SHINE")]
+    return all(pair) and better(
+        *(spread.cost_of("accuracy") for spread in pair)) == CONFIRMED
 
 
 ARRIVALS = ("time to 1e-2", "evaluations to 1e-2")
@@ -248,21 +250,21 @@ CLAIMS = (
         "SHINE reaches a given suboptimality sooner than HOAG",
         "Figures 1 and E.1",
         "Time, and evaluations, to a relative suboptimality of 1e-2: lower.",
-        ("bilevel",), ARRIVALS, (("SHINE", "HOAG"),), lower,
+        ("bilevel",), ARRIVALS, (("SHINE", "HOAG"),), better,
     ),
     Claim(
         "The Jacobian-free method stalls at a worse value than SHINE",
         "Figures 1 and E.1",
         "SHINE's lowest relative suboptimality along the run: lower.",
         ("bilevel",), ("lowest suboptimality",),
-        (("SHINE", "Jacobian-Free"),), lower,
+        (("SHINE", "Jacobian-Free"),), better,
     ),
     Claim(
         "Grid search and random search are slower than SHINE",
         "Figures 1 and E.1",
         "Time, and evaluations, to a relative suboptimality of 1e-2: lower.",
         ("bilevel",), ARRIVALS,
-        (("SHINE", "Grid-search"), ("SHINE", "Random-search")), lower,
+        (("SHINE", "Grid-search"), ("SHINE", "Random-search")), better,
     ),
     Claim(
         "SHINE-OPA is at least as fast as SHINE",
@@ -270,7 +272,7 @@ CLAIMS = (
         "Time, and evaluations, to a relative suboptimality of 1e-2: "
         "confirmed where the median is no higher, refuted where the quartiles "
         "lie above.",
-        ("bilevel",), ARRIVALS, (("SHINE-OPA", "SHINE"),), no_later,
+        ("bilevel",), ARRIVALS, (("SHINE-OPA", "SHINE"),), no_worse,
     ),
     Claim(
         "SHINE-OPA ends at least as low as SHINE",
@@ -278,7 +280,7 @@ CLAIMS = (
         "Relative suboptimality at the end: confirmed where the median is no "
         "higher, refuted where the quartiles lie above.",
         ("bilevel",), ("last suboptimality",), (("SHINE-OPA", "SHINE"),),
-        no_later,
+        no_worse,
     ),
     Claim(
         "OPA inverts the prescribed and the Krylov direction almost exactly, "
@@ -287,13 +289,13 @@ CLAIMS = (
         "‖B v − J⁻¹ v‖ / ‖J⁻¹ v‖ over the tries: lower than in random "
         "directions.",
         ("inversion",), ("error of B v",),
-        (("prescribed", "random"), ("krylov", "random")), lower,
+        (("prescribed", "random"), ("krylov", "random")), better,
     ),
     Claim(
         "In networks the backward pass is cheaper than the full solve",
         "Figure 3",
         "Time of a backward pass: lower.",
-        ("network",), ("backward",), FREE, lower,
+        ("network",), ("backward",), FREE, better,
     ),
     Claim(
         "… by a factor of 10 to 60",
@@ -302,7 +304,7 @@ CLAIMS = (
         "Time of a backward pass: confirmed where ten times the third "
         "quartile still lies below the first quartile of HOAG, refuted where "
         "ten times the first lies above HOAG's third.",
-        ("network",), ("backward",), FREE, Times(10),
+        ("network",), ("backward",), FREE, partial(better, factor=10),
     ),
     Claim(
         "… at a loss of at most half a point of accuracy",
@@ -310,7 +312,7 @@ CLAIMS = (
         "Test accuracy at the end: confirmed where the median is no more than "
         "0.5 points below that of HOAG, refuted where the quartiles lie more "
         "than 0.5 points below.",
-        ("network",), ("accuracy",), FREE, AtMostBelow(0.5),
+        ("network",), ("accuracy",), FREE, partial(no_worse, margin=0.5),
     ),
     Claim(
         "… which a few refining steps make good",
@@ -319,7 +321,7 @@ CLAIMS = (
         "where the median of SHINE-refine is no lower than that of HOAG, "
         "refuted where its quartiles lie below.",
         ("network",), ("accuracy",), (("SHINE-refine", "HOAG"),),
-        AtMostBelow(0.0), _falls_short,
+        no_worse, _falls_short,
         "SHINE loses no accuracy here: nothing to make good",
     ),
     Claim(
@@ -330,14 +332,14 @@ CLAIMS = (
         "E.2 over batches with a known exact q, in those of runs along the "
         "run and over seeds. Each pair of neighbours in that order: higher.",
         ("network", "alignment"), ("cosine of q",),
-        tuple(zip(ALIGNED, ALIGNED[1:])), higher,
+        tuple(zip(ALIGNED, ALIGNED[1:])), better,
     ),
     Claim(
         "In bi-level problems SHINE has the clear advantage over "
         "Jacobian-free",
         "Sections 3.1 and 4",
         "Time, and evaluations, to a relative suboptimality of 1e-2: lower.",
-        ("bilevel",), ARRIVALS, (("SHINE", "Jacobian-Free"),), lower,
+        ("bilevel",), ARRIVALS, (("SHINE", "Jacobian-Free"),), better,
     ),
     Claim(
         "In networks both are on a par",
@@ -346,13 +348,19 @@ CLAIMS = (
         "most 0.5 points, refuted where the quartiles lie more than 0.5 "
         "points apart.",
         ("network",), ("accuracy",), (("SHINE", "Jacobian-Free"),),
-        Within(0.5),
+        partial(within, margin=0.5),
     ),
 )
 
 
 def judge(claim, place, quantity, pair):
-    """A verdict and, if it is not tested, why; or None, nothing to compare."""
+    """Return a verdict and, if it is not tested, why.
+
+    Returns
+    -------
+    (str, str) or None
+        None where there is nothing to compare.
+    """
     spreads = [place.numbers.get((quantity, name)) for name in pair]
     if None in spreads:
         return _several(place, quantity, pair)
@@ -364,20 +372,20 @@ def judge(claim, place, quantity, pair):
         return UNTESTED, f"{counts} seeds: too few for quartiles"
     if not claim.given(place.numbers):
         return UNTESTED, claim.unless
-    return claim.judge(*spreads), ""
+    return claim.judge(*(s.cost_of(quantity) for s in spreads)), ""
 
 
 def _several(place, quantity, pair):
-    """Not tested, where a method is there in several settings alone."""
-    labels = [label for what, label in place.numbers if what == quantity]
-    if not set(pair) <= {base_of(label) for label in labels}:
+    """Return not tested, where a method has several settings alone."""
+    labels = [name for what, name in place.numbers if what == quantity]
+    if not labels or not set(pair) <= place.bases | set(labels):
         return None
     name = next(name for name in pair if name not in labels)
     return UNTESTED, f"several settings of {name}: give their files apart"
 
 
 def findings(claim, places):
-    """Every comparison that a claim is about.
+    """Make every comparison that a claim is about.
 
     Returns
     -------
@@ -390,16 +398,42 @@ def findings(claim, places):
         if place.family not in claim.families:
             continue
         for quantity in claim.quantities:
-            for pair in claim.pairs:
-                found = judge(claim, place, quantity, pair)
+            for one, other in claim.pairs:
+                found = judge(claim, place, quantity, (one, other))
                 if found is None:
                     continue
                 rows.append({
                     "place": place.title, "quantity": quantity,
-                    "one": pair[0], "other": pair[1],
-                    "first": place.numbers.get((quantity, pair[0]), NOTHING),
-                    "second":
-                        place.numbers.get((quantity, pair[1]), NOTHING),
+                    "one": one, "other": other,
+                    "first": place.numbers.get((quantity, one), NOTHING),
+                    "second": place.numbers.get((quantity, other), NOTHING),
                     "verdict": found[0], "why": found[1],
                 })
     return pd.DataFrame(rows)
+
+
+def full(places):
+    """Write every claim and its comparisons, in Markdown."""
+    parts = ["# The paper's claims", RULES.strip()]
+    for claim in CLAIMS:
+        found = findings(claim, places)
+        parts += [
+            f"## {claim.title}", f"{claim.source}.  Rule: {claim.rule}",
+            "No file compares these methods." if found.empty
+            else _table(found).rstrip(),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(found):
+    return markdown(pd.DataFrame({
+        "where": found["place"], "quantity": found["quantity"],
+        "the claim is for": found["one"] + ": " + found["first"].map(
+            Spread.in_words),
+        "against": found["other"] + ": " + found["second"].map(
+            Spread.in_words),
+        "verdict": [
+            f"{row.verdict}: {row.why}" if row.why else row.verdict
+            for row in found.itertuples()
+        ],
+    }))

@@ -1,0 +1,206 @@
+"""Figure 3: accuracy of networks against the time of a backward pass.
+
+A point per method and number of backward steps, which is written beside it.
+Time of one backward pass: median over the points of a run, then median and
+quartiles over seeds.  Right, in grey, the published points: CIFAR-10, 5
+seeds, batches of 32 (Ramzi et al., ICLR 2022, arXiv 2106.00553, figure 3).
+"""
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .methods import BY_NAME
+from .networks import cost_table, network_runs, summarise
+from .plotting import (
+    Drawing, add_caption, add_legend, literal, make_grid, paper_style,
+    plain_numbers, remove_empty, seeds_in_words, stacked,
+)
+from .results import ResultError, numeric, read_table
+from .tables.markdown import markdown
+
+PUBLISHED = Path(__file__).with_name("authors_cifar10.csv")
+
+# Methods that differ in the number of steps alone are one curve.
+CURVES = {
+    "HOAG": "HOAG", "HOAG-limited": "HOAG", "SHINE": "SHINE",
+    "SHINE-refine": "SHINE", "Jacobian-Free": "Jacobian-Free",
+    "Neumann": "Neumann",
+}
+# Label; marker, its size, and how much above its middle the number of steps
+# is written (points).  What is drawn later covers what was there.
+LOOKS = {
+    "Neumann": ("Neumann", "D", 7, -0.3),
+    "HOAG": ("HOAG (and limited)", "s", 7, -0.3),
+    "Jacobian-Free": ("Jacobian-Free (and refined)", "^", 8, -1.3),
+    "SHINE": ("SHINE (and refined)", "o", 7, -0.3),
+}
+# Names in the authors' file, and here.
+SCHEMES = {
+    "original": "HOAG", "SHINE": "SHINE", "Jacobian-free": "Jacobian-Free",
+}
+NUMBERS = {
+    "backward_steps": "steps", "top1_percent": "accuracy", "top1_std": "std",
+    "backward_ms": "time",
+}
+PAPER = "cifar10", 5  # data set and seeds
+
+EXPLAINED = """\
+Test accuracy: mean ± standard deviation over the seeds that did not diverge,
+at the end.  The rest: medians over seeds (backward: and quartiles) of what an
+outer step costs, itself the median over the points of a run.  Products: with
+the transposed Jacobian, in both passes; evaluations: of g.  Cosine of q with
+the exact one: median over the samples of a fixed batch, last measured.
+Spectral radius: of df/dz, the largest of that batch.
+"""
+
+
+def points_of(frame):
+    """Compute the marks, a row for each data set, curve and steps.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Of `networks.network_runs`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``dataset``, ``curve``, ``steps``, ``time`` (ms, median), its
+        quartiles ``low`` and ``high``, ``accuracy`` (mean) and ``std``.
+    """
+    runs = summarise(frame)
+    # one forward solver for all: variants of it are other experiments
+    runs = runs[runs["variant"] == ""]
+    runs = runs.assign(
+        curve=runs["base"].map(CURVES),
+        test_accuracy=runs["test_accuracy"].replace(-np.inf, np.nan),
+    )
+    groups = runs.groupby(["dataset", "curve", "backward_steps"])
+    times, scores = groups["backward_time"], groups["test_accuracy"]
+    return pd.DataFrame({
+        "time": times.median(), "low": times.quantile(0.25),
+        "high": times.quantile(0.75), "accuracy": scores.mean(),
+        "std": scores.std(),
+    }).reset_index(names=["dataset", "curve", "steps"])
+
+
+def read_published(path=PUBLISHED):
+    """Read the published points; columns as of `points_of`."""
+    raw = read_table(
+        path, pd.read_csv, ["method", *NUMBERS],
+        "give the CSV file of the published points",
+    )
+    raw["backward_steps"] = raw["backward_steps"].replace("full", np.inf)
+    frame = numeric(path, raw, NUMBERS)
+    return frame.assign(
+        curve=raw["method"].map(SCHEMES), low=frame["time"],
+        high=frame["time"],
+    )
+
+
+def plot_points(ax, points, colours):
+    """Draw one panel: a curve per method, along its number of steps.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    points : pandas.DataFrame
+        Of `points_of`, of one data set, or of `read_published`.
+    colours : dict of str to str
+        By curve.
+    """
+    for depth, curve in enumerate(LOOKS):
+        own = points[points["curve"] == curve].sort_values("steps")
+        if not own.empty:
+            _plot_curve(ax, own, curve, colours[curve], depth)
+    ax.set_xscale("log")
+    plain_numbers(ax.xaxis, (1, 2, 5))
+    ax.margins(0.06, 0.1)
+    ax.set_xlabel("backward pass (ms); number: its steps, ∞ full solve")
+
+
+def _plot_curve(ax, own, curve, colour, depth):
+    label, marker, size, above = LOOKS[curve]
+    style = {"color": colour, "linewidth": 0.6}
+    ax.errorbar(
+        own["time"], own["accuracy"], yerr=own["std"],
+        xerr=[own["time"] - own["low"], own["high"] - own["time"]],
+        elinewidth=0.4, zorder=2, **style,
+    )
+    ax.plot(
+        own["time"], own["accuracy"], linestyle="none", marker=marker,
+        markersize=size, markerfacecolor="white", markeredgewidth=0.6,
+        zorder=3 + depth, label=label, **style,
+    )
+    for _, point in own.iterrows():
+        steps = point["steps"]
+        ax.annotate(
+            "∞" if np.isinf(steps) else f"{steps:.0f}",
+            (point["time"], point["accuracy"]), (0, above),
+            textcoords="offset points", ha="center", va="center",
+            fontsize=5.5, color=colour, zorder=3.5 + depth,
+        )
+
+
+def caption_of(frame):
+    """Say what marks and bars are, and what the paper's figure has more."""
+    name, n_seeds = PAPER
+    lacking = "" if name in set(frame["bare_dataset"]) else (
+        f" The paper's networks on CIFAR-10 and ImageNet, whose accuracies "
+        f"the right panel shows for {n_seeds} seeds, are not among the runs."
+    )
+    return (
+        f"Marks: mean accuracy and median time of {seeds_in_words(frame)}; "
+        f"bars: standard deviation and quartiles.{lacking}"
+    )
+
+
+def plot(points, published, caption):
+    """Draw ours, a panel per data set, and the published ones."""
+    names = sorted(points["dataset"].unique())
+    places = stacked(points.assign(protocol="fair"))
+    figure, axes = make_grid(places, more_columns=1)
+    used = [axes[places["fair", name]] for name in names]
+    colours = {curve: BY_NAME[curve].colour for curve in LOOKS}
+    for name, ax in zip(names, used):
+        plot_points(ax, points[points["dataset"] == name], colours)
+        ax.set_title(literal(f"{name}, here"))
+    right = axes[0, -1]
+    plot_points(right, published, dict.fromkeys(LOOKS, "#666666"))
+    right.set_title("CIFAR-10, published")
+    axes[0, 0].set_ylabel("test accuracy (%)")
+    figure.set_figheight(1.4 * figure.get_figheight())
+    remove_empty(axes)
+    add_caption(figure, caption)
+    add_legend(figure, used)
+    return figure
+
+
+def draw(inputs):
+    """Draw figure 3 and its table.
+
+    Returns
+    -------
+    plotting.Drawing
+
+    Raises
+    ------
+    ResultError
+    """
+    frame = network_runs(inputs.need_runs())
+    points = points_of(frame)
+    if points.empty:
+        raise ResultError(
+            f"none of {', '.join(CURVES)} as they are in these files; run "
+            "more solvers"
+        )
+    published = read_published(*inputs.csv.get("points", [])[:1])
+    caption = caption_of(frame)
+    with paper_style():
+        figure = plot(points, published, caption)
+    return Drawing({"": figure}, caption, {
+        "": f"From {inputs.files_in_words()}, package "
+            f"{', '.join(sorted(frame['fingerprint'].unique()))}.\n\n"
+            f"{EXPLAINED}\n{markdown(cost_table(frame))}",
+    })

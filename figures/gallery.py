@@ -1,0 +1,80 @@
+"""List the figures by name: what each needs and what each draws."""
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from . import convergence, deq, fig2, fig3, figE2
+from .convergence import View
+
+RUNS = "result files of `benchopt run`"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure.
+
+    Parameters
+    ----------
+    title : str
+        A line.
+    needs : str
+        What files it is drawn from.
+    draw : callable, results.Inputs -> plotting.Drawing
+        Raises a ResultError where the files lack what it shows.
+    with_view : callable, (results.Inputs, View) -> plotting.Drawing, or None
+        The same, for figures that a reader may view in several ways.
+    """
+
+    title: str
+    needs: str
+    draw: Callable
+    with_view: Callable | None = None
+
+
+def _viewed(title, needs, draw):
+    return Entry(title, needs, draw, lambda inputs, view: draw(
+        inputs, view=view))
+
+
+def _convergence(title, needs, figure):
+    return _viewed(
+        title, needs, partial(convergence.draw, figure=figure)
+    )
+
+
+FIGURES = {
+    "quickstart": _convergence(
+        "A first look: validation loss of every method against time",
+        RUNS, convergence.QUICKSTART,
+    ),
+    "fig1": _convergence(
+        "Figure 1: test loss against time, and against evaluations",
+        RUNS, convergence.FIG1,
+    ),
+    "fig2": _viewed(
+        "Figure 2: SHINE with OPA, convergence and quality of the inverse",
+        RUNS + ", and the CSV file of the inversion", fig2.draw,
+    ),
+    "fig3": Entry(
+        "Figure 3: accuracy of networks against time of a backward pass",
+        RUNS + " on networks", fig3.draw,
+    ),
+    "figE1": _convergence(
+        "Figure E.1: as figure 1, with every method but OPA",
+        RUNS, convergence.FIGE1,
+    ),
+    "figE2": Entry(
+        "Figure E.2: how well each method inverts J in networks",
+        "CSV files of that measurement", figE2.draw,
+    ),
+    "nls": _convergence(
+        "Non-linear least squares: as figure 1, every method",
+        RUNS + " with formulation nls", convergence.NLS,
+    ),
+    "deq": Entry(
+        "Networks: test loss and accuracy of every method against time",
+        RUNS + " on networks", deq.draw,
+    ),
+}
+
+__all__ = ["FIGURES", "Entry", "View"]

@@ -1,0 +1,291 @@
+"""Draw on axes: panels, median curves, legends; no files are read here."""
+import math
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from matplotlib import style as mpl_style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from . import methods, stats
+from .results import in_protocol_order
+
+COLUMN, PAGE = 3.3, 6.8  # widths, inches
+MOST_COLUMNS = 3
+GREY = "#999999"
+X_LABELS = {
+    "time": "time (s)",
+    "evaluations": "gradient evaluations + products",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a figure's function returns.
+
+    Parameters
+    ----------
+    figures : dict of str to matplotlib.figure.Figure
+        By the end of their files' names; "" where there is one.
+    caption : str
+        What is shown, with its seeds and its band, and what is lacking.
+    tables : dict of str to str
+        Markdown, by the end of the files' names.
+    warnings : tuple of str
+        A sentence each.
+    """
+
+    figures: dict
+    caption: str
+    tables: dict = field(default_factory=dict)
+    warnings: tuple = ()
+
+
+def paper_style():
+    """Return a context in which matplotlib draws as in paper.mplstyle."""
+    return mpl_style.context(Path(__file__).with_name("paper.mplstyle"))
+
+
+def literal(text):
+    """Return a name that matplotlib draws as it is.
+
+    A dollar sign would begin a formula, and a legend leaves out a label
+    that begins with an underscore.
+    """
+    text = str(text).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+# Curves
+
+def plot_medians(ax, runs, x, y, looks, quantiles=(0.1, 0.9),
+                 floor=-np.inf, log_x=False):
+    """Draw a median line, and a band over seeds, for every method.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    runs : pandas.DataFrame
+        Of one protocol and data set.
+    x, y : str
+        Columns.
+    looks : dict
+        Of `methods.looks`, with every method of ``runs``.
+    quantiles : (float, float)
+        Of the band.
+    floor : float
+        Lower values of y are drawn here.
+    log_x : bool
+        Leave the start out, which is at 0.
+
+    Returns
+    -------
+    float
+        The lowest median drawn; infinite where nothing is finite.
+    """
+    least = np.inf
+    for method in methods.in_order(runs):
+        own = runs[runs["method"] == method]
+        curve = stats.median_curve(own, x, y, quantiles)
+        if log_x:
+            curve = curve[curve.index > 0]
+        ys = curve[["y", "low", "high"]].clip(lower=floor)
+        least = min(least, ys["y"].min())
+        # a run that diverged ends the line
+        ys = ys.replace([np.inf, -np.inf], np.nan)
+        line, = ax.plot(
+            curve["x"], ys["y"], label=literal(method), **looks[method]
+        )
+        if own["seed"].nunique() > 1:
+            ax.fill_between(
+                curve["x"], ys["low"], ys["high"], color=line.get_color(),
+                alpha=0.13, linewidth=0,
+            )
+    if not np.isfinite(least):
+        # matplotlib's logarithms of nothing are errors
+        ax.text(
+            0.5, 0.5, "no run has a finite value", ha="center",
+            transform=ax.transAxes,
+        )
+    elif log_x:
+        ax.set_xscale("log")
+        plain_numbers(ax.xaxis)
+    return least
+
+
+def plot_suboptimality(ax, runs, x, looks, quantiles=(0.1, 0.9), floor=1e-3,
+                       log_x=False):
+    """Draw the column ``gap`` of every method on a logarithmic axis.
+
+    The parameters are those of `plot_medians`.
+    """
+    least = plot_medians(ax, runs, x, "gap", looks, quantiles, floor, log_x)
+    if np.isfinite(least):
+        ax.set_yscale("log")
+    if least == floor:
+        ax.set_ylim(bottom=floor / 1.5)
+
+
+def plain_numbers(axis, at=(1, 3)):
+    """Put ticks of a logarithmic axis at 1, 3, 10 …, without powers."""
+    axis.set_major_locator(LogLocator(subs=at))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def suboptimality_label(loss, floor):
+    """Return the label of an axis that shows ``gap``."""
+    name = {"test_loss": "test loss", "value": "validation loss"}[loss]
+    power = math.log10(floor)
+    shown = f"10^{{{power:.0f}}}" if power == round(power) else f"{floor:g}"
+    return f"{name} $-$ best (floor ${shown}$)"
+
+
+# Panels
+
+def stacked(runs):
+    """Place panels: a block of rows per protocol, the fair one first.
+
+    Returns
+    -------
+    dict of (protocol, data set) to (row, column)
+    """
+    datasets, protocols = _panels(runs)
+    per_block = math.ceil(len(datasets) / MOST_COLUMNS)
+    n_columns = math.ceil(len(datasets) / per_block)
+    return {
+        (protocol, dataset):
+            (block * per_block + i // n_columns, i % n_columns)
+        for block, protocol in enumerate(protocols)
+        for i, dataset in enumerate(datasets)
+    }
+
+
+def side_by_side(runs):
+    """Place panels: a row per data set, a column per protocol."""
+    datasets, protocols = _panels(runs)
+    return {
+        (protocol, dataset): (i, j)
+        for i, dataset in enumerate(datasets)
+        for j, protocol in enumerate(protocols)
+    }
+
+
+def _panels(runs):
+    protocols = in_protocol_order(runs["protocol"].unique())
+    return sorted(runs["dataset"].unique()), protocols
+
+
+def make_grid(places, more_columns=0):
+    """Make an empty figure, as wide as a column or as a page of text.
+
+    Parameters
+    ----------
+    places : dict
+        Of `stacked` or `side_by_side`.
+    more_columns : int
+        At the right, for something else.
+
+    Returns
+    -------
+    matplotlib.figure.Figure, array of matplotlib.axes.Axes
+    """
+    n_rows, n_columns = np.max(list(places.values()), axis=0) + 1
+    n_columns += more_columns
+    width = COLUMN if n_columns == 1 else PAGE
+    figure = Figure(figsize=(width, 1.8 * n_rows))
+    return figure, figure.subplots(n_rows, n_columns, squeeze=False)
+
+
+def remove_empty(axes):
+    """Take the axes that have nothing in them out of their figure."""
+    for ax in axes.flat:
+        if not ax.has_data() and not ax.texts:
+            ax.remove()
+
+
+def add_legend(figure, axes, order=(), loc="outside lower center", most=5):
+    """Put one legend below all panels; the figure grows by its height.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    axes : list of matplotlib.axes.Axes
+        Each of their labels is taken once.
+    order : list of str
+        Labels that come first, in this order.
+    loc : str
+        Of matplotlib.
+    most : int
+        Columns, fewer where they would be wider than the figure.
+    """
+    handles = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels()):
+            handles.setdefault(label, handle)
+    first = [name for name in map(literal, order) if name in handles]
+    labels = first + [name for name in handles if name not in first]
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    tallest = max([
+        old.get_window_extent(renderer).height for old in figure.legends
+    ], default=0)
+    size = 6.2 if len(labels) > 12 else None
+    for n_columns in range(min(len(labels), most), 0, -1):
+        legend = figure.legend(
+            [handles[label] for label in labels], labels, loc=loc,
+            ncols=n_columns, fontsize=size,
+        )
+        extent = legend.get_window_extent(renderer)
+        if extent.width < figure.bbox.width or n_columns == 1:
+            break
+        legend.remove()
+    _grow(figure, max(extent.height - tallest, 0) / figure.dpi)
+    return legend
+
+
+def _grow(figure, inches):
+    figure.set_figheight(figure.get_figheight() + inches)
+
+
+def add_caption(figure, caption):
+    """Write a caption in small letters above the panels.
+
+    Every picture states its seeds and its band, wherever it is copied to.
+    """
+    width = 70 if figure.get_figwidth() < PAGE else 145
+    lines = textwrap.wrap(literal(caption), width)
+    figure.suptitle("\n".join(lines), fontsize=6.5, color="#444444")
+    _grow(figure, 0.12 * len(lines))
+
+
+def seeds_in_words(runs):
+    """Return "3 seeds", or "1 to 3 seeds" where methods differ."""
+    low, high = stats.seeds_of(runs)
+    counts = f"{low}" if low == high else f"{low} to {high}"
+    return f"{counts} seed{'s' if high > 1 else ''}"
+
+
+def band_in_words(runs, quantiles):
+    """Return what lines and bands of median curves are, as a sentence."""
+    if stats.seeds_of(runs)[1] == 1:
+        return "One seed: the lines are single runs."
+    percent = f"{100 * (quantiles[1] - quantiles[0]):.0f}"
+    return (
+        f"Lines: medians of {seeds_in_words(runs)}; bands: the middle "
+        f"{percent} % of them."
+    )
+
+
+def save(figure, folder, name):
+    """Write NAME.pdf and NAME.png; return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{kind}" for kind in ("pdf", "png")]
+    with paper_style():  # fonts are looked up as late as here
+        figure.get_layout_engine().execute(figure)  # once, for both files
+        figure.set_layout_engine("none")
+        figure.savefig(paths[0], metadata={"CreationDate": None})
+        figure.savefig(paths[1])
+    return paths

@@ -1,0 +1,687 @@
+"""Read result files: benchopt's runs, and measurements in CSV files.
+
+A result file of benchopt has one row per data set, solver, seed and measured
+outer step.  `read_runs` turns such files into one table with the columns
+COLUMNS, in which every run has a data set, a protocol and a method by name.
+"""
+import io
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow
+from pyarrow.parquet import ParquetFile
+
+from .methods import (
+    BY_NAME, Thing, canonical, defaults_of, distinct_labels, label,
+)
+
+REMEDY = "give the .parquet file that `benchopt run` wrote"
+
+# Column of a result file -> column here.  Files must have these.
+TEXTS = {
+    "dataset_name": "dataset_name", "solver_name": "solver_name",
+    "p_obj_fingerprint": "fingerprint",
+}
+NUMBERS = {
+    "stop_val": "step",
+    "time": "time",
+    "objective_value": "value",
+    "objective_test_loss": "test_loss",
+    "objective_value_function": "value_function",
+    "objective_theta": "theta",
+    "objective_n_g": "n_g",
+    "objective_n_vjp": "n_vjp",
+    "objective_diverged": "diverged",
+}
+# These are NaN where a file lacks them.
+OPTIONAL = {
+    "p_dataset_seed": "seed",
+    "objective_test_accuracy": "test_accuracy",
+    "objective_q_cosine": "q_cosine",
+    "objective_q_cosine_median": "q_cosine_median",
+    "objective_hypergrad_rel_error": "hypergrad_rel_error",
+    "objective_spectral_radius": "spectral_radius",
+    "objective_n_outer": "n_outer",
+    "objective_forward_time": "forward_time",
+    "objective_backward_time": "backward_time",
+    "objective_peak_memory": "peak_memory",
+    "p_obj_reference": "reference",
+}
+# Names in older files -> names now.
+RENAMED = {
+    "objective_n_jvp": "objective_n_vjp",
+    "p_solver_n_cg": "p_solver_backward_steps",
+    "p_solver_n_refine": "p_solver_backward_steps",
+    "p_solver_n_steps": "p_solver_backward_steps",
+    "p_solver_n_pairs": "p_solver_root_pairs",
+}
+# Parameters of a solver that say where it ran, or stand in another column.
+NO_SETTING = {"slurm_gres", "slurm_params", "protocol"}
+# Older network rows list these though nothing used them.
+BILEVEL_SETTINGS = {
+    "memory", "tol", "decay", "anchor", "moves", "c2", "scale", "keep_pairs",
+    "max_iter",
+}
+PROTOCOLS = ("fair", "published", "hoag")  # in this order, others after them
+RUN = ["dataset", "protocol", "method", "seed"]
+
+# What a CSV file is, by columns that only such a file has.
+KINDS = {
+    "inversion": ("direction", "ratio", "cosine"),
+    "alignment": ("state", "solver", "cosine"),
+    "traces": ("scheme", "outer_step"),
+    "points": ("top1_percent", "backward_ms"),
+}
+
+
+class ResultError(Exception):
+    """A sentence about what a file lacks, and what to do."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that figures are drawn from.
+
+    Parameters
+    ----------
+    runs : pandas.DataFrame or None
+        Of `read_runs`; None without a file of benchopt.
+    csv : dict of str to tuple of Path
+        CSV files by the kinds of KINDS.
+    files : tuple of Path
+        All of them.
+    warnings : tuple of str
+        What was wrong with the files, a sentence each.
+    """
+
+    runs: pd.DataFrame | None
+    csv: dict = field(default_factory=dict)
+    files: tuple = ()
+    warnings: tuple = ()
+
+    def need_runs(self):
+        """Return the runs.
+
+        Raises
+        ------
+        ResultError
+            Without any.
+        """
+        if self.runs is None:
+            raise ResultError(f"no result file of runs among them; {REMEDY}")
+        return self.runs
+
+    def files_in_words(self):
+        """Return the names of the files, without their folders."""
+        return ", ".join(path.name for path in self.files)
+
+
+def read_inputs(paths, datasets=(), say=lambda line: None):
+    """Read files of any kind.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Parquet files of benchopt, and CSV files of the kinds of KINDS.
+    datasets : collection of str
+        Bare names of the data sets to keep; all, where empty.
+    say : callable, str -> None
+        Told the name of each file before it is read.
+
+    Returns
+    -------
+    Inputs
+
+    Raises
+    ------
+    ResultError
+        Where a file cannot be read, or has none of the data sets.
+    """
+    paths = tuple(map(Path, paths))
+    csv = {}
+    for path in paths:
+        if path.suffix == ".csv":
+            csv.setdefault(kind_of(path), []).append(path)
+    parquet = [path for path in paths if path.suffix != ".csv"]
+    runs, warnings = None, []
+    if parquet:
+        runs, warnings = read_runs(parquet, datasets, say)
+    return Inputs(
+        runs, {kind: tuple(own) for kind, own in csv.items()}, paths,
+        tuple(warnings),
+    )
+
+
+def kind_of(path):
+    """Return the kind of a CSV file, a key of KINDS.
+
+    Raises
+    ------
+    ResultError
+        Where its columns are of none.
+    """
+    columns = set(read_table(path, pd.read_csv, [], "give another file"))
+    for kind, own in KINDS.items():
+        if columns >= set(own):
+            return kind
+    raise ResultError(
+        f"{path}: its columns are not those of a measurement that a figure "
+        "shows; leave it out"
+    )
+
+
+# Files
+
+def read_table(path, reader, columns, remedy):
+    """Read a file and check that it has rows and columns.
+
+    Parameters
+    ----------
+    path : str or Path
+    reader : callable, path -> pandas.DataFrame
+    columns : iterable of str
+        Columns that must be there; others are kept too.
+    remedy : str
+        What to do about a file that will not do.
+
+    Raises
+    ------
+    ResultError
+        Where there is no such file, or not of this kind, or where columns
+        or rows are missing.
+    """
+    if not Path(path).is_file():
+        raise ResultError(f"{path}: no such file; {remedy}")
+    try:
+        frame = reader(path).reset_index(drop=True)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        why = " ".join(str(error).split())[:200].rstrip(".")
+        raise ResultError(f"{path}: cannot be read ({why}); {remedy}")
+    missing = [name for name in columns if name not in frame]
+    if missing:
+        raise ResultError(
+            f"{path}: no column {', '.join(missing)}; {remedy}"
+        )
+    if frame.empty:
+        raise ResultError(f"{path}: has no rows; {remedy}")
+    if not frame.columns.is_unique:
+        raise ResultError(f"{path}: two columns of one name; {remedy}")
+    return frame
+
+
+def read_parquet(path):
+    """Read a parquet file, under the present names of its columns.
+
+    pandas' own notes in the file, on an index and types, are not followed,
+    and bytes stay bytes: nothing is unpickled.
+    """
+    table = ParquetFile(path).read()
+    table.validate(full=True)  # undecodable text would fail on first sight
+    return present_names(table.to_pandas(ignore_metadata=True))
+
+
+def present_names(frame):
+    """Give an older file's columns their present names.
+
+    Of two columns with one present name, as ``n_cg`` and ``n_refine``, each
+    row keeps the value that it has.
+    """
+    for old, new in RENAMED.items():
+        if old in frame:
+            value = frame.pop(old)
+            frame[new] = value.combine_first(frame[new]) if (
+                new in frame) else value
+    return frame
+
+
+def check_text(path, frame, names):
+    """Insist on columns of text.
+
+    Raises
+    ------
+    ResultError
+    """
+    for name in names:
+        odd = [x for x in frame[name] if not isinstance(x, str)]
+        if odd:
+            raise ResultError(
+                f"{path}: column {name} has {str(odd[0])[:20]!r} where text "
+                "is expected; give a file as it was written"
+            )
+
+
+def numeric(path, frame, names):
+    """Return columns as floats; ``names`` maps their names to new ones."""
+    try:
+        return frame[list(names)].astype(float).rename(columns=names)
+    except (TypeError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise ResultError(
+            f"{path}: not numbers ({why}); give a file as it was written"
+        )
+
+
+# Settings: the parameters of a solver or of a data set
+
+class _Plain(pickle.Unpickler):
+    """Read pickled lists and numbers; refuse whatever needs an import."""
+
+    def find_class(self, module, name):
+        raise pickle.UnpicklingError(f"{module}.{name}")
+
+
+PICKLED = b"\x00benchopt-pkl\x00"
+
+
+def plain_value(value):
+    """Return a parameter's value; None where there is none.
+
+    benchopt pickles the values of a column of several types.  Only those
+    that consist of numbers, texts, lists and the like are read; others stay
+    bytes, which can be told apart too.
+    """
+    if isinstance(value, bytes) and value.startswith(PICKLED):
+        try:
+            value = _Plain(io.BytesIO(value[len(PICKLED):])).load()
+        except Exception:  # damaged bytes may raise anything
+            return value
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(plain_value(x) for x in value)
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    if isinstance(value, np.generic):
+        value = value.item()
+    return {"True": True, "False": False}.get(value, value) if (
+        isinstance(value, str)) else value
+
+
+def settings_of(frame, prefix, leave_out=()):
+    """Return the settings in each row, in the columns of a prefix.
+
+    Returns
+    -------
+    list of tuple of (str, object)
+        Sorted by name; settings without a value are left out.
+    """
+    names = sorted(
+        name for name in frame if name.startswith(prefix)
+        and name.removeprefix(prefix) not in leave_out
+    )
+    columns = []
+    for name in names:
+        # few distinct values: each is read once
+        codes, values = pd.factorize(frame[name].map(_hashable))
+        values = [*map(plain_value, values), None]
+        short = name.removeprefix(prefix)
+        columns.append([(short, values[code]) for code in codes])
+    return [
+        tuple(pair for pair in row if pair[1] is not None)
+        for row in zip(*columns)
+    ] or [()] * len(frame)
+
+
+def _hashable(value):
+    if isinstance(value, (list, np.ndarray)):
+        return tuple(value)
+    return value
+
+
+# Older files, which lack the columns of a bare name and of the protocol
+
+def bare_name(name):
+    """Return benchopt's long name of an older file up to its parameters.
+
+    The suite's own names have no bracket.
+    """
+    return name.partition("[")[0].strip()
+
+
+def settings_in_name(name):
+    """Return the settings in a long name, of files without columns for them.
+
+    Parameters
+    ----------
+    name : str
+        As ``base[a=1,b=[2, 3]]``.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    inside, depth, parts = name.partition("[")[2][:-1], 0, [""]
+    for character in inside:
+        depth += (character in "[(") - (character in "])")
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    pairs = [part.partition("=") for part in parts if part]
+    return {key.strip(): value for key, _, value in pairs}
+
+
+def protocol_of_older(moves):
+    """Return the protocol of each row by how often an outer step is applied.
+
+    The authors' released code applies every outer step twice, which the
+    solvers' former parameter ``moves`` = 2 stood for.  Searches, without a
+    number of moves, have no protocol.
+    """
+    protocol = moves.map(lambda n: "published" if n == 2 else "fair")
+    return protocol.mask(moves.isna(), None)
+
+
+def _identified(path, raw):
+    """Return the columns that say whose each row is.
+
+    They are ``bare_dataset`` and ``dataset_settings``, ``solver``,
+    ``solver_settings`` and ``protocol`` (None: a search).
+    """
+    older = "objective_solver" not in raw
+    names = ("objective_dataset", "objective_solver")
+    if older:
+        bare = [raw[name].map(bare_name)
+                for name in ("dataset_name", "solver_name")]
+    else:
+        check_text(path, raw, names)
+        bare = [raw[name] for name in names]
+    found = pd.DataFrame({"bare_dataset": bare[0], "solver": bare[1]})
+    found["dataset_settings"] = settings_of(raw, "p_dataset_", {"seed"})
+    found["solver_settings"] = settings_of(raw, "p_solver_", NO_SETTING)
+    if "p_solver_protocol" in raw:
+        found["protocol"] = raw["p_solver_protocol"].map(plain_value)
+    else:
+        moves = raw.get("p_solver_moves", pd.Series(np.nan, raw.index))
+        found["protocol"] = protocol_of_older(numeric(
+            path, moves.to_frame("moves"), {"moves": "moves"})["moves"])
+    if older:
+        found["solver_settings"] = _settings_of_older(raw, found)
+    for name, column in (
+        ("file", "file_solver"), ("source", "objective_solver_fingerprint"),
+        ("data", "objective_data_fingerprint"),
+    ):
+        absent = pd.Series(None, raw.index, dtype=object)
+        found[name] = raw.get(column, absent).map(plain_value)
+    return found
+
+
+def _settings_of_older(raw, found):
+    """Take out of older rows the settings that say nothing about them.
+
+    These are the number of moves, which stands for the protocol, and in
+    network rows whatever nothing used.
+    """
+    scores = raw.get("objective_test_accuracy", pd.Series(np.nan, raw.index))
+    network = scores.notna().groupby(found["bare_dataset"]).transform("any")
+    return [
+        tuple(
+            (key, value) for key, value in settings
+            if not (unused and key in BILEVEL_SETTINGS)
+            and (key, value) not in (("moves", 1), ("moves", 2))
+        ) for settings, unused in zip(found["solver_settings"], network)
+    ]
+
+
+# Rows
+
+def read_rows(path):
+    """Read the rows of one file of benchopt.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns of TEXTS, NUMBERS, OPTIONAL and `_identified`, and ``path``.
+
+    Raises
+    ------
+    ResultError
+    """
+    raw = read_table(path, read_parquet, [*TEXTS, *NUMBERS], REMEDY)
+    return rows_of(raw, path)
+
+
+def rows_of(raw, path="the results"):
+    """Return the rows of `read_rows` from a table of benchopt's columns."""
+    check_text(path, raw, TEXTS)
+    absent = [name for name in OPTIONAL if name not in raw]
+    raw = raw.assign(**dict.fromkeys(absent, np.nan))
+    numbers = numeric(path, raw, NUMBERS | OPTIONAL)
+    frame = raw[list(TEXTS)].rename(columns=TEXTS).join(numbers)
+    frame["seed"] = frame["seed"].fillna(0)
+    return frame.join(_identified(path, raw)).assign(path=str(path))
+
+
+def read_runs(paths, datasets=(), say=lambda line: None):
+    """Read the runs of result files into one table.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    datasets : collection of str
+        Bare names of the data sets to keep; all, where empty.
+    say : callable, str -> None
+        Told the name of each file before it is read.
+
+    Returns
+    -------
+    pandas.DataFrame, list of str
+        Of `named`: the runs, and warnings.
+
+    Raises
+    ------
+    ResultError
+        Where a file cannot be read, or has none of the data sets.
+    """
+    frames = []
+    for path in paths:
+        say(f"reading {path}")
+        frames.append(read_rows(path))
+    frame = pd.concat(frames, ignore_index=True)
+    files = ", ".join(map(str, paths))
+    kept = frame[frame["bare_dataset"].isin(datasets)] if datasets else frame
+    if kept.empty:
+        raise ResultError(
+            f"{files}: no data set {' or '.join(datasets)}; it has "
+            f"{', '.join(sorted(frame['bare_dataset'].unique()))}"
+        )
+    return named(kept.reset_index(drop=True))
+
+
+def mixed_versions(rows):
+    """Warn of data sets whose rows are of several versions of the package."""
+    warnings = []
+    for dataset, own in rows.groupby("dataset"):
+        prints = own["fingerprint"].unique()
+        if len(prints) > 1:
+            warnings.append(
+                f"{dataset}: rows of {len(prints)} versions of the package "
+                f"({', '.join(sorted(prints))}); run benchopt again to "
+                "compare"
+            )
+    return warnings
+
+
+# Names of data sets and methods
+
+def named(rows):
+    """Give rows a data set, a protocol and a method, one row per outer step.
+
+    Searches, which belong to no protocol, are shown in each that their data
+    set has.  Runs that were repeated with one seed become one, by medians.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Of `rows_of`, with an index 0, 1, 2 …
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per run of RUN and ``step``: the columns of NUMBERS and
+        OPTIONAL, and
+
+        ``dataset``, ``method`` : labels, different ones for different things
+        ``bare_dataset``, ``formulation`` : of the data set, the latter or ""
+        ``base`` : the method that ``method`` is a variant of
+        ``variant`` : the settings in the label less the backward steps
+        ``backward_steps``, ``c2`` : settings, NaN where the run has none
+        ``evaluations`` : n_g + n_vjp
+        ``outer`` : the outer steps done
+        ``cosine`` : of q with the exact q; in networks the median sample's
+        ``fingerprint``, ``path`` : of the last file that has the run
+    list of str
+        Warnings, a sentence each.
+    """
+    rows, warnings = _with_datasets(rows)
+    warnings = mixed_versions(rows) + warnings
+    rows = _with_protocols(rows)
+    parts = []
+    for (protocol, _), own in rows.groupby(["protocol", "dataset"]):
+        own, more = _with_methods(own, protocol)
+        parts.append(own)
+        warnings += more
+    rows = _merged(pd.concat(parts, ignore_index=True))
+    return rows.assign(
+        evaluations=rows["n_g"] + rows["n_vjp"],
+        outer=rows["n_outer"].fillna(rows["step"]),
+        cosine=rows["q_cosine_median"].fillna(rows["q_cosine"]),
+    ), list(dict.fromkeys(warnings))
+
+
+def _with_datasets(rows):
+    """Add ``dataset`` and ``formulation``."""
+    keys = ["bare_dataset", "dataset_settings", "data"]
+    own = rows[keys].drop_duplicates().reset_index(drop=True)
+    content, warnings = _told_apart(own, "bare_dataset", "data", "contents")
+    things = [
+        Thing(row.bare_dataset, dict(row.dataset_settings) | more)
+        for row, more in zip(own.itertuples(), content)
+    ]
+    own["dataset"] = [
+        label(thing.name, words)
+        for thing, words in zip(things, distinct_labels(things))
+    ]
+    own["formulation"] = [
+        str(thing.settings.get("formulation", "")) for thing in things
+    ]
+    return _joined(rows, own, keys), warnings
+
+
+def _joined(rows, own, keys):
+    """Give rows the columns of a table of their distinct keys."""
+    place = {key: i for i, key in enumerate(
+        own[keys].itertuples(index=False, name=None))}
+    places = [place[key] for key in rows[keys].itertuples(
+        index=False, name=None)]
+    new = own.drop(columns=keys).iloc[places].set_axis(rows.index)
+    return rows.join(new)
+
+
+def _told_apart(own, name, column, what):
+    """Return, for each row, a setting that tells its fingerprint.
+
+    Where all rows of one name have one fingerprint, or none, it is empty.
+    Rows without a fingerprint come from older files.
+    """
+    words, warnings = [{} for _ in range(len(own))], []
+    for thing, rows in own.groupby(name):
+        prints = sorted(set(rows[column].dropna()))
+        if len(prints) < 2:
+            continue
+        for i in rows.index:
+            print_ = own.at[i, column]
+            words[i] = {column: str(print_ or "unknown")[:12]}
+        warnings.append(
+            f"{thing}: rows of {len(prints)} {what} ({', '.join(prints)}): "
+            "they are told apart where nothing else does"
+        )
+    return words, warnings
+
+
+def _with_protocols(rows):
+    """Put each search into every protocol that its data set has."""
+    search = rows["protocol"].isna() | rows["solver"].map(
+        lambda name: name in BY_NAME and BY_NAME[name].family == "search")
+    parts = []
+    for _, own in rows.groupby("dataset", sort=False):
+        searches = search[own.index]
+        there = own.loc[~searches, "protocol"].unique().tolist()
+        for protocol in in_protocol_order(there) or ["fair"]:
+            mine = searches | (own["protocol"] == protocol)
+            parts.append(own[mine].assign(protocol=protocol))
+    return pd.concat(parts, ignore_index=True)
+
+
+def in_protocol_order(names):
+    """Return protocols, those of PROTOCOLS first, then by the alphabet."""
+    known = [name for name in PROTOCOLS if name in names]
+    return known + sorted(set(names) - set(known))
+
+
+def _with_methods(rows, protocol):
+    """Add the method of the rows of one protocol, and what it consists of."""
+    keys = ["solver", "solver_settings", "file", "source", "solver_name"]
+    own = rows[keys].drop_duplicates().reset_index(drop=True)
+    origins, warnings = _origins(own)
+    things = [
+        _method(row, protocol, origin)
+        for row, origin in zip(own.itertuples(), origins)
+    ]
+    words = distinct_labels(things)
+    own["base"] = [thing.name for thing in things]
+    own["method"] = [label(t.name, told) for t, told in zip(things, words)]
+    own["variant"] = [
+        label("", [pair for pair in told if pair[0] != "backward_steps"])
+        for told in words
+    ]
+    for name in "backward_steps", "c2":
+        values = [thing.settings.get(name) for thing in things]
+        own[name] = pd.to_numeric(pd.Series(values), errors="coerce")
+    return _joined(rows, own, keys), warnings
+
+
+def _method(row, protocol, origin):
+    name, settings = canonical(row.solver, dict(row.solver_settings))
+    usual = defaults_of(name, protocol)
+    told = [
+        key for key in settings if name not in BY_NAME
+        and any(mark + key + "=" in row.solver_name for mark in "[,")
+    ]
+    settings = {**usual, **settings, **origin}
+    return Thing(name, settings, usual, tuple(told))
+
+
+def _origins(own):
+    """Tell solvers of one name by their sources, or else by their files."""
+    words, warnings = _told_apart(own, "solver", "source", "sources")
+    for name, rows in own.groupby("solver"):
+        files = rows["file"].dropna().unique()
+        one_source = rows["source"].notna().all() and rows[
+            "source"].nunique() == 1
+        if len(files) < 2 or one_source:
+            continue
+        for i in rows.index:
+            words[i] = {"file": str(own.at[i, "file"] or "unknown")}
+        warnings.append(
+            f"{name}: {len(files)} files have a solver of this name "
+            f"({', '.join(sorted(files))}): they are told apart"
+        )
+    return words, warnings
+
+
+def _merged(rows):
+    """Make one row of repeated ones, by medians."""
+    keys = [*RUN, "step"]
+    numbers = [
+        name for name in {**NUMBERS, **OPTIONAL}.values() if name not in keys
+    ]
+    numbers = list(dict.fromkeys(numbers))
+    kept = ["base", "variant", "backward_steps", "c2", "bare_dataset",
+            "formulation", "fingerprint", "path"]
+    if not rows.duplicated(keys).any():
+        rows = rows.sort_values(keys, ignore_index=True)
+        return rows[keys + numbers + kept]
+    how = dict.fromkeys(numbers, "median") | dict.fromkeys(kept, "last")
+    return rows.groupby(keys).agg(how).reset_index()

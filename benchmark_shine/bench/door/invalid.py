@@ -147,11 +147,15 @@ def _names(node):
 
 # Remedies
 
+REST = "--traceback shows the rest"
+NONE = "a value there is None, as system.q0 is before there is a last q"
+
+
 def explain(error):
     """Describe an exception and its remedy in one line."""
     name = type(error).__name__
     if isinstance(error, SyntaxError):
-        return f"{name}: {error.msg}"
+        return f"{name}: {error.msg}; {REST}"
     if isinstance(error, SystemExit):
         return (
             "ends Python (sys.exit or exit); raise a ValueError instead, or "
@@ -159,11 +163,11 @@ def explain(error):
         )
     text = " ".join(str(error).split())
     told = f"{name}: {text}" if text else name
-    for kind, advise in REMEDIES:
-        if isinstance(error, kind):
-            remedy = advise(error, text)
-            return f"{told}; {remedy}" if remedy else told
-    return told
+    advice = (
+        advise(error, text) for kind, advise in REMEDIES
+        if isinstance(error, kind)
+    )
+    return f"{told}; {next(advice, '') or REST}"
 
 
 def _near(name, names):
@@ -207,7 +211,7 @@ def _of_name(error, text):
 
 def _of_attribute(error, text):
     if error.obj is None:
-        return "that value is None, as system.q0 is before there is a last q"
+        return NONE
     bases = type(error.obj).__mro__[1:]
     for base in bases:
         if error.name in getattr(base, "parameters", {}):
@@ -239,6 +243,10 @@ TORCH = {
 }
 
 
+def _of_type(error, text):
+    return NONE if "NoneType" in text else ""
+
+
 def _of_torch(error, text):
     return next((TORCH[words] for words in TORCH if words in text), "")
 
@@ -246,5 +254,5 @@ def _of_torch(error, text):
 REMEDIES = (
     (ModuleNotFoundError, _of_module), (ImportError, _of_import),
     (NameError, _of_name), (AttributeError, _of_attribute),
-    (RuntimeError, _of_torch),
+    (TypeError, _of_type), (RuntimeError, _of_torch),
 )

@@ -279,10 +279,11 @@ def _tight(cls, settings, name):
 
 def _check_one(solver, problem, name, source):
     """A Finding, or the sentence by which the problem is left out."""
-    own_loop = source.place_of_function(type(solver).steps)
+    place = source.place_of_function(type(solver).steps) or (
+        source.place_of_name("Solver", "parameters"))
     try:
         watch(solver, source)
         left_out, why = solver.skip(problem, N_CHECKED, 1)
         return f"  left out: {why}" if left_out else compare(solver, problem)
     except (Exception, SystemExit) as error:  # the solver's own, of any kind
-        raise source.invalid(error, f"on {name}", own_loop) from error
+        raise source.invalid(error, f"on {name}", place) from error

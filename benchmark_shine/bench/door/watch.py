@@ -102,11 +102,9 @@ def check_q(q, rhs, place=None):
             "`return torch.as_tensor(q)`", place,
         )
     if q.shape != rhs.shape:
-        turned = q.ndim == 2 and q.T.shape == rhs.shape
         raise Invalid(
             f"q has shape {tuple(q.shape)}, not {tuple(rhs.shape)} like rhs; "
-            + ("return q.T" if turned else "one entry for each of rhs"),
-            place,
+            + _reshaped(q, rhs), place,
         )
     if q.dtype != rhs.dtype or q.device != rhs.device:
         raise Invalid(
@@ -118,6 +116,14 @@ def check_q(q, rhs, place=None):
             "q is not finite though rhs is; look for a division by zero or "
             "steps that grow", place,
         )
+
+
+def _reshaped(q, rhs):
+    if q.ndim == 2 and q.T.shape == rhs.shape:
+        return "return q.T"
+    if q.numel() == rhs.numel():
+        return "return q.reshape(system.rhs.shape)"
+    return "return one entry for each of rhs"
 
 
 class _Seen:

@@ -1,4 +1,5 @@
 """What is scored, on held-out data and outside the clock."""
+import json
 import math
 
 import torch
@@ -6,7 +7,7 @@ from benchopt import BaseObjective
 
 from benchmark_shine.bench.workers import refuse_other_code
 from benchmark_shine.checks import check_integer
-from benchmark_shine.engine import run
+from benchmark_shine.engine import Method, RootAndAdjoint
 from benchmark_shine.fingerprints import LOADED
 from benchmark_shine.outer import Search
 from benchmark_shine.root import LBFGS
@@ -30,7 +31,7 @@ class Objective(BaseObjective):
         point an epoch.  benchopt draws 100 points unless told otherwise
         (``-n``).
     threads : int
-        Of torch, the same for every solver.
+        Threads of torch, the same for every solver.
     reference : int
         Compare with tight solves at every so many outer steps (and the
         last); 0 for never.  Costs no solver time, but yours.
@@ -39,8 +40,8 @@ class Objective(BaseObjective):
         each row, not to be set.
     """
 
-    name = "SHINE"
-    url = "https://arxiv.org/abs/2106.00553"
+    name = "outer-loss"
+    url = "https://github.com/benchopt/benchmark_shine"
     min_benchopt_version = "1.10"
     requirements = ["pip::torch==2.13.0", "scikit-learn", "scipy"]
 
@@ -68,7 +69,7 @@ class Objective(BaseObjective):
         refuse_other_code(self.fingerprint, self.torch)
         self._sent = True
 
-    def skip(self, problem, reason=None):
+    def skip(self, problem, dataset="", data_fingerprint="", reason=None):
         try:
             if self.n_outer is not None:
                 check_integer("n_outer", self.n_outer, least=1)
@@ -81,51 +82,62 @@ class Objective(BaseObjective):
             raise FileNotFoundError(f"this worker lacks the data: {reason}")
         return problem is None, reason
 
-    def set_data(self, problem, reason=None):
+    def set_data(self, problem, dataset="", data_fingerprint="", reason=None):
         self.problem = problem
+        self._data = {"dataset": dataset, "data_fingerprint": data_fingerprint}
 
     def get_objective(self):
+        n_outer = self.problem.n_steps if self.n_outer is None else (
+            self.n_outer
+        )
         return {
-            "problem": self.problem,
-            "n_outer": self._n_outer,
+            "problem": self.problem, "n_outer": n_outer,
             "threads": self.threads,
         }
 
-    @property
-    def _n_outer(self):
-        return self.problem.n_steps if self.n_outer is None else self.n_outer
-
     def get_one_result(self):
-        steps = run(self.problem, LBFGS(), None, Search((0.0,)), 1)
+        method = Method(RootAndAdjoint(LBFGS()), Search((0.0,)), 1)
+        *_, (step, totals, _) = method.run(self.problem)
         return {
-            "step": list(steps)[-1], "find_root": LBFGS(), "adjoint": None,
-            "last": 1,
+            "step": step, "totals": totals, "method": method, "solver": "",
+            "settings": {}, "solver_fingerprint": "",
         }
 
-    def evaluate_result(self, step, find_root, adjoint, last):
-        """Score one step; floats only.
+    def evaluate_result(
+        self, step, totals, method, solver, settings, solver_fingerprint
+    ):
+        """Score one step.
 
-        ``value`` is the outer (validation) loss at the solver's (theta, z).
-        ``n_g`` and ``n_vjp`` count evaluations of g and products with Jᵀ,
-        ``forward_time`` and ``backward_time`` are their seconds, all since
-        the start.  Networks: ``value`` is that of a mini-batch.  See the
-        problem's ``metrics`` and ``compare`` for the rest; NaN where it has
-        no such thing, or none is due.
+        ``value`` is the outer (validation) loss at the solver's (theta, z);
+        of networks, that of a mini-batch.  ``n_g`` and ``n_vjp`` count
+        evaluations of g and products with Jᵀ, ``forward_time`` and
+        ``backward_time`` are seconds in the two passes, all since the start.
+        See the problem's ``metrics`` and ``compare`` for the rest; NaN where
+        a problem has no such thing, or none is due.
+
+        Columns of text: the bare names ``solver`` and ``dataset``, the
+        fingerprints of their sources and data, and ``settings``, which is
+        what ran, parameters and protocol resolved, as JSON.
         """
-        metrics = dict.fromkeys(PROBLEMS_OWN, math.nan) | {
+        n_outer = totals.n_outer
+        due = self.reference and (
+            n_outer % self.reference == 0 or n_outer == method.n_outer
+        )
+        compared = self.problem.compare(
+            step, method.find_root, method.adjoint
+        ) if due else {}
+        return dict.fromkeys(PROBLEMS_OWN, math.nan) | {
             "value": step.value,
             **self.problem.metrics(step),
-            "n_outer": float(step.n_outer),
-            "n_g": float(step.n_g),
-            "n_vjp": float(step.n_vjp),
-            "forward_time": step.forward_time,
-            "backward_time": step.backward_time,
+            "n_outer": float(n_outer),
+            "n_g": float(totals.n_g),
+            "n_vjp": float(totals.n_vjp),
+            "forward_time": totals.forward_time,
+            "backward_time": totals.backward_time,
             "diverged": float(step.diverged),
+            "solver": solver,
+            "solver_fingerprint": solver_fingerprint,
+            "settings": json.dumps(settings, sort_keys=True, default=str),
+            **self._data,
+            **compared,
         }
-        due = self.reference and (
-            step.n_outer % self.reference == 0
-            or step.n_outer == last
-        )
-        if not due:
-            return metrics
-        return metrics | self.problem.compare(step, find_root, adjoint)

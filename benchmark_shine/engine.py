@@ -1,7 +1,9 @@
-"""The one loop that every solver of the suite runs."""
+"""The one loop that every method of the suite runs."""
 import math
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,32 +13,9 @@ from .implicit import hypergradient
 from .root import Root
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a run has come: totals since its start.
-
-    Parameters
-    ----------
-    n_outer, n_g, n_vjp : int
-        Outer steps, evaluations of g, products with Jᵀ.
-    forward_time, backward_time : float
-        Seconds in the root finder, and in the loss and its hypergradient.
-    state
-        The outer optimiser's, for the next step.  None where a step needs
-        more than this of the last one, or there is no next.
-    """
-
-    n_outer: int = 0
-    n_g: int = 0
-    n_vjp: int = 0
-    forward_time: float = 0.0
-    backward_time: float = 0.0
-    state: object = None
-
-
 @dataclass(frozen=True)
-class Step(Progress):
-    """One point of a convergence curve, and the progress up to it.
+class Step:
+    """One point of a convergence curve, with the costs of this step alone.
 
     z is the inner solution at this theta, and q belongs to both.
 
@@ -44,14 +23,18 @@ class Step(Progress):
     ----------
     theta : tuple of Tensor
         The leaves that the equation closes over.
-    z : Tensor, shape (d,)
+    z : Tensor, shape (d,) or (B, d)
     value : float
         Outer loss at (theta, z).
     equation : Equation
     grads : tuple of Tensor, or None
-        Hypergradient; None before the first step and in searches.
-    q : Tensor, shape (d,), or None
+        Hypergradient; None at the start and in searches.
+    q : Tensor, shaped like z, or None
     root : Root or None
+    n_g, n_vjp : int
+        Evaluations of g and products with Jᵀ.
+    forward_time, backward_time : float
+        Seconds in the root finder, and in the loss and its hypergradient.
     """
 
     theta: tuple[Tensor, ...]
@@ -61,122 +44,247 @@ class Step(Progress):
     grads: tuple[Tensor, ...] | None = None
     q: Tensor | None = None
     root: Root | None = None
+    n_g: int = 0
+    n_vjp: int = 0
+    forward_time: float = 0.0
+    backward_time: float = 0.0
+
+    @property
+    def n_outer(self):
+        """Return the number of the outer step, 0 at the start."""
+        return self.equation.step
 
     @property
     def diverged(self):
-        """Whether the loss or a derivative is not a finite number."""
-        finite = math.isfinite(self.value) and all(
-            bool(g.isfinite().all()) for g in self.grads or ()
+        """Return whether the loss, q or a gradient has a non-finite entry."""
+        tensors = [*(self.grads or ()), *([] if self.q is None else [self.q])]
+        return not (
+            math.isfinite(self.value)
+            and all(bool(t.isfinite().all()) for t in tensors)
         )
-        return not finite
 
 
-def clock(like):
-    """Seconds, once the device of a tensor has finished its work."""
-    if like.is_cuda:
-        torch.cuda.synchronize(like.device)
-    return time.perf_counter()
-
-
-def leaves(theta):
-    """Theta's values as new leaves of the graph."""
-    return tuple(t.detach().clone().requires_grad_() for t in theta)
-
-
-def _before(state, step):
-    """The step, with the state of the next if that is all it needs."""
-    return step if step.equation.warm_startable else replace(step, state=state)
-
-
-def run(problem, find_root, adjoint, outer, n_outer, resumed=None):
-    """Descend the outer loss, one point per outer step.
+@dataclass(frozen=True)
+class Totals:
+    """The costs of a run since its start; ``totals + step`` adds a step.
 
     Parameters
     ----------
-    problem
-        ``start()`` gives (theta, z); ``draw(theta, z, k)`` this outer step's
-        `Equation`.
-    find_root : callable, (Equation, atol, rtol, warm_start) -> Root
-    adjoint : callable, AdjointSystem -> Tensor, or None
-        None for methods that need no hypergradient.  Linear solves start
-        from the last outer step's q, unless the equation is a new one.
-    outer
-        An outer optimiser, see :mod:`benchmark_shine.outer`.
     n_outer : int
         Outer steps.
-    resumed : Progress or None
-        With a state: where an earlier run of the same kind was cut off, and
-        this one goes on.
-
-    Yields
-    ------
-    Step
-        The start (unless resumed), then one a step.  Ends early after a
-        diverged one.
+    n_g, n_vjp, forward_time, backward_time
+        Sums of those of `Step`.
     """
-    def solve(equation, theta, state, last):
+
+    n_outer: int = 0
+    n_g: int = 0
+    n_vjp: int = 0
+    forward_time: float = 0.0
+    backward_time: float = 0.0
+
+    def __add__(self, step):
+        return Totals(
+            self.n_outer + 1, self.n_g + step.n_g, self.n_vjp + step.n_vjp,
+            self.forward_time + step.forward_time,
+            self.backward_time + step.backward_time,
+        )
+
+
+class Point(NamedTuple):
+    """What a run yields.
+
+    Parameters
+    ----------
+    step : Step
+    totals : Totals
+        Costs up to and including this step.
+    state : object
+        State of the outer optimiser for the next step.  None where there is
+        no next step, or where this state is not all that it needs: no run
+        can be resumed there.
+    """
+
+    step: Step
+    totals: Totals
+    state: object = None
+
+
+@dataclass(frozen=True)
+class RootAndAdjoint:
+    """The outer step of most methods: find a root, then solve for q.
+
+    Parameters
+    ----------
+    find_root : callable, (Equation, atol, rtol, warm_start) -> Root
+    adjoint : callable, AdjointSystem -> Tensor, or None
+        None for methods that need no hypergradient.  Iterative adjoints
+        start from the q of the step before, unless the equation is a new
+        one.
+    """
+
+    find_root: Callable
+    adjoint: Callable | None = None
+
+    def __call__(self, equation, theta, state, last):
+        """Make one outer step; see `Method` for the parameters.
+
+        Returns
+        -------
+        Step
+        """
         began = clock(equation.start)
-        root = find_root(equation, state.atol, state.rtol, last.root)
+        root = self.find_root(
+            equation, state.atol, state.rtol, last and last.root
+        )
         solved = clock(root.z)
-        if adjoint is None:
+        if self.adjoint is None:
             with torch.no_grad():
                 value = float(equation.loss(root.z))
             grads, q, n_g, n_vjp = None, None, 0, 0
         else:
-            near = last.q if equation.warm_startable else None
-            h = hypergradient(equation, theta, root, adjoint, near, state.eps)
-            value, grads, q, n_g, n_vjp = (
-                h.value, h.grads, h.q, h.n_g, h.n_vjp
+            q0 = last.q if last and equation.warm_startable else None
+            found = hypergradient(
+                equation, theta, root, self.adjoint, q0, state.eps
             )
+            value, grads, q = found.value, found.grads, found.q
+            n_g, n_vjp = found.n_g, found.n_vjp
         return Step(
             theta, root.z, value, equation, grads, q, root,
             n_g=root.n_g + n_g, n_vjp=root.n_vjp + n_vjp,
             forward_time=solved - began, backward_time=clock(root.z) - solved,
         )
 
-    yield from descend(problem, solve, outer, n_outer, resumed)
 
-
-def descend(problem, solve, outer, n_outer, resumed=None):
-    """The same for a method that is not a root finder and an adjoint.
+@dataclass(frozen=True)
+class Method:
+    """What a method is made of, and how it runs on a problem.
 
     Parameters
     ----------
-    problem, outer, n_outer, resumed
-        As in :func:`run`.
-    solve : callable, (Equation, theta, state, Step) -> Step
-        An outer step at theta, from the outer optimiser's state and the step
-        before: its z, loss and hypergradient, and what it alone has cost.
-
-    Yields
-    ------
-    Step
-        As in :func:`run`.
+    outer_step : callable, (Equation, theta, state, last) -> Step
+        `RootAndAdjoint` for most.  ``theta`` are the leaves that the
+        equation closes over, ``state`` is the outer optimiser's (its
+        ``atol``, ``rtol`` and ``eps`` are the tolerances of this step), and
+        ``last`` is the Step before, None where a run is resumed.
+    outer
+        How theta moves: an outer optimiser, see
+        :mod:`benchmark_shine.outer`.
+    n_outer : int
+        Outer steps.
     """
-    theta, z = problem.start()
-    if resumed is None:
-        state = outer.start(theta)
-        theta = leaves(theta)
-        equation = problem.draw(theta, z, 0)
-        with torch.no_grad():
-            step = Step(theta, z, float(equation.loss(z)), equation)
-        yield _before(state, step)
-    else:  # a step of which no more than the progress is known
-        step = Step(theta, z, math.nan, None, **vars(resumed))
-        state = step.state
-    for k in range(step.n_outer + 1, n_outer + 1):
-        theta = leaves(state.theta)
-        equation = problem.draw(theta, step.z, k)
-        this = solve(equation, theta, state, step)
-        step = replace(
-            this, n_outer=k, n_g=step.n_g + this.n_g,
-            n_vjp=step.n_vjp + this.n_vjp,
-            forward_time=step.forward_time + this.forward_time,
-            backward_time=step.backward_time + this.backward_time,
-        )
-        if step.diverged or k == n_outer:
-            yield step
-            return
-        first = math.nan if step.root is None else step.root.first_residual
-        state = outer.step(state, step.value, step.grads, first)
-        yield _before(state, step)
+
+    outer_step: Callable
+    outer: object
+    n_outer: int
+
+    @property
+    def find_root(self):
+        """Return the root finder of the outer step, None if it has none."""
+        return getattr(self.outer_step, "find_root", None)
+
+    @property
+    def adjoint(self):
+        """Return the adjoint of the outer step, None if it has none."""
+        return getattr(self.outer_step, "adjoint", None)
+
+    def run(self, problem, resume=None):
+        """Descend the outer loss, one point per outer step.
+
+        Parameters
+        ----------
+        problem
+            ``start()`` gives (theta, z); ``draw(theta, z, k)`` gives the
+            `Equation` of outer step k.
+        resume : (Totals, state) or None
+            Where an earlier run of this method was cut off: a Point's totals
+            and state.
+
+        Yields
+        ------
+        Point
+            The start (unless resumed), then one per outer step.  Ends early
+            after a diverged step.
+        """
+        theta, z = problem.start()
+        if resume is None:
+            state, totals = self.outer.start(theta), Totals()
+            last = start(problem, theta, z)
+            yield Point(last, totals, _enough(state, last))
+        else:
+            (totals, state), last = resume, None
+        while totals.n_outer < self.n_outer:
+            theta = leaves(state.theta)
+            equation = problem.draw(theta, z, totals.n_outer + 1)
+            last = self.outer_step(equation, theta, state, last)
+            totals, z = totals + last, last.z
+            if last.diverged or totals.n_outer == self.n_outer:
+                yield Point(last, totals)
+                return
+            first = math.nan if last.root is None else last.root.first_residual
+            state = self.outer.step(state, last.value, last.grads, first)
+            yield Point(last, totals, _enough(state, last))
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A method with an outer loop of its own.
+
+    Parameters
+    ----------
+    steps : callable, problem -> iterable of Step
+        The start first (`engine.start`), then one Step per outer step, each
+        with its own costs.  The engine adds them up, and ends the run after
+        a diverged step.
+    n_outer : int
+        Outer steps that ``steps`` yields.
+    """
+
+    steps: Callable
+    n_outer: int
+    outer = find_root = adjoint = None
+
+    def run(self, problem, resume=None):
+        """Yield the points of the loop; it cannot be resumed."""
+        totals = None
+        for step in self.steps(problem):
+            totals = Totals() if totals is None else totals + step
+            yield Point(step, totals)
+            if step.diverged:
+                return
+
+
+def start(problem, theta, z):
+    """Evaluate the outer loss where a run starts.
+
+    Parameters
+    ----------
+    problem
+    theta, z
+        Of ``problem.start()``.
+
+    Returns
+    -------
+    Step
+        At no cost, with new leaves for theta.
+    """
+    theta = leaves(theta)
+    equation = problem.draw(theta, z, 0)
+    with torch.no_grad():
+        return Step(theta, z, float(equation.loss(z)), equation)
+
+
+def clock(like):
+    """Read the time in seconds once the device of a tensor is idle."""
+    if like.is_cuda:
+        torch.cuda.synchronize(like.device)
+    return time.perf_counter()
+
+
+def leaves(theta):
+    """Copy the values of theta into new leaves of the graph."""
+    return tuple(t.detach().clone().requires_grad_() for t in theta)
+
+
+def _enough(state, step):
+    """Return the state if the next step needs no more of this step."""
+    return None if step.equation.warm_startable else state

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from benchopt.benchmark import get_running_benchmark
 from joblib import register_parallel_backend
@@ -38,6 +39,18 @@ def load_package(name):
     spec.loader.exec_module(sys.modules[name])
 
 
+def make_package(folder):
+    """Let files of a folder import one another: ``from .shine import …``.
+
+    benchopt loads each as benchopt_benchmarks.CLONE.FOLDER.FILE, but does not
+    make the package.
+    """
+    name = f"benchopt_benchmarks.{ROOT.name}.{folder}"
+    package = ModuleType(name)
+    package.__path__ = [str(ROOT / folder)]
+    sys.modules.setdefault(name, package)
+
+
 def make_absolute(benchmark):
     """Let "benchopt run ." mean this folder in workers that live elsewhere."""
     if benchmark is not None:
@@ -45,6 +58,7 @@ def make_absolute(benchmark):
 
 
 load_package("benchmark_shine")
+make_package("solvers")
 make_absolute(get_running_benchmark())
 workers = importlib.import_module("benchmark_shine.bench.workers")
 register_parallel_backend("dask", workers.dask_backend)

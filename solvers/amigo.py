@@ -11,17 +11,17 @@ class Solver(BilevelSolver):
 
     Parameters
     ----------
-    n_steps : int
+    backward_steps : int
         Gradient steps.  Published: 10 on 20 newsgroups.
-    n_power : int
-        Power iterations for ‖J‖, whose inverse is the step; the paper tunes
-        it by hand.
+    n_power : int or None
+        Power iterations for ‖J‖, whose inverse is the step size; the paper
+        tunes the step size by hand.
     """
 
     name = "AmIGO"
     parameters = {
-        **BilevelSolver.parameters, "n_steps": [10], "n_power": [5],
+        **BilevelSolver.parameters, "backward_steps": [10], "n_power": [None],
     }
 
     def make_adjoint(self):
-        return GradientDescent(self.n_steps, self.n_power)
+        return GradientDescent(self.backward_steps, self.n_power)

@@ -7,23 +7,23 @@ class Solver(ImplicitSolver):
     """Jacobian-free backpropagation: q = dl/dz.
 
     Fung et al., *JFB: Jacobian-free backpropagation for implicit networks*,
-    AAAI 2022.  Published: decay 0.78, memory 30.
+    AAAI 2022.
 
     Parameters
     ----------
-    n_refine : int
+    backward_steps : int
         Steps of an iterative solver from there on (Ramzi et al., ICLR 2022,
         figure 3).
     """
 
     name = "Jacobian-Free"
-    parameters = {**ImplicitSolver.parameters, "n_refine": [0]}
+    parameters = {**ImplicitSolver.parameters, "backward_steps": [0]}
 
     def _refined(self, steps):
-        check_integer("n_refine", self.n_refine, least=0)
-        if not self.n_refine:
+        check_integer("backward_steps", self.backward_steps, least=0)
+        if not self.backward_steps:
             return JacobianFree()
-        return Refine(JacobianFree(), steps(self.n_refine))
+        return Refine(JacobianFree(), steps(self.backward_steps))
 
     def make_adjoint(self):
         return self._refined(ConjugateGradient)

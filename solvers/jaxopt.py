@@ -1,8 +1,11 @@
-from benchmark_shine.bench.solver import StepSolver
+from benchmark_shine.bench.solver import BilevelSolver
+from benchmark_shine.engine import Method
 from benchmark_shine.rivals.jaxopt import Jaxopt
 
+SHARED = "protocol", "memory", "tol", "decay", "anchor", "moves", "max_iter"
 
-class Solver(StepSolver):
+
+class Solver(BilevelSolver):
     """jaxopt: its L-BFGS and its implicit differentiation, by its own CG.
 
     Blondel et al., *Efficient and modular implicit differentiation*, NeurIPS
@@ -13,16 +16,15 @@ class Solver(StepSolver):
 
     name = library = "jaxopt"
     requirements = ["pip::jaxopt"]
-    parameters = {
-        name: StepSolver.parameters[name]
-        for name in ("memory", "tol", "decay", "anchor", "moves", "max_iter")
-    }
+    parameters = {name: BilevelSolver.parameters[name] for name in SHARED}
 
-    def make_finder(self, problem, n_outer):
-        return Jaxopt(problem, self.memory, self.max_iter)
+    def bilevel(self, problem, n_outer):
+        step = Jaxopt(problem, self.memory, self.max_iter)
+        return Method(step, self.make_outer(), n_outer)
 
     def pre_run_hook(self, callback):
         super().pre_run_hook(callback)
-        # the first step compiles; what it finds is not used
-        steps = self.steps()
-        next(steps), next(steps)
+        # each problem compiles, at its first step, whose result is not used
+        # (benchopt's warm_up is once per solver)
+        points = self._method.run(self._problem)
+        next(points), next(points)

@@ -10,20 +10,21 @@ class Solver(ImplicitSolver):
 
     Parameters
     ----------
-    n_steps : int
+    backward_steps : int
         Products of the series.
-    n_power : int
-        Power iterations for ‖J‖, which scales it; none where J is I minus a
-        contraction, in equilibrium networks.
+    n_power : int or None
+        Power iterations for ‖J‖, which scales the series; none in
+        equilibrium networks, where J is I minus a contraction.
     """
 
     name = "Neumann"
     parameters = {
-        **ImplicitSolver.parameters, "n_steps": [10], "n_power": [5],
+        **ImplicitSolver.parameters, "backward_steps": [10],
+        "n_power": [None],
     }
 
     def make_adjoint(self):
-        return Neumann(self.n_steps, self.n_power)
+        return Neumann(self.backward_steps, self.n_power)
 
     def make_batched_adjoint(self, n_steps):
-        return Neumann(self.n_steps, 0)
+        return Neumann(self.backward_steps, 0)

@@ -13,15 +13,20 @@ class Solver(NetworkSolver):
     rule : {"norm", "residual"}
         Keep SHINE's q where it is at most ``ratio`` times as long as dl/dz;
         or where its residual is the lower one, for two products with Jᵀ.
-    ratio : float
-        1.3 in the paper, 1.8 in the authors' code.
+    ratio : float or None
+        Of the norm rule.  None: 1.3, as in the paper; 1.8 in the authors'
+        code.
     """
 
     name = "SHINE-fallback"
     parameters = {
-        **NetworkSolver.parameters, "rule": ["norm"], "ratio": [1.3],
+        **NetworkSolver.parameters, "rule": ["norm"], "ratio": [None],
     }
 
     def make_batched_adjoint(self, n_steps):
-        rules = {"norm": NormRule(self.ratio), "residual": ResidualRule()}
-        return Fallback(Shine(), check_choice("rule", self.rule, rules))
+        ratio = 1.3 if self.ratio is None else self.ratio
+        rules = {"norm": NormRule(ratio), "residual": ResidualRule()}
+        rule = check_choice("rule", self.rule, rules)
+        if self.rule != "norm" and self.ratio is not None:
+            raise ValueError("ratio: is for rule=norm")
+        return Fallback(Shine(), rule)

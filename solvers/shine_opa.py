@@ -1,5 +1,6 @@
 from benchmark_shine.adjoint import Shine
-from benchmark_shine.bench.solver import SIDES, ImplicitSolver
+from benchmark_shine.bench.network import SIDES
+from benchmark_shine.bench.solver import ImplicitSolver
 from benchmark_shine.checks import check_choice, check_pair
 from benchmark_shine.root import AdjointBroyden, EveryFewSteps, Opa
 
@@ -11,18 +12,16 @@ class Solver(ImplicitSolver):
 
     Parameters
     ----------
-    opa_every : pair of numbers
+    opa_every : pair of numbers, or None
         A pair every so many inner iterations at the first and at the last
-        outer step, on the command line [(10,1)].  Published: (29, 0), memory
-        60, decay 0.78; nls (12.25, 0), 50 outer steps; networks (5, 5).
-    side : {"transposed", "untransposed"}
+        outer step, on the command line [(10,1)].  None: (5, 5).
+    side : {"transposed", "untransposed"} or None
         In networks, Bᵀ dl/dz or, as published, B dl/dz.
     """
 
     name = "SHINE-OPA"
     parameters = {
-        **ImplicitSolver.parameters, "forward": ["adjoint_broyden"],
-        "opa_every": [(5, 5)], "side": ["transposed"],
+        **ImplicitSolver.parameters, "opa_every": [None], "side": [None],
     }
 
     def make_adjoint(self):

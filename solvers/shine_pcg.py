@@ -1,17 +1,10 @@
-from benchmark_shine.adjoint import ConjugateGradient
-from benchmark_shine.bench.solver import BilevelSolver
-from benchmark_shine.operators import transposed
+from benchmark_shine.bench.protocols import variant
+
+from .hoag import Solver as Hoag
 
 
-class Solver(BilevelSolver):
-    """SHINE as preconditioner: HOAG's conjugate gradients, with B for J⁻¹.
-
-    Exact to the same shrinking tolerance as HOAG; B is the estimate that
-    L-BFGS ended with (Morales and Nocedal, SIAM J. Optim. 2000, for
-    preconditioners of this form).
-    """
+class Solver(Hoag):
+    """HOAG[preconditioner=shine], after Morales and Nocedal, 2000."""
 
     name = "SHINE-PCG"
-
-    def make_adjoint(self):
-        return ConjugateGradient(estimate=transposed)
+    parameters = variant(Hoag, name)

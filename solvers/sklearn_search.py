@@ -1,10 +1,10 @@
 import numpy as np
 
-from benchmark_shine.bench.solver import SearchSolver, StepSolver
+from benchmark_shine.bench.solver import SearchSolver
 from benchmark_shine.rivals.sklearn import ScikitLearn
 
 
-class Solver(StepSolver, SearchSolver):
+class Solver(SearchSolver):
     """scikit-learn's own fits along its default path of penalties.
 
     What ``LogisticRegressionCV`` does (Pedregosa et al., JMLR 2011): values
@@ -14,11 +14,9 @@ class Solver(StepSolver, SearchSolver):
     Parameters
     ----------
     n_points : int
-        Its default is 10.
-    tol : float
-        The estimator's; its default is 1e-4.
-    max_iter : int
-        The estimator's.
+        Values of C; scikit-learn's default is 10.
+    tol, max_iter
+        Of scikit-learn's estimator; 1e-4 is its default.
     """
 
     name = "sklearn-search"
@@ -27,5 +25,5 @@ class Solver(StepSolver, SearchSolver):
     def values(self, problem):
         return -np.log(np.logspace(-4, 4, self.n_points))
 
-    def make_finder(self, problem, n_outer):
+    def make_step(self, problem):
         return ScikitLearn(problem, self.tol, self.max_iter)

@@ -1,7 +1,8 @@
 from benchmark_shine.bench.solver import BilevelSolver
+from benchmark_shine.engine import Loop
 from benchmark_shine.loops.soba import Soba
 
-FIRST_SOLVE = "memory", "tol", "c2", "scale", "max_iter"
+FIRST_SOLVE = "protocol", "memory", "tol", "c2", "scale", "max_iter"
 
 
 class Solver(BilevelSolver):
@@ -16,24 +17,18 @@ class Solver(BilevelSolver):
         Iterations per point of the curve, after a first solve for z.
     ratio : float
         Inner over outer step size; the paper searches for it.
-    n_power : int
+    n_power : int or None
         Power iterations for ‖J‖, whose inverse is the inner step.
     """
 
     name = "SOBA"
     parameters = {
         name: BilevelSolver.parameters[name] for name in FIRST_SOLVE
-    } | {"n_iter": [50], "ratio": [10.0], "n_power": [5]}
+    } | {"n_iter": [50], "ratio": [10.0], "n_power": [None]}
     keep_pairs = False
 
-    def make_adjoint(self):
-        return None
-
-    def for_bilevel(self, problem, n_outer):
+    def bilevel(self, problem, n_outer):
         first = self.make_finder(problem, n_outer)
-        settings = self.tol, self.n_iter, self.ratio, self.n_power
-        return Soba(first, *settings), None, None, n_outer
-
-    def steps(self):
-        loop, *_, n_outer = self._parts
-        yield from loop(self._problem, n_outer)
+        return Loop(Soba(
+            first, n_outer, self.tol, self.n_iter, self.ratio, self.n_power
+        ), n_outer)

@@ -13,18 +13,14 @@ class Solver(NetworkSolver):
 
     Parameters
     ----------
-    forward, backward : {"broyden", "anderson", "fixed_point_iter"}
-        Of its solvers.  backward (default: its own) solves Jᵀ q = dl/dz, or
-        is "phantom": the series that its layer unrolls at the root.
-    k, tau : int, float
-        Terms and damping of the phantom gradient.
+    forward, backward : {"broyden", "anderson", "fixed_point_iter"} or None
+        Of its solvers; None: broyden forward, fixed_point_iter backward.
+        backward solves Jᵀ q = dl/dz, or is "phantom": the series that its
+        layer unrolls at the root, with k = 5 and tau = 1.
     """
 
     name = library = "torchdeq"
-    parameters = {
-        **NetworkSolver.parameters, "backward": ["fixed_point_iter"],
-        "k": [5], "tau": [1.0],
-    }
+    parameters = {**NetworkSolver.parameters, "backward": [None]}
 
     def make_batched_finder(self, n_steps, n_outer):
         finders = {name: TorchDEQ(name, n_steps) for name in SOLVERS}
@@ -33,4 +29,4 @@ class Solver(NetworkSolver):
     def make_batched_adjoint(self, n_steps):
         return check_choice("backward", self.backward, {
             name: QuasiNewtonSolve(TorchDEQ(name, n_steps)) for name in SOLVERS
-        } | {"phantom": Phantom(self.k, self.tau)})
+        } | {"phantom": Phantom()})

@@ -22,5 +22,5 @@ class Solver(SearchSolver):
         **SearchSolver.parameters, "n_points": [30], "n_startup": [10],
     }
 
-    def make_outer(self, problem):
+    def make_search(self, problem):
         return Tpe(self.tol, self.n_startup, problem.seed)

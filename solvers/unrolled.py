@@ -1,8 +1,9 @@
-from benchmark_shine.bench.solver import StepSolver
+from benchmark_shine.bench.solver import BilevelSolver
+from benchmark_shine.engine import Method
 from benchmark_shine.loops.unrolled import Truncated
 
 
-class Solver(StepSolver):
+class Solver(BilevelSolver):
     """Truncated back-propagation through steps of the inner solver.
 
     Shaban et al., *Truncated back-propagation for bilevel optimization*,
@@ -10,17 +11,19 @@ class Solver(StepSolver):
 
     Parameters
     ----------
-    n_steps : int
+    backward_steps : int
         Steps that are differentiated, after the suite's forward solver.
-    n_power : int
-        Power iterations for ‖J‖, whose inverse is their length.
+    n_power : int or None
+        Power iterations for ‖J‖, whose inverse is the step size.
     """
 
     name = "Unrolled"
     parameters = {
-        **StepSolver.parameters, "n_steps": [20], "n_power": [5],
+        **BilevelSolver.parameters, "backward_steps": [20],
+        "n_power": [None],
     }
 
-    def make_finder(self, problem, n_outer):
-        find_root = super().make_finder(problem, n_outer)
-        return Truncated(find_root, self.n_steps, self.n_power)
+    def bilevel(self, problem, n_outer):
+        find_root = self.make_finder(problem, n_outer)
+        step = Truncated(find_root, self.backward_steps, self.n_power)
+        return Method(step, self.make_outer(), n_outer)

@@ -1,9 +1,6 @@
-from benchmark_shine.adjoint import Phantom
 from benchmark_shine.bench.solver import NetworkSolver
-from benchmark_shine.checks import check_integer
-from benchmark_shine.engine import descend
+from benchmark_shine.engine import Method
 from benchmark_shine.loops.unrolled import Unrolled
-from benchmark_shine.root import FixedPoint
 
 
 class Solver(NetworkSolver):
@@ -19,18 +16,10 @@ class Solver(NetworkSolver):
     """
 
     name = "Unrolled-network"
-    parameters = {**NetworkSolver.parameters, "n_layers": [10]}
+    parameters = {
+        "protocol": ["fair"], "n_layers": [10], "slurm_gres": [None],
+    }
 
-    # for the metrics of q alone: what the layers amount to once they converge
-    def make_batched_finder(self, n_steps, n_outer):
-        check_integer("n_layers", self.n_layers, least=1)
-        self._leave_alone({"forward"}, "unrolled networks")
-        return FixedPoint(self.n_layers)
-
-    def make_batched_adjoint(self, n_steps):
-        return Phantom(self.n_layers)
-
-    def steps(self):
-        *_, outer, n = self._parts
-        layers = Unrolled(self.n_layers)
-        yield from descend(self._problem, layers, outer, n, self._resumed)
+    def network(self, problem, n_outer):
+        outer = self.make_trainer(problem, n_outer)
+        return Method(Unrolled(self.n_layers), outer, n_outer)

@@ -3,32 +3,32 @@ import hashlib
 import io
 import os
 import time
+from pathlib import Path
 
 import torch
+from benchopt.benchmark import CACHE_DIR
+from benchopt.config import get_setting
 
-from ..engine import Progress
+from ..engine import Totals
 
 # Seconds from one write to the next, and from the start to the first: a run
 # that is shorter never pays.
 SECONDS = 30.0
 
-TOTALS = "n_outer", "n_g", "n_vjp", "forward_time", "backward_time"
-
 
 class Checkpoint:
-    """One run's file.
+    """One run's file: a SHA-256, and the archive of torch.save it is of.
 
-    It holds a SHA-256 and what that was taken of, an archive of torch.save.
-    (By itself torch.load notices a file that is cut off, but not a bit that
-    has flipped.)  It is read with ``weights_only``: no code in it is run.
+    torch.load by itself does not notice a flipped bit.  It reads with
+    ``weights_only``: no code in the file is run.
 
     Parameters
     ----------
     path : Path or None
         None: nothing is kept.
     identity : str
-        Of all that decides how the run goes: a file of another one is of no
-        use.
+        Hash of all that decides how the run goes: a file of another one is
+        of no use.
     """
 
     def __init__(self, path, identity):
@@ -37,12 +37,12 @@ class Checkpoint:
 
     @property
     def due(self):
-        """Whether it is time to write."""
+        """Return whether it is time to write."""
         waited = time.monotonic() - self._since
         return self._path is not None and waited >= SECONDS
 
     def write(self, content):
-        """Put content in place of the file's, whole or not at all.
+        """Replace the file, whole or not at all.
 
         Parameters
         ----------
@@ -50,12 +50,11 @@ class Checkpoint:
         """
         archive = io.BytesIO()
         torch.save([self._identity, content], archive)
-        archive = archive.getbuffer()
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._partial.open("wb") as file:
-                file.write(hashlib.sha256(archive).digest())
-                file.write(archive)
+                file.write(hashlib.sha256(archive.getbuffer()).digest())
+                file.write(archive.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             self._partial.replace(self._path)
@@ -69,41 +68,79 @@ class Checkpoint:
         return self._path.with_suffix(".partial")
 
     def read(self):
-        """The file's content; None where there is none of use.
+        """Return the file's content, None where there is none of use.
 
         A file of no use is told in one line.
         """
         if self._path is None or not self._path.exists():
             return None
         try:
-            data = memoryview(self._path.read_bytes())
-        except OSError as error:
-            return self._start_over(str(error))
-        if hashlib.sha256(data[32:]).digest() != data[:32]:
-            return self._start_over(f"{self._path} is damaged")
-        try:
+            data = self._path.read_bytes()
+            if hashlib.sha256(data[32:]).digest() != data[:32]:
+                return self._start_over("is damaged")
             identity, content = torch.load(
                 io.BytesIO(data[32:]), weights_only=True
             )
-        except Exception:  # of any type: what it was given is nobody's file
-            return self._start_over(f"{self._path} is no checkpoint")
+        except Exception as error:  # of any type: the file is anybody's
+            return self._start_over(f"cannot be read ({type(error).__name__})")
         if identity != self._identity:
-            return self._start_over(
-                f"{self._path} is of other code, data or settings"
-            )
+            return self._start_over("is of other code, data or settings")
         return content
 
     def _start_over(self, why):
-        print(f"{why}: the run starts over", flush=True)
+        print(f"{self._path} {why}: the run starts over", flush=True)
 
     def remove(self):
-        """Nothing is left to go on with."""
+        """Delete the file of a run that has ended."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._partial.unlink(missing_ok=True)
 
 
-def keep(checkpoint, callback, outer, step):
+def location(solver, meta):
+    """Return where a run keeps its checkpoint, and the run's identity.
+
+    The place depends on names alone: a run after an edit takes that of the
+    run before.  The identity covers what benchopt's cache key covers:
+    parameters, the files of solver, objective (whose parameters have the
+    package's fingerprint) and data set, and the fingerprints of the solver's
+    sources and of the data.
+
+    Parameters
+    ----------
+    solver : BaseSolver
+        With its objective and data set.
+    meta : dict
+        benchopt's names and parameters of the run; empty in trial runs,
+        which keep nothing.
+
+    Returns
+    -------
+    path : Path or None
+    identity : str
+    """
+    if not meta:
+        return None, ""
+    place = meta["dataset_name"], meta["objective_name"], meta["solver_name"]
+    parts = solver, solver._objective, solver._objective._dataset
+    code = [(part._file_hash, part._get_state()) for part in parts]
+    name = f"{_hash([*place, meta['idx_rep']])}.pt"
+    return folder(solver._benchmark_dir) / name, _hash([meta, code])
+
+
+def folder(benchmark_dir):
+    """Return the folder of checkpoints: in benchopt's cache."""
+    cache = get_setting("cache")
+    if cache is None:
+        return Path(benchmark_dir) / CACHE_DIR / "checkpoints"
+    return Path(cache) / "benchmark_shine" / "checkpoints"
+
+
+def _hash(known):
+    return hashlib.sha256(repr(known).encode()).hexdigest()
+
+
+def keep(checkpoint, callback, outer, point):
     """Write where a run stands, if it has just been evaluated and it is time.
 
     Nothing of this is on benchopt's clock, which its callback stops, and
@@ -116,21 +153,21 @@ def keep(checkpoint, callback, outer, step):
         benchopt's, after the step.
     outer
         An outer optimiser that can ``store`` its state.
-    step : Step
+    point : Point
         Without a state, no run goes on from it.
     """
-    if step.state is None or not checkpoint.due:
+    if point.state is None or not checkpoint.due:
         return
-    if callback.curve[-1]["stop_val"] != step.n_outer:
+    if callback.curve[-1]["stop_val"] != point.totals.n_outer:
         return  # not evaluated
     known = callback.meta | callback.info
     checkpoint.write({
         "curve": [
-            {name: x for name, x in point.items() if name not in known}
-            for point in callback.curve
+            {name: x for name, x in row.items() if name not in known}
+            for row in callback.curve
         ],
-        "totals": {name: getattr(step, name) for name in TOTALS},
-        "state": outer.store(step.state),
+        "totals": vars(point.totals),
+        "state": outer.store(point.state),
     })
     callback.start()
 
@@ -151,14 +188,14 @@ def resume(checkpoint, callback, outer, get_next):
 
     Returns
     -------
-    Progress or None
+    (Totals, state) or None
         From where the engine goes on; None: from the start.
     """
     found = checkpoint.read()
     if found is None:
         return None
-    totals, points = found["totals"], found["curve"]
-    k = totals["n_outer"]
+    totals, points = Totals(**found["totals"]), found["curve"]
+    k = totals.n_outer
     callback.curve = [
         callback.meta | point | callback.info for point in points
     ]
@@ -166,4 +203,4 @@ def resume(checkpoint, callback, outer, get_next):
     callback.it, callback._last_it_log = k + 1, k
     callback.next_stopval = get_next(k)
     callback.stopping_criterion.n_eval = len(points)
-    return Progress(**totals, state=outer.restore(found["state"]))
+    return totals, outer.restore(found["state"])

@@ -63,7 +63,7 @@ class Report:
     """
 
     def __init__(self, callback, n_outer, done=0):
-        self._callback, self._step = callback, None
+        self._callback, self._seen = callback, None
         self._n_outer, self._done = n_outer, done
         self._names, names = _names(callback.meta)
         terminal = callback.stopping_criterion.terminal
@@ -73,12 +73,19 @@ class Report:
             dynamic_ncols=True, smoothing=0, miniters=1, bar_format=LIVE,
         )
 
-    def show(self, step):
-        """Tell of an outer step, when the callback has seen it."""
-        self._step = step
+    def show(self, step, totals):
+        """Tell of an outer step, when the callback has seen it.
+
+        Parameters
+        ----------
+        step : Step
+            The one that the method reports.
+        totals : Totals
+        """
+        self._seen = step, totals
         if not self._line.disable:
             self._line.set_postfix_str(f"loss {step.value:.6g}", False)
-            self._line.update(step.n_outer - self._line.n)
+            self._line.update(totals.n_outer - self._line.n)
             self._callback.start()
 
     def close(self):
@@ -88,18 +95,19 @@ class Report:
     def finish(self):
         """Write the line of a run that has ended."""
         self.close()
-        step, callback = self._step, self._callback
         if not self._names:
             return
+        (step, totals), callback = self._seen, self._callback
         notes = [f"{self._done} of them before"] if self._done else []
         if step.diverged:
             notes.append("diverged")
-        elif step.n_outer < self._n_outer:
+        elif totals.n_outer < self._n_outer:
             notes.append(f"stopped by benchopt: {callback.status}")
         said = f" ({', '.join(notes)})" if notes else ""
         print(
-            f"{INDENT}{self._names}: {step.n_outer} of {self._n_outer} outer "
-            f"steps{said}, loss {step.value:.6g}, {callback.time_iter:.3g} s, "
-            f"{step.n_g + step.n_vjp} evaluations", flush=True,
+            f"{INDENT}{self._names}: {totals.n_outer} of {self._n_outer} "
+            f"outer steps{said}, loss {step.value:.6g}, "
+            f"{callback.time_iter:.3g} s, {totals.n_g + totals.n_vjp} "
+            "evaluations", flush=True,
         )
         callback.start()

@@ -55,12 +55,32 @@ def refuse_edited_files():
     """
     edited = [] if fingerprint() == LOADED else ["benchmark_shine"]
     for name, module in sorted(sys.modules.items()):
-        if name.startswith(FILES) and Path(module.__file__).exists():
-            now = hashlib.sha256(Path(module.__file__).read_bytes()).digest()
+        file = getattr(module, "__file__", None)
+        if name.startswith(FILES) and file and Path(file).exists():
+            now = hashlib.sha256(Path(file).read_bytes()).digest()
             if vars(module).setdefault("_loaded_as", now) != now:
-                edited.append(module.__file__)
+                edited.append(file)
     if edited:
         _refuse(f"{', '.join(edited)}: edited since this worker loaded it")
+
+
+def refuse_other_solver(name, ours, theirs):
+    """Insist on the client's sources of a solver.
+
+    Parameters
+    ----------
+    name : str
+    ours, theirs : str
+        `fingerprints.solver_fingerprint` here and in the client.
+
+    Raises
+    ------
+    ClickException
+        Where the two differ.
+    """
+    if ours != theirs:
+        _refuse(f"{name}: this worker has sources {ours}, the run is of "
+                f"{theirs}")
 
 
 def _refuse(why):

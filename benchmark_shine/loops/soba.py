@@ -1,4 +1,4 @@
-"""Bi-level optimisation without inner loops."""
+"""Bi-level optimisation in a single loop."""
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -6,38 +6,39 @@ import torch
 from torch.autograd import grad
 
 from ..checks import check_integer, check_number
-from ..engine import Step, clock, leaves
+from ..engine import Step, clock, leaves, start
 from ..implicit import norm_of_jacobian
 
 
 @dataclass(frozen=True)
 class Soba:
-    """z, q and theta move at once, each by one gradient step.
+    """Move z, q and theta at once, each by one gradient step.
 
     Dagréou, Ablin, Vaiter and Moreau, *A framework for bilevel optimization
     that enables stochastic and global variance reduction algorithms*, NeurIPS
-    2022, algorithm 1 with the directions of SOBA, here of all samples:
+    2022, algorithm 1 with the directions of SOBA on all samples:
 
         z ← z - rho g,   q ← q - rho (Jᵀ q - rhs),   theta ← theta - gamma h,
         h = dl/dtheta - (dg/dtheta)ᵀ q,   gamma = rho / ratio.
 
-    The paper searches for rho and ratio.  Here rho is 1 / ‖J‖, by power
-    iterations at each point of the curve or, where it is larger, by the
-    change of g along a step since.  z starts where the first solve of all
-    other methods ends, q from zero.
+    An instance is the ``steps`` of a `benchmark_shine.engine.Loop`.
 
     Parameters
     ----------
-    find_root : callable, (Equation, atol, rtol, previous) -> Root
+    find_root : callable, (Equation, atol, rtol, warm_start) -> Root
+        Used once, so that z starts where the first solve of all other
+        methods ends; q starts from zero.
+    n_outer : int
+        Points of the curve after the start.
     tol : float
-        Of the first solve, relative to ‖g‖ of its start.
+        Tolerance of the first solve, relative to ‖g‖ at its start.
     n_iter : int
-        Such iterations per point of the curve, one evaluation of g and one
-        product with Jᵀ each.
+        Iterations of algorithm 1 per point of the curve, one evaluation of g
+        and one product with Jᵀ each.
     ratio : float
-        Of the inner to the outer step size.
+        Inner over outer step size.
     n_power : int
-        Power iterations for ‖J‖; 0 takes 1.
+        Power iterations for ‖J‖; 0 takes ‖J‖ = 1.
     box : float
         theta stays in [-box, box].
 
@@ -45,9 +46,16 @@ class Soba:
     ------
     ValueError
         Where a setting is out of its range.
+
+    Notes
+    -----
+    The paper searches for rho and ratio.  Here rho is 1 / ‖J‖, where ‖J‖ is
+    by power iterations at each point of the curve or, where that is larger,
+    by the change of g along a step since.
     """
 
     find_root: Callable
+    n_outer: int
     tol: float = 1e-3
     n_iter: int = 50
     ratio: float = 10.0
@@ -60,72 +68,73 @@ class Soba:
         check_integer("n_power", self.n_power, least=0)
         check_number("ratio", self.ratio, above=0)
 
-    def __call__(self, problem, n_outer):
-        """The run, one point each ``n_iter`` iterations.
+    def __call__(self, problem):
+        """Yield the start, then one `engine.Step` per ``n_iter`` iterations.
 
         Parameters
         ----------
-        problem, n_outer
-            As in :func:`benchmark_shine.engine.run`.
-
-        Yields
-        ------
-        Step
-            The start first.  Ends early after a diverged one.
+        problem
+            As in :meth:`benchmark_shine.engine.Method.run`.
         """
-        theta, z = problem.start()
-        theta = leaves(theta)
-        equation = problem.draw(theta, z, 0)
-        with torch.no_grad():
-            step = Step(theta, z, float(equation.loss(z)), equation)
-        yield step
+        first = start(problem, *problem.start())
+        yield first
+        theta, z = first.theta, first.z
         began = clock(z)
         root = self.find_root(problem.draw(theta, z, 1), 0.0, self.tol, None)
-        z, q = root.z, torch.zeros_like(z)
-        n_g, n_vjp = root.n_g, root.n_vjp
-        forward_time, backward_time = clock(z) - began, 0.0
-        for k in range(1, n_outer + 1):
-            began = clock(z)
-            equation, last = problem.draw(theta, z, k), None
-            norm, *costs = norm_of_jacobian(equation, z, self.n_power)
-            n_g += costs[0] + self.n_iter
-            n_vjp += costs[1] + self.n_iter
-            backward_time += clock(z) - began
-            for _ in range(self.n_iter):
-                began = clock(z)
-                leaf = z.detach().requires_grad_()
-                g = equation.g(leaf)
-                solved = clock(z)
-                jq, = grad(g, leaf, q)
-                _, rhs, h = _head(equation, theta, leaf, q)
-                g = g.detach()
-                if last is not None:
-                    s, y = z - last[0], g - last[1]
-                    norm = max(norm, float(y.norm() / s.norm()))
-                last = z, g
-                z, q = z - g / norm, q - (jq - rhs) / norm
-                gamma = 1 / (self.ratio * norm)
-                theta = leaves(
-                    (t.detach() - gamma * slope).clamp(-self.box, self.box)
-                    for t, slope in zip(theta, h)
-                )
-                equation = problem.draw(theta, z, k)
-                forward_time += solved - began
-                backward_time += clock(z) - solved
+        z, q = root.z, torch.zeros_like(root.z)
+        costs = _Costs(root.n_g, root.n_vjp, clock(z) - began)
+        for k in range(1, self.n_outer + 1):
+            theta, z, q = self._iterate(problem, theta, z, q, k, costs)
             leaf = z.detach().requires_grad_()
-            value, _, h = _head(equation, theta, leaf, q)
-            step = Step(
-                theta, z, value, equation, h, q, n_outer=k, n_g=n_g,
-                n_vjp=n_vjp, forward_time=forward_time,
-                backward_time=backward_time,
+            equation = problem.draw(theta, z, k)
+            value, _, h = _lagrangian(equation, theta, leaf, q)
+            yield Step(theta, z, value, equation, h, q, **vars(costs))
+            costs = _Costs()
+
+    def _iterate(self, problem, theta, z, q, k, costs):
+        """Make ``n_iter`` iterations, and add their costs in place."""
+        began = clock(z)
+        equation, last = problem.draw(theta, z, k), None
+        norm, n_g, n_vjp = norm_of_jacobian(equation, z, self.n_power)
+        costs.n_g += n_g + self.n_iter
+        costs.n_vjp += n_vjp + self.n_iter
+        costs.backward_time += clock(z) - began
+        for _ in range(self.n_iter):
+            began = clock(z)
+            leaf = z.detach().requires_grad_()
+            g = equation.g(leaf)
+            solved = clock(z)
+            jq, = grad(g, leaf, q)
+            _, rhs, h = _lagrangian(equation, theta, leaf, q)
+            g = g.detach()
+            if last is not None:
+                s, y = z - last[0], g - last[1]
+                norm = max(norm, float(y.norm() / s.norm()))
+            last = z, g
+            z, q = z - g / norm, q - (jq - rhs) / norm
+            gamma = 1 / (self.ratio * norm)
+            theta = leaves(
+                (t.detach() - gamma * slope).clamp(-self.box, self.box)
+                for t, slope in zip(theta, h)
             )
-            yield step
-            if step.diverged:
-                return
+            equation = problem.draw(theta, z, k)
+            costs.forward_time += solved - began
+            costs.backward_time += clock(z) - solved
+        return theta, z, q
 
 
-def _head(equation, theta, z, q):
-    """Outer loss, its gradient in z, and dF/dtheta with this q."""
+@dataclass
+class _Costs:
+    """The costs of one point of the curve, as in `engine.Step`."""
+
+    n_g: int = 0
+    n_vjp: int = 0
+    forward_time: float = 0.0
+    backward_time: float = 0.0
+
+
+def _lagrangian(equation, theta, z, q):
+    """Return the outer loss, its gradient in z, and dF/dtheta with this q."""
     loss = equation.loss(z)
     lagrangian = loss - equation.g_theta(z.detach()) @ q
     rhs, *h = grad(lagrangian, (z, *theta))

@@ -1,27 +1,35 @@
-"""Hypergradients by back-propagation through the iterations."""
+"""Hypergradients by back-propagation through iterations."""
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
+from ..adjoint import Phantom
 from ..checks import check_integer
 from ..engine import Step, clock
 from ..implicit import Counted, norm_of_jacobian
+from ..root import FixedPoint
 
 
 @dataclass(frozen=True)
 class Unrolled:
-    """The loss after n applications of f(z) = z - g(z), and its gradient.
+    """Differentiate the loss after n applications of f(z) = z - g(z).
 
-    An outer step for `benchmark_shine.engine.descend`.  The gradient is that
-    of the unrolled loss, exact; of the loss at the root it has the error of
-    the series Σ_{i < n} (I - Jᵀ)ⁱ and of z, both of which fall like ρⁿ with
-    ρ the spectral radius of df/dz.  All iterates are kept in memory.
+    An outer step for `benchmark_shine.engine.Method`.  The gradient is that
+    of the unrolled loss, and exact; compared with the gradient at the root,
+    its error is that of the series Σ_{i < n} (I - Jᵀ)ⁱ and of z, both of
+    which fall like ρⁿ with ρ the spectral radius of df/dz.  All iterates are
+    kept in memory.
 
     Parameters
     ----------
     n_layers : int
-        n, applications of f from the equation's start.
+        n, the applications of f from the equation's start.
+
+    Raises
+    ------
+    ValueError
+        Where ``n_layers`` is not a positive integer.
     """
 
     n_layers: int = 10
@@ -29,16 +37,18 @@ class Unrolled:
     def __post_init__(self):
         check_integer("n_layers", self.n_layers, least=1)
 
-    def __call__(self, equation, theta, state, last):
-        """This outer step alone.
+    @property
+    def find_root(self):
+        """Return the same iteration as a root finder, for comparisons."""
+        return FixedPoint(self.n_layers)
 
-        Parameters
-        ----------
-        equation : Equation
-        theta : tuple of Tensor
-            The leaves that the equation closes over.
-        state, last
-            Of the outer optimiser, and the step before: of no use.
+    @property
+    def adjoint(self):
+        """Return what the gradient amounts to once f converges."""
+        return Phantom(self.n_layers)
+
+    def __call__(self, equation, theta, state, last):
+        """Make one outer step; see `benchmark_shine.engine.Method`.
 
         Returns
         -------
@@ -63,23 +73,28 @@ class Unrolled:
 
 @dataclass(frozen=True)
 class Truncated:
-    """The loss a few steps of gradient descent after the root.
+    """Differentiate the loss after a few gradient steps from the root.
 
     Truncated back-propagation (Shaban, Cheng, Hatch and Boots, AISTATS 2019)
     in reverse mode through gradient descent (Franceschi, Donini, Frasconi and
-    Pontil, ICML 2017): the forward solver comes as near as its tolerance
-    asks, then steps z ← z - g / ‖J‖ follow, of which autograd keeps the graph
-    and nothing of what was before.  At the root itself that is the Neumann
-    series with as many terms.
+    Pontil, ICML 2017): the root finder stops at its tolerance, then steps
+    z ← z - g / ‖J‖ follow, and autograd keeps the graph of these steps alone.
+    At the root itself the gradient is that of the Neumann series with as many
+    terms.
 
     Parameters
     ----------
-    find_root : callable, (Equation, atol, rtol, previous) -> Root
+    find_root : callable, (Equation, atol, rtol, warm_start) -> Root
     n_steps : int
-        Steps kept, one evaluation of g each and, but for the first, one
-        product with Jᵀ.
+        Differentiated steps: one evaluation of g each and, except for the
+        first, one product with Jᵀ.
     n_power : int
-        Power iterations for ‖J‖; 0 takes 1.
+        Power iterations for ‖J‖; 0 takes ‖J‖ = 1.
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range.
     """
 
     find_root: Callable
@@ -87,21 +102,11 @@ class Truncated:
     n_power: int = 5
 
     def __post_init__(self):
-        check_integer("n_steps", self.n_steps, least=1)
+        check_integer("backward_steps", self.n_steps, least=1)
         check_integer("n_power", self.n_power, least=0)
 
     def __call__(self, equation, theta, state, last):
-        """This outer step alone.
-
-        Parameters
-        ----------
-        equation : Equation
-        theta : tuple of Tensor
-            The leaves that the equation closes over.
-        state
-            Of the outer optimiser: the forward solver's tolerances.
-        last : Step
-            Its root is the forward solver's memory.
+        """Make one outer step; see `benchmark_shine.engine.Method`.
 
         Returns
         -------
@@ -109,7 +114,9 @@ class Truncated:
             Without q.  The root's residual is that before the last step.
         """
         began = clock(equation.start)
-        root = self.find_root(equation, state.atol, state.rtol, last.root)
+        root = self.find_root(
+            equation, state.atol, state.rtol, last and last.root
+        )
         solved = clock(root.z)
         norm, n_g, n_vjp = norm_of_jacobian(equation, root.z, self.n_power)
         g, z = Counted(equation.g), root.z

@@ -15,7 +15,7 @@ step k are functions of (seed, k), everything else of theta.  Solvers can
 share one problem, and a run resumes from theta and k alone.
 """
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
@@ -33,6 +33,7 @@ from ..evaluate.memory import peak_memory
 from ..evaluate.reference import measure_batch, n_affordable
 from ..implicit import hypergradient
 from ..root import Broyden
+from .base import NetworkProblem
 
 # What a stream of random numbers is for: the second word of its seed.
 INIT, ORDER, AUGMENT, DROPOUT, PENALTY, PROBE, CALIBRATION = range(7)
@@ -285,7 +286,7 @@ def spectral_radius(g, z, generator, n_iter=50):
     return torch.stack(logs[n_iter // 2:]).mean(dim=0).exp()
 
 
-class EquilibriumClassifier(ABC):
+class EquilibriumClassifier(NetworkProblem):
     """Base of the DEQ problems: mini-batches, equation, scores.
 
     Parameters
@@ -506,10 +507,6 @@ class EquilibriumClassifier(ABC):
         )
 
     # ------------------------------------------------------------ running
-
-    def assemble(self, solver, n_outer):
-        """A solver's parts for this family of problems."""
-        return solver.for_equilibrium(self, n_outer)
 
     def every(self, n_outer):
         """Outer steps from one evaluation to the next.

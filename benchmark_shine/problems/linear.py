@@ -7,7 +7,7 @@ Inner problem, on training data (sums, no intercept):
 Outer loss, on validation data: the same Σ phi without the penalty.  Then
 g = dh/dz, J is the Hessian, and dg/dtheta is exp(theta) z by group.
 """
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, softplus
 
 from ..equation import Equation
 from ..evaluate.reference import measure
+from .base import BilevelProblem
 from .design import Design
 
 
@@ -36,7 +37,7 @@ class Part:
     y: Tensor
 
 
-class PenalisedModel(ABC):
+class PenalisedModel(BilevelProblem):
     """Base of the linear models: data, penalty, equation, scores.
 
     Parameters
@@ -167,10 +168,6 @@ class PenalisedModel(ABC):
     def loss(self, z):
         """Outer loss: Σ phi on the validation part."""
         return self.phi(self.outputs(self.validation, z), self.validation.y)
-
-    def assemble(self, solver, n_outer):
-        """A solver's parts for this family of problems."""
-        return solver.for_bilevel(self, n_outer)
 
     def every(self, n_outer):
         """Outer steps from one evaluation to the next."""

@@ -3,7 +3,7 @@ import os
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -88,84 +88,94 @@ class _Products:
         return (self._X.T @ torch.from_dlpack(np.asarray(r))).numpy()
 
 
-@lru_cache(maxsize=1)
-def _compiled(problem, memory, max_iter):
-    """The inner solve and the hypergradient, and the counter of products.
+class _Compiled:
+    """The inner solve and the hypergradient of one problem, in jax.
 
-    Kept for the last problem: to compile takes longer than a run.
+    ``products`` counts the products with the training data.
     """
-    jax, jaxopt = _jax()
-    jnp, phi = jax.numpy, of_kind(PHI, problem, "jaxopt")
-    products = _Products(jax, problem.train.X)
-    of_validation = _Products(jax, problem.validation.X)
-    y, y_validation = (
-        jnp.asarray(part.y.numpy())
-        for part in (problem.train, problem.validation)
-    )
-    groups = jnp.asarray(
-        problem.groups.repeat_interleave(problem.n_outputs).numpy()
-    )
 
-    def outputs(product, z):
-        return product(
-            z if problem.n_outputs == 1 else z.reshape(-1, problem.n_outputs)
+    def __init__(self, problem, memory, max_iter):
+        jax, self._jaxopt = _jax()
+        self._jax, self._phi = jax, of_kind(PHI, problem, "jaxopt")
+        self.products = _Products(jax, problem.train.X)
+        self._of_validation = _Products(jax, problem.validation.X)
+        self._y, self._y_validation = (
+            jax.numpy.asarray(part.y.numpy())
+            for part in (problem.train, problem.validation)
         )
+        self._k, self._max_iter = problem.n_outputs, max_iter
+        self._groups = jax.numpy.asarray(
+            problem.groups.repeat_interleave(self._k).numpy()
+        )
+        self._lbfgs = self._jaxopt.LBFGS(
+            self._inner, history_size=memory, maxiter=max_iter
+        )
+        self.solve = jax.jit(self._solve)
+        self.differentiate = jax.jit(self._differentiate)
 
-    def inner(z, theta):
-        penalty = 0.5 * jnp.vdot(jnp.exp(theta)[groups] * z, z)
-        return phi(jax.nn, outputs(products, z), y) + penalty
+    def _outputs(self, product, z):
+        return product(z if self._k == 1 else z.reshape(-1, self._k))
 
-    def outer(z):
-        return phi(jax.nn, outputs(of_validation, z), y_validation)
+    def _inner(self, z, theta):
+        jnp = self._jax.numpy
+        loss = self._phi(
+            self._jax.nn, self._outputs(self.products, z), self._y
+        )
+        return loss + 0.5 * jnp.vdot(jnp.exp(theta)[self._groups] * z, z)
 
-    solver = jaxopt.LBFGS(inner, history_size=memory, maxiter=max_iter)
+    def _outer(self, z):
+        outputs = self._outputs(self._of_validation, z)
+        return self._phi(self._jax.nn, outputs, self._y_validation)
 
-    @jax.jit
-    def solve(z, theta, atol, rtol):
-        # jaxopt starts from an infinite error, and so makes a step even
-        # where the start will do
-        state = solver.init_state(z, theta)
+    def _solve(self, z, theta, atol, rtol):
+        """Minimise the inner loss by L-BFGS.
+
+        jaxopt starts from an infinite error, and so makes a step even where
+        the start meets the tolerance; here the error is that of the start.
+        """
+        jnp, lbfgs = self._jax.numpy, self._lbfgs
+        state = lbfgs.init_state(z, theta)
         first = jnp.linalg.norm(state.grad)
-        state = state._replace(error=first)
         tol = jnp.maximum(atol, rtol * first)
-        step = jax.lax.while_loop(
+        step = self._jax.lax.while_loop(
             lambda step: (
-                (step.state.error > tol) & (step.state.iter_num < max_iter)
+                (step.state.error > tol)
+                & (step.state.iter_num < self._max_iter)
             ),
-            lambda step: solver.update(step.params, step.state, theta),
-            jaxopt.OptStep(z, state),
+            lambda step: lbfgs.update(step.params, step.state, theta),
+            self._jaxopt.OptStep(z, state._replace(error=first)),
         )
         return step.params, first, step.state.error, step.state.iter_num
 
-    @jax.jit
-    def differentiate(z, theta, tol):
-        value, rhs = jax.value_and_grad(outer)(z)
-        grads, = jaxopt.implicit_diff.root_vjp(
-            jax.grad(inner), z, (theta,), rhs,
-            partial(jaxopt.linear_solve.solve_cg, tol=tol),
+    def _differentiate(self, z, theta, tol):
+        """Return the outer loss and its hypergradient, by jaxopt's CG."""
+        value, rhs = self._jax.value_and_grad(self._outer)(z)
+        grads, = self._jaxopt.implicit_diff.root_vjp(
+            self._jax.grad(self._inner), z, (theta,), rhs,
+            partial(self._jaxopt.linear_solve.solve_cg, tol=tol),
         )
         return value, grads
-
-    return solve, differentiate, products
 
 
 @dataclass(frozen=True)
 class Jaxopt:
-    """L-BFGS and implicit differentiation of jaxopt, on the same products.
+    """Solve and differentiate by jaxopt, on the suite's own products.
 
     Blondel, Berthet, Cuturi, Frostig, Hoyer, Llinares-López, Pedregosa and
     Vert, *Efficient and modular implicit differentiation*, NeurIPS 2022:
     ``jaxopt.LBFGS`` for the root, ``implicit_diff.root_vjp`` with its
     conjugate gradients for the hypergradient, to the tolerances of the suite's
-    outer optimiser, in float64.  Products with X are the suite's own, by a
-    call back to the host, which counts them; jax does the rest.
+    outer optimiser, in float64.  Products with X are the suite's, by a call
+    back to the host, which counts them; jax does the rest.  An outer step for
+    `benchmark_shine.engine.Method`.
 
     Parameters
     ----------
     problem
-        Whose functions are compiled, at the first call.
+        Its functions are compiled at the first call, and again where the
+        problem is another one.
     memory : int
-        Pairs kept by L-BFGS, from none at each outer step.
+        Pairs that L-BFGS keeps; each outer step begins with none.
     max_iter : int
         Most inner iterations.
 
@@ -184,17 +194,12 @@ class Jaxopt:
         check_integer("memory", self.memory, least=1)
         check_integer("max_iter", self.max_iter, least=1)
 
-    def __call__(self, equation, theta, state, last):
-        """This outer step alone.
+    @cached_property
+    def _compiled(self):
+        return _Compiled(self.problem, self.memory, self.max_iter)
 
-        Parameters
-        ----------
-        equation : Equation
-        theta : tuple of Tensor
-        state
-            Of the outer optimiser: the tolerances.
-        last : Step
-            Where the solve begins.
+    def __call__(self, equation, theta, state, last):
+        """Make one outer step; see `benchmark_shine.engine.Method`.
 
         Returns
         -------
@@ -202,20 +207,20 @@ class Jaxopt:
             Without q, which jaxopt does not tell.
         """
         jax, _ = _jax()
-        solve, differentiate, products = _compiled(
-            self.problem, self.memory, self.max_iter
-        )
-        on_jax, products.n_calls = theta[0].detach().numpy(), 0
+        on_jax, z0 = theta[0].detach().numpy(), equation.start
         with _double(jax):
-            began = clock(last.z)
+            compiled = self._compiled
+            products = compiled.products
+            products.n_calls = 0
+            began = clock(z0)
             z, first, residual, n_iter = jax.block_until_ready(
-                solve(last.z.numpy(), on_jax, state.atol, state.rtol)
+                compiled.solve(z0.numpy(), on_jax, state.atol, state.rtol)
             )
-            solved, n_g = clock(last.z), products.n_calls
+            solved, n_g = clock(z0), products.n_calls
             value, grads = jax.block_until_ready(
-                differentiate(z, on_jax, state.eps)
+                compiled.differentiate(z, on_jax, state.eps)
             )
-            done = clock(last.z)
+            done = clock(z0)
         root = Root(
             torch.tensor(np.asarray(z)), Identity(), float(residual),
             float(first), int(n_iter), n_g, int(n_iter) < self.max_iter,

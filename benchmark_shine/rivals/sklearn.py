@@ -34,7 +34,7 @@ class ScikitLearn:
     zero as its start (Pedregosa et al., JMLR 2011), scored on the validation
     part.  ``n_g`` counts the iterations that it reports and one more a fit;
     trials of its line searches are not told, so that the true number is
-    somewhat higher.  An outer step for `benchmark_shine.engine.descend`.
+    somewhat higher.  An outer step for `benchmark_shine.engine.Method`.
 
     Parameters
     ----------
@@ -82,22 +82,16 @@ class ScikitLearn:
             )
 
     def __call__(self, equation, theta, state, last):
-        """This outer step alone; theta has one value for all its entries.
+        """Make one outer step; see `benchmark_shine.engine.Method`.
 
-        Parameters
-        ----------
-        equation : Equation
-        theta : tuple of Tensor
-        state
-            Of no use.
-        last : Step
-            Where the fit begins.
+        Theta has one value for all its entries, and each fit begins where
+        the last one ended.
 
         Returns
         -------
         Step
         """
-        began = clock(last.z)
+        began = clock(equation.start)
         kind = of_kind(ESTIMATORS, self.problem, "scikit-learn")
         make, penalty = kind(float(theta[0].detach().reshape(-1)[0]))
         estimator = make(
@@ -105,8 +99,8 @@ class ScikitLearn:
             **penalty,
         )
         train, k = self.problem.train, self.problem.n_outputs
-        if last.n_outer:
-            estimator.coef_ = last.z.view(-1, k).T.numpy()
+        if equation.step > 1:  # the first fit begins with zero
+            estimator.coef_ = equation.start.view(-1, k).T.numpy()
         with threadpool_limits(torch.get_num_threads()):
             estimator.fit(train.X.numpy(), train.y.numpy())
         z = torch.as_tensor(estimator.coef_).reshape(k, -1).T.reshape(-1)

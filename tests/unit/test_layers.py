@@ -16,7 +16,7 @@ PACKAGE = {
     "implicit": "torch .adjoint .root",
     "outer": "torch .checks .outer",
     "engine": "torch .equation .implicit .root",
-    "loops": "torch .checks .engine .implicit",
+    "loops": "torch .adjoint .checks .engine .implicit .root",
     "data": "numpy scipy sklearn torch PIL pooch .checks .data",
     "evaluate": "torch .adjoint .implicit .root",
     "problems": "torch numpy scipy .checks .equation .evaluate .implicit "
@@ -53,6 +53,8 @@ def imports(path, package):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
+            if node.level and package is None:  # its neighbours
+                continue
             if node.level:
                 up = package[:len(package) - node.level + 1]
                 names = [".".join(["benchmark_shine", *up, *names]).strip(".")]

@@ -1,0 +1,133 @@
+"""Methods for bi-level problems, and searches over theta."""
+import torch
+
+from ..adjoint import z_as_q0
+from ..checks import check_choice, check_integer
+from ..engine import Method, RootAndAdjoint
+from ..outer import Hoag, Search, from_now, from_start
+from ..root import LBFGS
+from .lifecycle import Lifecycle, NotForThisProblem
+
+ANCHORS = {"start": from_start, "now": from_now}
+# First guess of a first linear solve, before there is a last q.
+FIRST_Q = {"zero": torch.zeros_like, "z": z_as_q0}
+
+
+class BilevelSolver(Lifecycle):
+    """A method for bi-level problems: L-BFGS, an adjoint, and `Hoag`.
+
+    A subclass says how q is found, in ``make_adjoint``; or it overrides
+    ``bilevel`` and says all of it.
+
+    Parameters
+    ----------
+    protocol : {"fair", "published"}
+        Where the value of each parameter that is None comes from: see
+        :mod:`benchmark_shine.bench.protocols`.
+    figure : str or None
+        Whose published settings, see `protocols.settings_of`.
+    memory : int or None
+        Pairs kept by L-BFGS.
+    tol, decay : float or None
+        Inner tolerance at the first outer step and its factor per step.
+    anchor : {"start", "now"} or None
+        What the tolerance's factor e^(λ_prev - λ_anchor) compares with, see
+        `Hoag`.
+    moves : int or None
+        Times that the step is applied per outer step.
+    c2 : float or None
+        Curvature constant of the line search.
+    scale : float, "secant" or None
+        B0 = scale × identity, or sᵀy / yᵀy of the newest pair; None where
+        protocol and data set shall say.
+    keep_pairs : bool, "corrected" or None
+        Whether the pairs survive the outer step, though they are of another
+        theta; or survive with what theta adds to J corrected.
+    max_iter : int or None
+        Most inner iterations per outer step.
+    """
+
+    parameters = {
+        "protocol": ["fair"],
+        "figure": [None],
+        "memory": [None],
+        "tol": [None],
+        "decay": [None],
+        "anchor": [None],
+        "moves": [None],
+        "c2": [None],
+        "scale": [None],
+        "keep_pairs": [None],
+        "max_iter": [None],
+    }
+
+    def make_adjoint(self):
+        """Return how q is found: a callable of `benchmark_shine.adjoint`."""
+        raise NotForThisProblem(
+            f"{self.name}: has no make_adjoint, which bi-level problems need"
+        )
+
+    def make_opa(self, n_outer):
+        """Return the finder's extra secant pairs, an `Opa`, or None."""
+        return None
+
+    def make_finder(self, problem, n_outer):
+        """Return the root finder that all methods share."""
+        scale = problem.scale if self.scale is None else self.scale
+        return LBFGS(
+            self.memory, self.max_iter, self.c2,
+            scale=None if scale == "secant" else scale,
+            keep_pairs=self.keep_pairs, opa=self.make_opa(n_outer),
+        )
+
+    def make_outer(self):
+        """Return how theta moves."""
+        anchor = check_choice("anchor", self.anchor, ANCHORS)
+        return Hoag(self.tol, self.decay, anchor, self.moves)
+
+    def bilevel(self, problem, n_outer):
+        find_root = self.make_finder(problem, n_outer)
+        return Method(
+            RootAndAdjoint(find_root, self.make_adjoint()),
+            self.make_outer(), n_outer,
+        )
+
+
+class SearchSolver(BilevelSolver):
+    """A search over theta: no hypergradient, the best so far is the result.
+
+    Parameters
+    ----------
+    n_points : int
+        Values that are tried; the paper's 10.
+
+    The others are those of `BilevelSolver`; ``tol`` is relative to the
+    gradient at each solve's warm start, as published.
+    """
+
+    parameters = {
+        name: BilevelSolver.parameters[name] for name in (
+            "memory", "tol", "c2", "scale", "keep_pairs", "max_iter",
+        )
+    } | {"n_points": [10]}
+
+    def values(self, problem):
+        """Return the values of theta, (n_points,)."""
+        raise NotImplementedError(f"{self.name}: needs values")
+
+    def bilevel(self, problem, n_outer):
+        check_integer("n_points", self.n_points, least=1, most=10 ** 6)
+        return Method(
+            self.make_step(problem), self.make_search(problem), self.n_points
+        )
+
+    def make_step(self, problem):
+        """Return the outer step, which needs no hypergradient."""
+        return RootAndAdjoint(self.make_finder(problem, self.n_points))
+
+    def make_search(self, problem):
+        """Return the outer optimiser that proposes the values."""
+        return Search(tuple(self.values(problem).tolist()), self.tol)
+
+    def reported(self, best, step):
+        return step if best is None or step.value < best.value else best

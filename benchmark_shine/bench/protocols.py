@@ -1,0 +1,197 @@
+"""The settings of each protocol, with their sources.
+
+A parameter of a solver that is None has the value which the solver's protocol
+gives it.  The fair protocol is one setting for all methods.  Where the root
+finder leaves a choice, it is the one under which HOAG, the exact method,
+needs the fewest evaluations (configs/forward.yml): no approximate method had
+a say.  The published protocol is what the authors' code effectively does,
+method by method and figure by figure.
+"""
+from ..problems import NonlinearLeastSquares
+from ..problems.base import BilevelProblem
+
+# The fair protocol, by family of problems.
+FAIR = {
+    "bi-level problems": {
+        "memory": 30,          # pairs kept by L-BFGS
+        "tol": 1e-3,           # inner tolerance at the first outer step
+        "decay": 0.9,          # its factor per outer step
+        "anchor": "start",     # see `Hoag`
+        "moves": 1,            # times that a step is applied, see `Hoag`
+        "c2": 0.9,             # curvature constant of the line search
+        "scale": None,         # B0: as the problem says
+        "keep_pairs": True,    # from one outer step to the next
+        "max_iter": 1000,      # inner iterations per outer step
+        "first_q": "zero",     # first guess of the first linear solve
+        "preconditioner": "none",
+        "growth": 0.0,         # see `ConjugateGradient`
+        "root_pairs": 0,       # OPA pairs at the root
+        "n_power": 5,          # power iterations for ‖J‖
+    },
+    "equilibrium networks": {
+        "forward": "broyden",
+        "backward": "broyden",
+        "estimate": None,
+        "side": "transposed",
+        "slurm_gres": None,
+    },
+}
+# What one method has for its own, in the fair protocol.  The names of
+# variants are labels: each is its method with these settings.
+OWN = {
+    "SHINE-OPA": {"opa_every": (5, 5), "forward": "adjoint_broyden"},
+    "torchdeq": {"backward": "fixed_point_iter"},
+}
+LABELS = {
+    "SHINE-refine": {"backward_steps": 5},
+    "SHINE-corrected": {"keep_pairs": "corrected"},
+    "SHINE-at-root": {"root_pairs": 5},
+    "SHINE-corrected-at-root": {"keep_pairs": "corrected", "root_pairs": 5},
+    "HOAG-limited": {"backward_steps": 5},
+    "SHINE-PCG": {"preconditioner": "shine"},
+    "Recycled-PCG": {"preconditioner": "recycled"},
+}
+
+# The authors' fork of HOAG (branch shine) calls SciPy's compiled L-BFGS-B in
+# figures 1 and E.1, and an L-BFGS in Python, of which SHINE-OPA needs the
+# pairs, in figure 2 and for non-linear least squares (branch nls).
+_COMPILED = {
+    "moves": 2, "anchor": "now", "decay": 0.78, "scale": "secant",
+    "keep_pairs": False,
+}
+_PYTHON = {
+    "moves": 2, "anchor": "now", "decay": 0.78, "scale": 1.0, "c2": 9e-4,
+    "keep_pairs": True,
+}
+_NLS = _PYTHON | {"decay": 0.8}
+_REFINE = {"backward_steps": 0, "growth": 0.01}
+_HOAG = {"decay": 0.9, "memory": 10, "first_q": "z"}
+
+# Ramzi et al., ICLR 2022, arXiv 2106.00553: figure, method, settings other
+# than the fair ones.  "fig1" includes figure E.1; networks are figure 3's.
+PUBLISHED = {
+    "fig1": {
+        "SHINE": _COMPILED,
+        "Jacobian-Free": _COMPILED,
+        "SHINE-refine": _COMPILED | _REFINE,
+        "HOAG": _COMPILED | _HOAG,
+        "HOAG-limited": _COMPILED | _HOAG,
+    },
+    "fig2": {
+        "SHINE": _PYTHON,
+        "SHINE-OPA": _PYTHON | {"memory": 60, "opa_every": (29, 0)},
+        "HOAG": _PYTHON | _HOAG,
+    },
+    "nls": {
+        "SHINE": _NLS,
+        "SHINE-OPA": _NLS | {"memory": 60, "opa_every": (12.25, 0)},
+        "HOAG": _NLS | _HOAG | {"decay": 0.8},
+        "Jacobian-Free": _NLS,
+        "SHINE-refine": _NLS | _REFINE,
+    },
+    "fig3": {
+        "SHINE": {},
+        "SHINE-OPA": {"side": "untransposed"},
+        "SHINE-refine": {"estimate": "untransposed"},
+        "SHINE-fallback": {},
+        "HOAG": {},
+        "HOAG-limited": {},
+        "Jacobian-Free": {},
+    },
+}
+PROTOCOLS = "fair", "published"
+
+
+def family(problem):
+    """Return the family of a problem, a key of FAIR."""
+    bilevel, networks = FAIR
+    return bilevel if isinstance(problem, BilevelProblem) else networks
+
+
+def foreign(problem):
+    """Return the parameters that mean something for the other family alone.
+
+    Returns
+    -------
+    set of str
+    """
+    own = FAIR[family(problem)]
+    return {name for table in FAIR.values() for name in table} - own.keys()
+
+
+def figures(problem):
+    """Return the figures of the paper that have such a problem."""
+    if isinstance(problem, NonlinearLeastSquares):
+        return ("nls",)
+    if isinstance(problem, BilevelProblem):
+        return "fig1", "fig2"
+    return ("fig3",)
+
+
+def settings_of(name, problem, protocol="fair", figure=None):
+    """Return what a protocol says of a method on a problem.
+
+    Parameters
+    ----------
+    name : str
+        The solver's.
+    problem : BilevelProblem or NetworkProblem
+    protocol : {"fair", "published"}
+    figure : {"fig1", "fig2", "fig3", "nls"} or None
+        Whose published settings.  None: of the first figure that has both
+        the problem and the method.
+
+    Returns
+    -------
+    dict of str to object
+        For the parameters that mean something for the problem's family.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such protocol or figure, or the method was not
+        published there.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(
+            f"protocol: {protocol!r} is not one of {', '.join(PROTOCOLS)}"
+        )
+    kind = family(problem)
+    fair = FAIR[kind] | OWN.get(name, {}) | LABELS.get(name, {})
+    if isinstance(problem, BilevelProblem):
+        fair["scale"] = problem.scale
+    if protocol == "fair":
+        if figure is not None:
+            raise ValueError("figure: needs protocol=published")
+        return fair
+    possible = [
+        other for other in figures(problem) if name in PUBLISHED[other]
+    ]
+    if figure is None and possible:
+        figure = possible[0]
+    if figure not in possible:
+        where = ", ".join(possible) or "no figure"
+        raise ValueError(
+            f"protocol: {name} was published in {where} for {kind}"
+            + (f", not in {figure}" if figure else "")
+        )
+    return fair | PUBLISHED[figure][name]
+
+
+def variant(solver, name):
+    """Return the parameters of a solver under the label of a variant.
+
+    What the label stands for becomes the default of the parameters that it
+    sets, under each protocol.
+
+    Parameters
+    ----------
+    solver : type
+    name : str
+        One of LABELS.
+
+    Returns
+    -------
+    dict of str to list
+    """
+    return solver.parameters | {key: [None] for key in LABELS[name]}

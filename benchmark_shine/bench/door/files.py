@@ -4,15 +4,16 @@ import inspect
 import sys
 
 from benchopt import BaseDataset, BaseSolver
+from benchopt.utils.dynamic_modules import get_file_hash
 from benchopt.utils.parametrized_name_mixin import sanitize
 
-from ..solver import ImplicitSolver
+from ..lifecycle import Lifecycle
 from .invalid import Invalid
 
 # What a class may be called -> what it is, and what it must inherit.
 KINDS = {
     "Solver": (
-        BaseSolver, ImplicitSolver,
+        BaseSolver, Lifecycle,
         "benchmark_shine.bench.solver.ImplicitSolver",
     ),
     "Dataset": (
@@ -42,7 +43,7 @@ def load(source, suite):
         name is missing, taken or cannot be used, or a library lacks.
     """
     _check_path(source.path)
-    cls = _find_class(_run(source), source)
+    cls = _find_class(_run(source), source, suite.benchmark_dir)
     kind = cls.__name__ if cls.__name__ in KINDS else "Solver"
     _check_complete(cls, source)
     place = source.place_of_name(kind, "name")
@@ -85,10 +86,12 @@ def _run(source):
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the file's own, of any kind
         raise source.invalid(error) from error
+    finally:
+        del sys.modules["candidate"]
     return module
 
 
-def _find_class(module, source):
+def _find_class(module, source, suite):
     found = [name for name in KINDS if hasattr(module, name)]
     if len(found) == 2:
         raise Invalid("has a Solver and a Dataset; give each its own file")
@@ -101,6 +104,9 @@ def _find_class(module, source):
             f"{name} must be a class that inherits from {told}",
             source.place_of_name(name) or source.place_of_function(cls),
         )
+    # what benchopt's own loader notes
+    cls._module_filename, cls._benchmark_dir = source.path, suite
+    cls._file_hash = get_file_hash(source.path)
     return cls
 
 
@@ -171,8 +177,8 @@ def check_parameters(cls, place):
             )
 
 
-def check_signature(method, *given, place):
-    """Insist that a method can be called with these arguments.
+def check_signature(function, names, place):
+    """Insist that a function can be called with these arguments.
 
     Raises
     ------
@@ -180,9 +186,9 @@ def check_signature(method, *given, place):
         Where it takes others.
     """
     try:
-        inspect.signature(method).bind(*given)
-    except (TypeError, ValueError) as error:
+        inspect.signature(function).bind(*names)
+    except TypeError as error:
         raise Invalid(
-            f"{method.__name__}: {error}; it is called with self"
-            + "".join(f", {name}" for name in given), place,
+            f"{function.__name__}: {error}; write "
+            f"def {function.__name__}({', '.join(names)})", place,
         ) from None

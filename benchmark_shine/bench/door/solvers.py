@@ -14,7 +14,7 @@ from ...implicit import Counted
 from ...problems import Logistic, Ridge, SmallDEQ
 from ..networks import DENSE
 from .invalid import Invalid
-from .watch import watch
+from .watch import watched
 
 
 def ridge():
@@ -125,59 +125,60 @@ class Finding:
         return f"{''.join(cells)}{self.n_g:7d}{self.n_vjp:7d}  {counts}"
 
 
-def compare(solver, problem):
-    """Compare a solver's hypergradient with the exact one.
+def compare(method, problem):
+    """Compare a method's hypergradient with the exact one.
 
     Parameters
     ----------
-    solver : ImplicitSolver
+    method : Method or Loop
+        Of N_CHECKED outer steps.
     problem : BilevelProblem or NetworkProblem
 
     Returns
     -------
     Finding
-        Of the last of N_CHECKED outer steps.
+        Of the last outer step.
 
     Raises
     ------
     Invalid
         Where a shape, a number or a count is wrong.
     """
-    meter = Meter(problem)
-    solver.set_objective(problem, N_CHECKED, 1)
-    step = None
-    for step in solver.steps():
+    meter, step = Meter(problem), None
+    for step, totals, _ in method.run(problem):
         counted = meter.n_g, meter.n_vjp  # before g is evaluated here
-        if step.n_outer:
-            check_step(step, counted)
-    if step is None or not step.n_outer:
-        raise Invalid("steps() makes no outer step; yield the start, then one "
-                      "Step for each outer step")
+        if totals.n_outer:
+            check_step(step, totals, counted)
+    if step is None or not totals.n_outer:
+        raise Invalid("makes no outer step; yield the start, then one Step "
+                      "for each outer step")
     truth = solve_densely(step.equation, step.theta, step.z)
     errors = {} if step.grads is None else errors_of(step, truth)
     return Finding(
         *(errors.get(name, math.nan) for name in (
             "q_cosine", "q_rel_error", "hypergrad_rel_error",
-        )), step.n_g, step.n_vjp, any(counted)
+        )), totals.n_g, totals.n_vjp, any(counted)
     )
 
 
-def check_step(step, counted):
+def check_step(step, totals, counted):
     """Insist on shapes, dtypes, finite numbers and true counts.
 
     Parameters
     ----------
     step : Step
+    totals : Totals
+        What the method reports of all steps up to this one.
     counted : (int, int)
         Evaluations and products that the counters have seen so far; (0, 0):
-        none, and the step's are taken on trust.
+        none, and the method's are taken on trust.
 
     Raises
     ------
     Invalid
         Where one of them is wrong.
     """
-    at = f"at outer step {step.n_outer}"
+    at = f"at outer step {totals.n_outer}"
     start, grads = step.equation.start, step.grads or ()
     if step.grads is not None and len(grads) != len(step.theta):
         raise Invalid(
@@ -194,10 +195,10 @@ def check_step(step, counted):
     if not math.isfinite(step.value):
         raise Invalid(f"the loss is {step.value} {at}; look for a step that "
                       "is too long")
-    if any(counted) and counted != (step.n_g, step.n_vjp):
+    if any(counted) and counted != (totals.n_g, totals.n_vjp):
         raise Invalid(
-            f"reports {step.n_g} evaluations of g and {step.n_vjp} products "
-            f"with Jᵀ {at}; they are {counted[0]} and {counted[1]}: count "
+            f"reports {totals.n_g} evaluations of g and {totals.n_vjp} "
+            f"products with Jᵀ {at}; they are {counted[0]} and {counted[1]}: count "
             "with benchmark_shine.implicit.Counted"
         )
 
@@ -245,22 +246,23 @@ def check_truth(cls, source, say):
         f"{N_CHECKED} of a run at tight tolerances:")
     say(HEADING)
     fits, reasons = set(), []
-    variants = list(product_param(cls.parameters))
+    variants, cls = list(product_param(cls.parameters)), watched(cls, source)
     for settings in variants:
         if len(variants) > 1:
             say(f"  {cls.get_instance(**settings)}")
         for name, build in PROBLEMS.items():
             solver = _tight(cls, settings, name)
             told = _check_one(solver, build(), name, source)
+            if not isinstance(told, Finding):
+                reasons.append(told)
+                say(f"  {name:10}  left out: {told}")
+                continue
+            fits.add(name)
             say(f"  {name:10}{told}")
-            if isinstance(told, Finding):
-                fits.add(name)
-                if told.cosine < 0:
-                    say(f"  {name:10}  q points away: a wrong sign?")
-            else:
-                reasons.append(told.strip())
+            if told.cosine < 0:
+                say(f"  {name:10}  q points away: a wrong sign?")
     if not fits:
-        raise Invalid(f"is left out of every problem; {reasons[0]}",
+        raise Invalid(f"is for no problem; {reasons[0]}",
                       source.place_of_name("Solver", "make_adjoint"))
     if fits == {"network"} and cls.test_config is None:
         raise Invalid(
@@ -279,11 +281,13 @@ def _tight(cls, settings, name):
 
 def _check_one(solver, problem, name, source):
     """A Finding, or the sentence by which the problem is left out."""
-    place = source.place_of_function(type(solver).steps) or (
-        source.place_of_name("Solver", "parameters"))
     try:
-        watch(solver, source)
-        left_out, why = solver.skip(problem, N_CHECKED, 1)
-        return f"  left out: {why}" if left_out else compare(solver, problem)
+        try:
+            method = solver.method(problem, N_CHECKED)
+        except ValueError as error:
+            return str(error)
+        return compare(method, problem)
     except (Exception, SystemExit) as error:  # the solver's own, of any kind
+        place = source.place_of_name(
+            "Solver", "bilevel", "network", "parameters")
         raise source.invalid(error, f"on {name}", place) from error

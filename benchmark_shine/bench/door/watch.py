@@ -4,37 +4,56 @@ from contextlib import contextmanager
 
 import torch
 
-from ..solver import ImplicitSolver
+from ..solver import BilevelSolver, NetworkSolver
 from .files import check_signature
 from .invalid import Invalid
 
 
-def watch(solver, source):
-    """Have a solver's adjoints checked whenever they are asked.
+def watched(cls, source):
+    """Derive a solver whose adjoints are checked whenever they are asked.
 
     Parameters
     ----------
-    solver : ImplicitSolver
-        An instance; its `make_adjoint` and `make_batched_adjoint` are
-        replaced.
+    cls : type
+        The candidate.
     source : Source
         Its file.
+
+    Returns
+    -------
+    type
+        A subclass.
+
+    Raises
+    ------
+    Invalid
+        Where a method that makes adjoints cannot be called as it must be.
     """
-    for name, given in ("make_adjoint", ()), ("make_batched_adjoint", (1,)):
-        make = getattr(solver, name, None)
-        if make is not None:
-            place = source.place_of_function(make)
-            check_signature(make, *given, place=place)
-            setattr(solver, name, _watched(make, solver, source, place))
+    ours = {
+        "make_adjoint": cls.bilevel is BilevelSolver.bilevel,
+        "make_batched_adjoint": cls.network is NetworkSolver.network,
+    }
+    return type(cls.__name__, (cls,), {
+        name: _checked(getattr(cls, name), source, needed)
+        for name, needed in ours.items() if hasattr(cls, name)
+    })
 
 
-def _watched(make, solver, source, place):
+def _checked(make, source, needed):
+    """Wrap a method that makes adjoints; None may do where it is not needed.
+
+    ``needed`` says whether the candidate leaves the outer step to the suite.
+    """
+    place = source.place_of_function(make)
+    given = ("self", "n_steps")[:1 + (make.__name__ != "make_adjoint")]
+    check_signature(make, given, place)
+
     def made(*given):
         adjoint = make(*given)
-        if isinstance(adjoint, Watched):
+        if isinstance(adjoint, Watched) or (
+            adjoint is None and not (needed and place)
+        ):
             return adjoint
-        if adjoint is None and not (place and _needs_adjoint(solver)):
-            return None
         if not callable(adjoint):
             what = "None" if adjoint is None else type(adjoint).__name__
             raise Invalid(
@@ -44,13 +63,6 @@ def _watched(make, solver, source, place):
         return Watched(adjoint, source, place)
 
     return made
-
-
-def _needs_adjoint(solver):
-    """Whether nothing but the adjoint of a solver says what it does."""
-    return type(solver).steps is ImplicitSolver.steps and (
-        type(solver).make_outer is ImplicitSolver.make_outer
-    )
 
 
 class Watched:

@@ -19,7 +19,7 @@ from sklearn.datasets import load_breast_cancer
 
 from benchmark_shine.adjoint import ConjugateGradient, Shine
 from benchmark_shine.data.tables import split, two_classes
-from benchmark_shine.engine import run
+from benchmark_shine.engine import Method, RootAndAdjoint
 from benchmark_shine.outer import Hoag
 from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS
@@ -55,12 +55,12 @@ def descend(problem, adjoint):
     scale = None if problem.scale == "secant" else problem.scale
     finder = LBFGS(30, scale=scale, keep_pairs=True)
     began = clock()
-    for step in run(problem, finder, adjoint, Hoag(), 30):
-        pass
-    return clock() - began, step
+    method = Method(RootAndAdjoint(finder, adjoint), Hoag(), 30)
+    *_, (step, totals, _) = method.run(problem)
+    return clock() - began, step, totals.n_vjp
 
 
-def vector_work(step, timers):
+def vector_work(step, n_vjp, timers):
     """Seconds of the operations on z outside the wrapped calls."""
     z, B = step.z, step.root.inverse
     u, v = z + 1, 2 * z
@@ -90,7 +90,7 @@ def vector_work(step, timers):
     return (
         timers.calls["push"] * found["iteration"]
         + timers.calls["energy"] * found["trial"]
-        + step.n_vjp * found["product"]
+        + n_vjp * found["product"]
     )
 
 
@@ -114,7 +114,7 @@ def overhead(problem, adjoint):
     with ExitStack() as patches:
         for owner, name, wrapped in timed:
             patches.enter_context(patch.object(owner, name, wrapped))
-        seconds, step = descend(problem, adjoint)
+        seconds, step, n_vjp = descend(problem, adjoint)
     idle = Timers().wrap("", int)
     timing = medians({
         "": lambda: [idle() for _ in range(1000)],
@@ -122,7 +122,7 @@ def overhead(problem, adjoint):
     }, 20)
     timing = (timing[""] - timing["untimed"]) / 1000
     seconds -= sum(timers.calls.values()) * timing
-    left = seconds - timers.seconds - vector_work(step, timers)
+    left = seconds - timers.seconds - vector_work(step, n_vjp, timers)
     return left / seconds
 
 

@@ -11,7 +11,7 @@ import argparse
 import torch
 
 from benchmark_shine.adjoint import ConjugateGradient, Refine, Shine
-from benchmark_shine.engine import run
+from benchmark_shine.engine import Method, RootAndAdjoint
 from benchmark_shine.outer import Hoag, from_now
 from benchmark_shine.root import LBFGS
 from benchmark_shine.speed import OPTIMUM, newsgroups
@@ -24,11 +24,12 @@ def one_run(problem, adjoint, start):
     problem.start = lambda: start
     first, lowest = {}, float("inf")
     outer = Hoag(decay=0.78, anchor=from_now, moves=2)
-    for step in run(problem, LBFGS(memory=30), adjoint, outer, 30):
+    parts = RootAndAdjoint(LBFGS(memory=30), adjoint)
+    for step, totals, _ in Method(parts, outer, 30).run(problem):
         lowest = min(lowest, step.value)
         for within in WITHIN:
             if step.value < OPTIMUM + within:
-                first.setdefault(within, step.n_g + step.n_vjp)
+                first.setdefault(within, totals.n_g + totals.n_vjp)
     reached = "".join(f"{first.get(within, '-'):>6}" for within in WITHIN)
     return f"{reached}{lowest:>10.3f}{step.value:>10.3f}"
 

@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 from benchmark_shine import growth, overhead
 from benchmark_shine.adjoint import ConjugateGradient, Shine, at_root
 from benchmark_shine.data.tables import split
-from benchmark_shine.engine import run
+from benchmark_shine.engine import Method, RootAndAdjoint
 from benchmark_shine.implicit import TransposedJacobian
 from benchmark_shine.operators import rows_times
 from benchmark_shine.outer import Hoag, from_now
@@ -236,10 +236,11 @@ def whole_run(name, adjoint, memory, decay):
 
     theta, problem.draw = None, drawn
     outer = Hoag(decay=decay, anchor=from_now, moves=2)
-    for step in run(problem, timed, timed_adjoint, outer, 30):
+    parts = RootAndAdjoint(timed, timed_adjoint)
+    for step, totals, _ in Method(parts, outer, 30).run(problem):
         for within in (10.0, 1.0, 0.1):
             if step.value < OPTIMUM + within and within not in best:
-                best[within] = (step.n_g, step.n_vjp)
+                best[within] = (totals.n_g, totals.n_vjp)
     floor = {name: statistics.median(s) for name, s in products.items()}
     each = {name: seconds[name] / n_calls[name] for name in n_calls}
     row(f"{name}: forward, an evaluation", each["ours"], floor["torch"],
@@ -247,12 +248,12 @@ def whole_run(name, adjoint, memory, decay):
     row("", each["ours"], floor["SciPy"], "two products by SciPy CSR")
     row("", each["ours"], each["theirs"],
         "L-BFGS-B with SciPy CSR, an evaluation")
-    if step.n_vjp:
+    if totals.n_vjp:
         row(f"{name}: backward, a product with Jᵀ",
-            seconds["backward"] / step.n_vjp, floor["torch"],
+            seconds["backward"] / totals.n_vjp, floor["torch"],
             "two products by torch")
-    print(f"  {step.n_g} evaluations of g, {n_calls['ours']} of them forward; "
-          f"L-BFGS-B {n_calls['theirs']} on the same solves; {step.n_vjp} "
+    print(f"  {totals.n_g} evaluations of g, {n_calls['ours']} of them forward; "
+          f"L-BFGS-B {n_calls['theirs']} on the same solves; {totals.n_vjp} "
           f"products with Jᵀ; last outer loss {step.value:.4f}")
     print("  (g, Jᵀ) when the outer loss is within 10, 1, 0.1 of the optimum: "
           + ", ".join(str(best.get(w, "-")) for w in (10.0, 1.0, 0.1)))

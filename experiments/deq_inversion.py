@@ -25,7 +25,6 @@ from click import BadParameter
 
 from benchmark_shine.adjoint import AdjointSystem, Gmres
 from benchmark_shine.checks import check_integer
-from benchmark_shine.engine import run
 from benchmark_shine.evaluate.reference import ADJOINT_TOL
 from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.implicit import TransposedJacobian
@@ -113,8 +112,9 @@ def by_finder(problem, solvers):
     """
     methods = {}
     for solver in solvers:
-        finder, adjoint, *_ = problem.assemble(solver, problem.n_steps)
-        methods.setdefault(finder, {})[str(solver)] = adjoint
+        method = solver.method(problem, problem.n_steps)
+        own = methods.setdefault(method.find_root, {})
+        own[str(solver)] = method.adjoint
     return methods
 
 
@@ -209,7 +209,8 @@ def trained(problem, solver):
     RuntimeError
         Where the run diverges.
     """
-    for step in run(problem, *problem.assemble(solver, problem.n_steps)):
+    method = solver.method(problem, problem.n_steps)
+    for step, *_ in method.run(problem):
         if step.diverged:
             raise RuntimeError(
                 f"{solver}: training diverged at step {step.n_outer} of "

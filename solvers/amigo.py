@@ -1,5 +1,6 @@
 from benchmark_shine.adjoint import GradientDescent
 from benchmark_shine.bench.solver import BilevelSolver
+from benchmark_shine.checks import check_integer
 
 
 class Solver(BilevelSolver):
@@ -24,4 +25,5 @@ class Solver(BilevelSolver):
     }
 
     def make_adjoint(self):
+        check_integer("backward_steps", self.backward_steps, least=0)
         return GradientDescent(self.backward_steps, self.n_power)

@@ -1,5 +1,6 @@
 from benchmark_shine.adjoint import Neumann
 from benchmark_shine.bench.solver import ImplicitSolver
+from benchmark_shine.checks import check_integer
 
 
 class Solver(ImplicitSolver):
@@ -24,7 +25,9 @@ class Solver(ImplicitSolver):
     }
 
     def make_adjoint(self):
+        check_integer("backward_steps", self.backward_steps, least=0)
         return Neumann(self.backward_steps, self.n_power)
 
     def make_batched_adjoint(self, n_steps):
+        check_integer("backward_steps", self.backward_steps, least=0)
         return Neumann(self.backward_steps, 0)

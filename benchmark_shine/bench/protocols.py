@@ -149,15 +149,18 @@ def settings_of(name, problem, protocol="fair", figure=None):
     Raises
     ------
     ValueError
-        Where there is no such protocol or figure, or the method was not
-        published there.
+        Where there is no such protocol or figure, the method was not
+        published there, or its label stands for a setting of the other
+        family.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(
             f"protocol: {protocol!r} is not one of {', '.join(PROTOCOLS)}"
         )
-    kind = family(problem)
-    fair = FAIR[kind] | OWN.get(name, {}) | LABELS.get(name, {})
+    kind, label = family(problem), LABELS.get(name, {})
+    for setting in foreign(problem) & label.keys():
+        raise ValueError(f"{name}: {setting} has no meaning for {kind}")
+    fair = FAIR[kind] | OWN.get(name, {}) | label
     if isinstance(problem, BilevelProblem):
         fair["scale"] = problem.scale
     if protocol == "fair":

@@ -21,6 +21,7 @@ from benchmark_shine.loops.unrolled import Unrolled
 from benchmark_shine.problems import SmallDEQ
 from benchmark_shine.problems.classifier import Recipe, _Bound
 from benchmark_shine.rivals.torchdeq import TorchDEQ
+from benchmark_shine.root import FixedPoint
 
 from helpers.batched_problems import Linear, Tanh, relative, times
 
@@ -57,9 +58,8 @@ def solvers(root_dir):
 
 
 def steps(cls, problem, n_outer, **settings):
-    solver = cls.get_instance(**settings)
-    solver.set_objective(problem, n_outer, 1)
-    return list(solver.steps())
+    method = cls.get_instance(**settings).method(problem, n_outer)
+    return [point.step for point in method.run(problem)]
 
 
 def jacobians(g, z):
@@ -214,7 +214,7 @@ def test_a_missing_library_costs_nobody_else(
     output = run_benchmark(
         str(root_dir), solver_names=["torchdeq", "Jacobian-Free"],
         dataset_names=["digits[width=8,'batch_size, epochs'=[(64, 1)]]"],
-        objective_filters=["SHINE[n_outer=1]"], max_runs=9, no_cache=True,
+        objective_filters=["outer-loss[n_outer=1]"], max_runs=9, no_cache=True,
         plot_result=False, display=False, show_progress=False,
         output_file=str(tmp_path / "rows.parquet"),
     )
@@ -375,8 +375,9 @@ def test_rivals_of_networks_leave_bilevel_problems(name, solvers, root_dir):
 
 def test_phantom_of_the_unrolled_is_scored_at_its_last_layer(solvers):
     solver = solvers["Unrolled-network"].get_instance(n_layers=7)
-    assert solver.make_batched_adjoint(50) == Phantom(7, 1.0)
-    assert solver.make_batched_finder(50, 9).max_iter == 7
+    method = solver.method(network(), 9)
+    assert method.adjoint == Phantom(7, 1.0)
+    assert method.find_root == FixedPoint(7)
 
 
 def test_the_last_step_is_a_hypergradient(solvers):

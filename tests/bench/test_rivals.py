@@ -4,7 +4,6 @@ import math
 import re
 import sys
 from dataclasses import replace
-from functools import partial
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -19,7 +18,7 @@ from benchmark_shine.adjoint import (
     ConjugateGradient, GradientDescent, Neumann, Nystrom, Recycled, Shine,
     columns, gaussian, spectral_norm,
 )
-from benchmark_shine.engine import descend, run
+from benchmark_shine.engine import Loop, Method, RootAndAdjoint
 from benchmark_shine.evaluate.reference import measure
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.loops import soba as single_loop
@@ -28,7 +27,7 @@ from benchmark_shine.loops.soba import Soba
 from benchmark_shine.loops.unrolled import Truncated
 from benchmark_shine.operators import Dense, transposed
 from benchmark_shine.outer import Hoag, Search
-from benchmark_shine.rivals.jaxopt import Jaxopt, _compiled
+from benchmark_shine.rivals.jaxopt import Jaxopt
 from benchmark_shine.rivals.optuna import Tpe
 from benchmark_shine.rivals.sklearn import ScikitLearn
 from benchmark_shine.root import LBFGS, Opa
@@ -58,6 +57,15 @@ needs_optuna = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def solvers(root_dir):
     return {cls.name: cls for cls in Benchmark(root_dir).get_solvers()}
+
+
+def method_of(outer_step, outer=Hoag(), n_outer=3):
+    return Method(outer_step, outer, n_outer)
+
+
+def steps_of(problem, outer_step, outer=Hoag(), n_outer=3):
+    method = method_of(outer_step, outer, n_outer)
+    return [point.step for point in method.run(problem)]
 
 
 def at_root_of(kind, value=-1.0, groups=None, **settings):
@@ -104,15 +112,11 @@ def by_adjoint(adjoint, tol=1e-12):
 
 def by_unrolling(problem, equation, theta, root):
     truncated = Truncated(lambda *_: root, n_steps=400, n_power=100)
-    return truncated(equation, theta, hoag_state(), SimpleNamespace(
-        root=None
-    )).grads[0]
+    return truncated(equation, theta, hoag_state(), None).grads[0]
 
 
 def by_jaxopt(problem, equation, theta, root):
-    step = Jaxopt(problem)(equation, theta, hoag_state(), SimpleNamespace(
-        z=equation.start
-    ))
+    step = Jaxopt(problem)(equation, theta, hoag_state(), None)
     assert relative(step.z, root.z) < 1e-7
     return step.grads[0]
 
@@ -149,7 +153,7 @@ def test_exact_families_are_exact(name, kind):
 def test_soba_comes_to_rest_at_the_optimum():
     # there z is the root, q the adjoint, and dF/dtheta zero
     problem = model("ridge", 4, p=8, n=10)
-    *_, step = Soba(LBFGS(), n_iter=1500, ratio=0.3)(problem, 1)
+    *_, step = Soba(LBFGS(), 1, n_iter=1500, ratio=0.3)(problem)
     theta = step.theta[0].detach()
     solution = ridge_solution(problem, theta)
     assert relative(step.z, solution.z) < 1e-6
@@ -376,7 +380,7 @@ def test_unrolled_is_the_derivative_of_its_loss(n_steps, kind):
     equation = problem.draw(theta, problem.start()[1], 1)
     root = LBFGS(max_iter=4)(equation)
     truncated = Truncated(lambda *_: root, n_steps, n_power=0)
-    step = truncated(equation, theta, hoag_state(), SimpleNamespace(root=None))
+    step = truncated(equation, theta, hoag_state(), None)
 
     def value(theta):
         z = root.z
@@ -401,7 +405,7 @@ def test_unrolled_is_the_derivative_of_its_loss(n_steps, kind):
 def test_unrolled_from_the_root_is_the_neumann_series(n_steps):
     problem, theta, equation, root = at_root_of("logistic", 0.0, 3)
     step = Truncated(lambda *_: root, n_steps)(
-        equation, theta, hoag_state(), SimpleNamespace(root=None)
+        equation, theta, hoag_state(), None
     )
     series = by_adjoint(Neumann(n_steps - 1, 5))
     torch.testing.assert_close(
@@ -417,7 +421,7 @@ def test_unrolled_from_the_root_is_the_neumann_series(n_steps):
 
 def test_soba_moves_all_three_at_once():
     problem = model("ridge", 3)
-    steps = list(Soba(LBFGS(), n_iter=1, ratio=4.0, n_power=50)(problem, 3))
+    steps = list(Soba(LBFGS(), 3, n_iter=1, ratio=4.0, n_power=50)(problem))
     equation = problem.draw(steps[0].theta, steps[0].z, 1)
     z = LBFGS()(equation, rtol=1e-3).z
     q, theta = torch.zeros_like(z), problem.start()[0][0]
@@ -447,15 +451,13 @@ def test_soba_moves_all_three_at_once():
 
 
 def test_soba_stays_in_its_box():
-    *_, step = Soba(LBFGS(), n_iter=20, ratio=1e-4)(model("logistic"), 1)
+    *_, step = Soba(LBFGS(), 1, n_iter=20, ratio=1e-4)(model("logistic"))
     assert abs(float(step.theta[0].detach()[0])) == 12
 
 
 @pytest.mark.parametrize("steps", [
-    lambda problem: Soba(LBFGS(), n_iter=2)(problem, 2),
-    lambda problem: descend(
-        problem, Truncated(LBFGS()), Hoag(), 2,
-    ),
+    lambda problem: Soba(LBFGS(), 2, n_iter=2)(problem),
+    lambda problem: steps_of(problem, Truncated(LBFGS()), n_outer=2),
 ], ids=["soba", "unrolled"])
 def test_a_loss_without_a_slope_moves_nothing(steps):
     problem = model("ridge")
@@ -479,7 +481,8 @@ def test_soba_ends_at_a_nan():
                 return equation
             return replace(equation, g=lambda z: equation.g(z) * math.nan)
 
-    steps = list(Soba(LBFGS(), n_iter=3)(Spoilt(model("logistic")), 5))
+    loop = Loop(Soba(LBFGS(), 5, n_iter=3), 5)
+    steps = [step for step, *_ in loop.run(Spoilt(model("logistic")))]
     assert [step.n_outer for step in steps] == [0, 1, 2]
     assert [step.diverged for step in steps] == [False, False, True]
 
@@ -490,7 +493,7 @@ def test_soba_ends_at_a_nan():
 def test_soba_says_what_is_wrong(settings):
     name, = settings
     with pytest.raises(ValueError, match=f"{name}: "):
-        Soba(LBFGS(), **settings)
+        Soba(LBFGS(), 1, **settings)
 
 
 # ------------------------------------------------- pairs that follow theta
@@ -636,7 +639,7 @@ def test_with_both_q_is_an_order_of_magnitude_nearer():
         finder = LBFGS(
             scale=1.0, keep_pairs=keep_pairs, opa=Opa(None, root_pairs=n)
         )
-        steps = list(run(problem, finder, Shine(), Hoag(), 8))
+        steps = steps_of(problem, RootAndAdjoint(finder, Shine()), n_outer=8)
         errors.append(np.median(
             [measure(step)["q_rel_error"] for step in steps[3:]]
         ))
@@ -651,11 +654,11 @@ def test_with_both_q_is_an_order_of_magnitude_nearer():
 def jaxopt_logistic():
     """A run of jaxopt's, and the same by the suite's exact method."""
     problem = model("logistic", 3, sparse=True)
-    return problem, *(
-        list(steps) for steps in (
-            descend(problem, Jaxopt(problem), Hoag(tol=1e-9), 4),
-            run(problem, LBFGS(), ConjugateGradient(), Hoag(tol=1e-9), 4),
-        )
+    ours = Jaxopt(problem)
+    exact = RootAndAdjoint(LBFGS(), ConjugateGradient())
+    return ours, *(
+        steps_of(problem, outer_step, Hoag(tol=1e-9), 4)
+        for outer_step in (ours, exact)
     )
 
 
@@ -680,16 +683,13 @@ def test_jaxopt_walks_with_the_exact_method(jaxopt_logistic):
 def test_costs_of_jaxopt_are_those_of_its_products(
     jaxopt_logistic, monkeypatch
 ):
-    problem, steps, _ = jaxopt_logistic
-    X, calls = counted(problem.train.X.__matmul__)
-    _, _, products = _compiled(problem, 30, 1000)
-    step, last = steps[-1], steps[-2]
-    monkeypatch.setattr(products, "_X", type("X", (), {
-        "__matmul__": lambda self, w: X(w), "T": problem.train.X.T,
+    ours, (*_, step), _ = jaxopt_logistic
+    train = ours.problem.train
+    X, calls = counted(train.X.__matmul__)
+    monkeypatch.setattr(ours._compiled.products, "_X", type("X", (), {
+        "__matmul__": lambda self, w: X(w), "T": train.X.T,
     })())
-    again = Jaxopt(problem)(
-        step.equation, step.theta, hoag_state(1e-7, 1e-8), last
-    )
+    again = ours(step.equation, step.theta, hoag_state(1e-7, 1e-8), None)
     assert again.n_g + again.n_vjp == len(calls)
     # conjugate gradients on 6 unknowns
     assert 3 <= again.n_vjp <= 8
@@ -697,11 +697,11 @@ def test_costs_of_jaxopt_are_those_of_its_products(
 
 @needs_jaxopt
 def test_jaxopt_stays_at_a_start_that_will_do(jaxopt_logistic):
-    problem, *_ = jaxopt_logistic
-    theta = theta_of(problem, 0.5)
-    equation, root = tight_root(problem, theta)
-    step = Jaxopt(problem)(
-        equation, theta, hoag_state(1e-3, 1e-8), SimpleNamespace(z=root.z)
+    ours, *_ = jaxopt_logistic
+    theta = theta_of(ours.problem, 0.5)
+    equation, root = tight_root(ours.problem, theta)
+    step = ours(
+        replace(equation, start=root.z), theta, hoag_state(1e-3, 1e-8), None
     )
     assert step.root.n_iter == 0 and torch.equal(step.z, root.z)
     assert step.root.residual == step.root.first_residual < 1e-8
@@ -732,11 +732,10 @@ def test_libraries_say_what_is_wrong(make, settings):
 
 
 def fits(problem, values, **settings):
-    steps = descend(
-        problem, ScikitLearn(problem, **settings),
-        Search(tuple(values)), len(values),
-    )
-    return list(steps)[1:]
+    return steps_of(
+        problem, ScikitLearn(problem, **settings), Search(tuple(values)),
+        len(values),
+    )[1:]
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -802,7 +801,7 @@ def test_the_path_is_that_of_logistic_regression_cv(solvers):
 def test_tpe_is_told_what_it_asked_for():
     problem = model("logistic")
     tpe = Tpe(n_startup=4, seed=3)
-    steps = list(run(problem, LBFGS(), None, tpe, 25))[1:]
+    steps = steps_of(problem, RootAndAdjoint(LBFGS()), tpe, 25)[1:]
     asked = np.array([float(step.theta[0].detach()[0]) for step in steps])
     assert np.abs(asked).max() <= 12
     assert len(set(asked)) == 25
@@ -860,31 +859,27 @@ class Watched:
         return replace(equation, g=g, energy=energy)
 
 
-LOOPS = {
-    "soba": lambda problem: Soba(LBFGS(), n_iter=4)(problem, 3),
-    "unrolled": lambda problem: descend(
-        problem, Truncated(LBFGS(), 6, 2), Hoag(), 3
-    ),
-    "at root": lambda problem: run(
-        problem, LBFGS(opa=Opa(None, root_pairs=3)), Shine(), Hoag(), 3
-    ),
+METHODS = {
+    "soba": Loop(Soba(LBFGS(), 3, n_iter=4), 3),
+    "unrolled": method_of(Truncated(LBFGS(), 6, 2)),
+    "at root": method_of(RootAndAdjoint(
+        LBFGS(opa=Opa(None, root_pairs=3)), Shine()
+    )),
 } | {
-    type(adjoint).__name__: partial(
-        lambda adjoint, problem: run(problem, LBFGS(), adjoint, Hoag(), 3),
-        adjoint,
-    ) for adjoint in (PCG, GradientDescent(3, 2), Nystrom(3), Recycled(4))
+    type(adjoint).__name__: method_of(RootAndAdjoint(LBFGS(), adjoint))
+    for adjoint in (PCG, GradientDescent(3, 2), Nystrom(3), Recycled(4))
 }
 
 
-@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("name", METHODS)
 def test_costs_are_the_true_ones(name):
     problem = Watched(model("logistic", 3))
-    for step in LOOPS[name](problem):
-        assert step.n_g == len(problem.evaluations)
-        assert step.n_vjp == len(problem.products)
-    assert step.n_outer == 3
+    for _, totals, _ in METHODS[name].run(problem):
+        assert totals.n_g == len(problem.evaluations)
+        assert totals.n_vjp == len(problem.products)
+    assert totals.n_outer == 3
     assert bool(problem.products) == (name != "at root")
-    assert step.forward_time > 0 and step.backward_time > 0
+    assert totals.forward_time > 0 and totals.backward_time > 0
 
 
 @pytest.mark.parametrize("module, name, forward, backward", [
@@ -895,8 +890,8 @@ def test_costs_are_the_true_ones(name):
 def test_times_are_differences(module, name, forward, backward, monkeypatch):
     ticks = itertools.count(9)
     monkeypatch.setattr(module, "clock", lambda like: float(next(ticks)))
-    *_, step = LOOPS[name](model("logistic", 3))
-    assert (step.forward_time, step.backward_time) == (forward, backward)
+    *_, (_, totals, _) = METHODS[name].run(model("logistic", 3))
+    assert (totals.forward_time, totals.backward_time) == (forward, backward)
 
 
 ADJOINTS = {
@@ -911,61 +906,69 @@ ADJOINTS = {
 
 @pytest.mark.parametrize("name", ADJOINTS)
 def test_a_solver_is_its_adjoint(name, solvers):
-    assert solvers[name].get_instance().make_adjoint() == ADJOINTS[name]
+    method = solvers[name].get_instance().method(model("ridge"), 7)
+    assert method.adjoint == ADJOINTS[name]
 
 
-def test_settings_reach_the_methods(solvers):
+FINDER = LBFGS(keep_pairs=True)
+STEPS = [
+    ("SHINE-at-root", {"root_pairs": 3}, lambda problem: RootAndAdjoint(
+        replace(FINDER, opa=Opa(None, root_pairs=3)), Shine())),
+    ("SHINE-corrected", {"memory": 8}, lambda problem: RootAndAdjoint(
+        replace(FINDER, memory=8, keep_pairs="corrected"), Shine())),
+    ("SHINE-corrected-at-root", {}, lambda problem: RootAndAdjoint(
+        replace(FINDER, keep_pairs="corrected", opa=Opa(None, root_pairs=5)),
+        Shine())),
+    ("AmIGO", {"backward_steps": 2, "n_power": 1}, lambda problem:
+     RootAndAdjoint(FINDER, GradientDescent(2, 1))),
+    ("Nystrom", {"rank": 4, "rho": 0.5, "sketch": "gaussian", "seed": 2},
+     lambda problem: RootAndAdjoint(FINDER, Nystrom(4, 0.5, gaussian, 2))),
+    ("Unrolled", {"backward_steps": 2, "n_power": 1}, lambda problem:
+     Truncated(FINDER, 2, 1)),
+    ("jaxopt", {"memory": 4, "max_iter": 9}, lambda problem:
+     Jaxopt(problem, 4, 9)),
+    ("sklearn-search", {"tol": 0.1, "max_iter": 9}, lambda problem:
+     ScikitLearn(problem, 0.1, 9)),
+]
+
+
+@pytest.mark.parametrize("name, settings, step", STEPS)
+def test_settings_reach_the_outer_step(name, settings, step, solvers):
+    problem = model("ridge")
+    method = solvers[name].get_instance(**settings).method(problem, 7)
+    assert method.outer_step == step(problem)
+
+
+def test_settings_reach_the_outer_loop(solvers):
     problem = model("ridge")
 
-    def parts(name, **settings):
-        solver = solvers[name].get_instance(**settings)
-        return solver.for_bilevel(problem, 7)
+    def method(name, **settings):
+        return solvers[name].get_instance(**settings).method(problem, 7)
 
-    finder = LBFGS(keep_pairs=True)
-    assert parts("SHINE-at-root", n_pairs=3)[0] == replace(
-        finder, opa=Opa(None, root_pairs=3)
-    )
-    assert parts("SHINE-corrected", memory=8)[0] == replace(
-        finder, memory=8, keep_pairs="corrected"
-    )
-    assert parts("SHINE-corrected-at-root")[0] == replace(
-        finder, keep_pairs="corrected", opa=Opa(None, root_pairs=5)
-    )
-    assert parts("AmIGO", n_steps=2, n_power=1)[1] == GradientDescent(2, 1)
-    assert parts("Nystrom", rank=4, rho=0.5, sketch="gaussian", seed=2)[
-        1
-    ] == Nystrom(4, 0.5, gaussian, 2)
-    assert parts("Recycled-PCG", n_recycled=4)[1].memory == 4
-    assert parts("SOBA", tol=0.1, n_iter=3, ratio=2.0, n_power=1, memory=9)[
-        0
-    ] == Soba(LBFGS(9), 0.1, 3, 2.0, 1)
-    assert parts("Unrolled", n_steps=2, n_power=1, decay=0.5) == (
-        Truncated(finder, 2, 1), None, Hoag(decay=0.5), 7
-    )
-    assert parts("jaxopt", memory=4, max_iter=9, moves=2) == (
-        Jaxopt(problem, 4, 9), None, Hoag(moves=2), 7
-    )
-    assert parts("TPE-search", n_points=4, n_startup=2, tol=0.1)[2:] == (
-        Tpe(0.1, 2, problem.seed), 4
-    )
-    assert parts("sklearn-search", n_points=4, tol=0.1, max_iter=9)[0] == (
-        ScikitLearn(problem, 0.1, 9)
-    )
+    assert method("Recycled-PCG", memory=4).adjoint.memory == 4
+    assert method(
+        "SOBA", tol=0.1, n_iter=3, ratio=2.0, n_power=1, memory=9
+    ).steps == Soba(LBFGS(9), 7, 0.1, 3, 2.0, 1)
+    assert method("Unrolled", decay=0.5).outer == Hoag(decay=0.5)
+    assert method("jaxopt", moves=2).outer == Hoag(moves=2)
+    tpe = method("TPE-search", n_points=4, n_startup=2, tol=0.1)
+    assert (tpe.outer, tpe.n_outer) == (Tpe(0.1, 2, problem.seed), 4)
 
 
 @pytest.mark.parametrize("name, settings, reason", [
-    ("AmIGO", {"n_steps": -1}, "n_steps: .*-1"),
+    ("AmIGO", {"backward_steps": -1}, "backward_steps: .*-1"),
     ("AmIGO", {"n_power": "x"}, "n_power: .*x"),
     ("Nystrom", {"rank": 0}, "rank: .*0"),
     ("Nystrom", {"rho": -1.0}, "rho: .*-1"),
     ("Nystrom", {"sketch": "rows"}, "sketch: 'rows' is not one of columns"),
-    ("Recycled-PCG", {"n_recycled": 0}, "n_recycled: .*0"),
-    ("SHINE-at-root", {"n_pairs": -1}, "n_pairs: .*-1"),
-    ("SHINE-corrected-at-root", {"n_pairs": -1}, "n_pairs: .*-1"),
+    ("Recycled-PCG", {"memory": 0}, "memory: .*0"),
+    ("Recycled-PCG", {"backward_steps": 3}, "preconditioner: recycled"),
+    ("SHINE-at-root", {"root_pairs": -1}, "root_pairs: .*-1"),
+    ("SHINE-PCG", {"preconditioner": "x"}, "preconditioner: 'x' is not"),
     ("SHINE-corrected", {"keep_pairs": "x"}, "keep_pairs: 'x' is not one of"),
     ("SOBA", {"n_iter": 0}, "n_iter: .*0"),
     ("SOBA", {"ratio": 0}, "ratio: .*0"),
-    ("Unrolled", {"n_steps": 0}, "n_steps: .*0"),
+    ("Unrolled", {"backward_steps": 0}, "backward_steps: .*0"),
     ("jaxopt", {"memory": 0}, "memory: .*0"),
     ("TPE-search", {"n_points": 0}, "n_points: .*0"),
     ("TPE-search", {"n_startup": -1}, "n_startup: .*-1"),
@@ -998,7 +1001,7 @@ SMALL = "simulated['formulation, n_samples, n_features'=[('logistic',80,40)]]"
 def through_benchopt(root_dir, tmp_path, names, n_outer):
     output = run_benchmark(
         str(root_dir), solver_names=names, dataset_names=[SMALL],
-        objective_filters=[f"SHINE[n_outer={n_outer},reference=1]"],
+        objective_filters=[f"outer-loss[n_outer={n_outer},reference=1]"],
         max_runs=99, no_cache=True, plot_result=False, display=False,
         show_progress=False, output_file=str(tmp_path / "rows.parquet"),
     )

@@ -18,7 +18,7 @@ from benchmark_shine.adjoint import Gmres, JacobianFree, Shine
 from benchmark_shine.bench.networks import build
 from benchmark_shine.data import pictures as images
 from benchmark_shine.data import readers
-from benchmark_shine.engine import run
+from benchmark_shine.engine import Method, RootAndAdjoint
 from benchmark_shine.implicit import attach, hypergradient
 from benchmark_shine.outer import GradientOptimizer
 from benchmark_shine.problems import MDEQ, SmallDEQ
@@ -557,7 +557,8 @@ def test_scores_of_weights_that_are_no_numbers(make):
     problem = make(torch.float32)
     theta = leaves(t * math.nan for t in problem.start()[0])
     outer = GradientOptimizer(torch.optim.Adam)
-    steps = run(problem, Broyden(3, 3), Shine(), outer, 1)
+    method = Method(RootAndAdjoint(Broyden(3, 3), Shine()), outer, 1)
+    steps = (point.step for point in method.run(problem))
     step = replace(next(steps), theta=theta, value=math.nan)
     found = problem.metrics(step)
     assert math.isnan(found["test_loss"])
@@ -570,7 +571,8 @@ def test_scores_of_weights_that_are_no_numbers(make):
 def test_batches_of_one(make, adjoint):
     problem, finder = make(torch.float32, batch_size=1), Broyden(4, 8)
     outer = GradientOptimizer(torch.optim.Adam, atol=1e-3)
-    *_, step = run(problem, finder, adjoint, outer, 2)
+    method = Method(RootAndAdjoint(finder, adjoint), outer, 2)
+    *_, (step, *_) = method.run(problem)
     assert step.n_outer == 2 and not step.diverged
     assert step.q.shape == (1, problem.d) and bool(step.q.any())
     found = problem.compare(step, finder, adjoint)
@@ -592,7 +594,8 @@ def test_the_probe_is_of_the_step_it_is_compared_at():
         return Broyden(4, 4)(equation, *tolerances)
 
     outer = GradientOptimizer(torch.optim.Adam, atol=1e-3)
-    for step in run(problem, Broyden(4, 4), Shine(), outer, 2):
+    method = Method(RootAndAdjoint(Broyden(4, 4), Shine()), outer, 2)
+    for step, *_ in method.run(problem):
         problem.compare(step, finder, Shine())
     assert asked == [1, 1, 2]
 

@@ -13,7 +13,9 @@ from benchmark_shine.adjoint import (
     ConjugateGradient, Gmres, JacobianFree, Neumann, QuasiNewtonSolve, Refine,
     Shine,
 )
-from benchmark_shine.engine import run
+from benchmark_shine.engine import (
+    Loop, Method, RootAndAdjoint, Totals, start,
+)
 from benchmark_shine.outer import GradientOptimizer, Hoag, Search
 from benchmark_shine.root import (
     LBFGS, AdjointBroyden, Anderson, Broyden, EveryFewSteps, Opa,
@@ -43,10 +45,15 @@ def outer_of(adjoint):
     return Hoag() if adjoint else Search((-3.0, -1.0, 2.0))
 
 
+def points_of(problem, adjoint, finder=LBFGS(), n_outer=6, outer=None):
+    outer = outer or outer_of(adjoint)
+    method = Method(RootAndAdjoint(finder, adjoint), outer, n_outer)
+    return method.run(problem)
+
+
 def steps_of(problem, adjoint=Shine(), finder=LBFGS(), n_outer=6, outer=None):
-    return list(
-        run(problem, finder, adjoint, outer or outer_of(adjoint), n_outer)
-    )
+    points = points_of(problem, adjoint, finder, n_outer, outer)
+    return [point.step for point in points]
 
 
 def test_the_start_comes_first():
@@ -68,19 +75,49 @@ def test_one_point_per_outer_step(adjoint):
     problem = model("logistic")
     steps = steps_of(problem, adjoint)
     assert [step.n_outer for step in steps] == list(range(7))
-    for name in "forward_time", "backward_time", "n_g", "n_vjp":
-        totals = [getattr(step, name) for step in steps]
-        assert totals == sorted(totals)
-    assert steps[-1].forward_time > 0
+    assert [step.equation.step for step in steps] == list(range(7))
     for step in steps[1:]:
-        assert step.equation.step == step.n_outer
+        assert step.forward_time > 0 and step.n_g > 0
+
+
+def test_costs_of_steps_add_up_to_totals():
+    points = list(points_of(model("logistic"), ConjugateGradient()))
+    assert points[0].totals == Totals()
+    for name in "n_g", "n_vjp", "forward_time", "backward_time":
+        each = [getattr(point.step, name) for point in points]
+        sums = [getattr(point.totals, name) for point in points]
+        assert sums == list(itertools.accumulate(each))
+    assert [point.totals.n_outer for point in points] == list(range(7))
+
+
+def test_a_loop_of_its_own_has_the_same_points():
+    problem = model("logistic")
+    usual = list(points_of(problem, Shine()))
+
+    def steps(problem):
+        return (point.step for point in points_of(problem, Shine()))
+
+    for own, point in zip(Loop(steps, 6).run(problem), usual, strict=True):
+        assert torch.equal(own.step.theta[0], point.step.theta[0])
+        assert own.totals.n_g == point.totals.n_g
+        assert own.totals.n_outer == point.totals.n_outer
+        assert own.state is None
+
+
+def test_a_loop_of_its_own_ends_where_it_diverges():
+    def steps(problem):
+        for value in 1.0, math.nan, 1.0:
+            yield replace(start(problem, *problem.start()), value=value)
+
+    points = list(Loop(steps, 3).run(model("logistic")))
+    assert [point.step.diverged for point in points] == [False, True]
 
 
 def test_the_clock_is_read_three_times_a_step(monkeypatch):
     ticks = itertools.count(9)
     monkeypatch.setattr(engine, "clock", lambda like: float(next(ticks)))
-    for step in steps_of(model("logistic"), ConjugateGradient()):
-        assert step.forward_time == step.backward_time == step.n_outer
+    for _, totals, _ in points_of(model("logistic"), ConjugateGradient()):
+        assert totals.forward_time == totals.backward_time == totals.n_outer
 
 
 @pytest.mark.parametrize("kind", ["logistic", "multinomial", "ridge"])
@@ -168,10 +205,10 @@ def test_counts_are_the_true_ones(adjoint, opa):
 
     problem = Watched(model("logistic", 3), watch)
     finder = LBFGS(opa=opa)
-    for step in run(problem, finder, adjoint, outer_of(adjoint), 6):
-        assert step.n_g == len(evaluations)
-        assert step.n_vjp == len(products)
-    assert step.n_outer == 6
+    for _, totals, _ in points_of(problem, adjoint, finder):
+        assert totals.n_g == len(evaluations)
+        assert totals.n_vjp == len(products)
+    assert totals.n_outer == 6
     assert ("g" in evaluations) == bool(products)
 
 
@@ -196,12 +233,13 @@ def test_nan_flags_divergence_and_ends(adjoint, where):
     assert math.isnan(steps[3].value) == (where == "loss")
 
 
-def test_infinite_gradients_count_as_divergence():
+def test_infinite_gradients_and_q_count_as_divergence():
     step = steps_of(model("logistic"), n_outer=1)[1]
     assert not step.diverged
     for value in math.inf, math.nan:
-        grads = torch.tensor([0.0, value]),
-        assert replace(step, grads=grads).diverged
+        bad = torch.tensor([0.0, value])
+        assert replace(step, grads=(bad,)).diverged
+        assert replace(step, q=bad).diverged
     assert replace(step, value=math.inf).diverged
 
 
@@ -291,11 +329,15 @@ DEQ_ADJOINTS = [
 ]
 
 
-def network_steps(problem, adjoint=Shine(), finder=Broyden(60, 60), n=4):
+def network_points(problem, adjoint=Shine(), finder=Broyden(60, 60), n=4):
     outer = GradientOptimizer(
         partial(torch.optim.Adam, lr=0.01), tol=1e-10, decay=1.0, atol=1e-11
     )
-    return list(run(problem, finder, adjoint, outer, n))
+    return list(points_of(problem, adjoint, finder, n, outer))
+
+
+def network_steps(problem, adjoint=Shine(), finder=Broyden(60, 60), n=4):
+    return [p.step for p in network_points(problem, adjoint, finder, n)]
 
 
 @pytest.mark.parametrize(
@@ -321,11 +363,11 @@ def test_counts_in_networks_are_the_true_ones(adjoint, finder):
             restrict=lambda index: watched(equation.restrict(index)),
         )
 
-    steps = network_steps(Watched(network(), watch), adjoint, finder)
-    step = steps[-1]
-    assert step.n_g == len(evaluations)
+    problem = Watched(network(), watch)
+    totals = network_points(problem, adjoint, finder)[-1].totals
+    assert totals.n_g == len(evaluations)
     # the product with dg/dtheta, one an outer step, is not one with Jᵀ
-    assert step.n_vjp + 4 == len(products)
+    assert totals.n_vjp + 4 == len(products)
 
 
 def test_no_q_is_handed_from_batch_to_batch():

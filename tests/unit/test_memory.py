@@ -7,7 +7,7 @@ import torch
 from benchmark_shine.adjoint import (
     Gmres, JacobianFree, QuasiNewtonSolve, Shine,
 )
-from benchmark_shine.engine import run
+from benchmark_shine.engine import Method, RootAndAdjoint
 from benchmark_shine.equation import Equation
 from benchmark_shine.evaluate import reference
 from benchmark_shine.evaluate.memory import peak_memory
@@ -130,7 +130,8 @@ def last_step(problem, finder, adjoint):
     outer = GradientOptimizer(
         torch.optim.Adam, tol=1e-10, decay=1.0, atol=1e-11
     )
-    return list(run(problem, finder, adjoint, outer, 1))[-1]
+    method = Method(RootAndAdjoint(finder, adjoint), outer, 1)
+    return list(method.run(problem))[-1].step
 
 
 def test_networks_report_their_peak():

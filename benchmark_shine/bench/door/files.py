@@ -1,10 +1,10 @@
 """Load the class of a candidate's file, and check what it says of itself."""
-import importlib.util
 import inspect
-import sys
 
 from benchopt import BaseDataset, BaseSolver
-from benchopt.utils.dynamic_modules import get_file_hash
+from benchopt.utils.dynamic_modules import (
+    _get_module_from_file, get_file_hash,
+)
 from benchopt.utils.parametrized_name_mixin import sanitize
 
 from ..lifecycle import Lifecycle
@@ -43,7 +43,7 @@ def load(source, suite):
         name is missing, taken or cannot be used, or a library lacks.
     """
     _check_path(source.path)
-    cls = _find_class(_run(source), source, suite.benchmark_dir)
+    cls = _find_class(_run(source, suite), source, suite.benchmark_dir)
     kind = cls.__name__ if cls.__name__ in KINDS else "Solver"
     _check_complete(cls, source)
     place = source.place_of_name(kind, "name")
@@ -78,17 +78,11 @@ def _check_path(path):
         raise Invalid("the name of such a file ends in .py")
 
 
-def _run(source):
-    spec = importlib.util.spec_from_file_location("candidate", source.path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["candidate"] = module  # dataclasses look for it there
+def _run(source, suite):
     try:
-        spec.loader.exec_module(module)
+        return _get_module_from_file(source.path, suite.benchmark_dir)
     except (Exception, SystemExit) as error:  # the file's own, of any kind
         raise source.invalid(error) from error
-    finally:
-        del sys.modules["candidate"]
-    return module
 
 
 def _find_class(module, source, suite):

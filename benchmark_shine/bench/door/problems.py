@@ -1,8 +1,8 @@
 """Check a data set's problem against the derivatives that it claims."""
-import copy
 from dataclasses import dataclass
 
 import torch
+from benchopt.utils.parametrized_name_mixin import product_param
 from torch import Tensor
 
 from ...equation import Equation
@@ -453,17 +453,9 @@ def check_data(cls, source, say):
 
 
 def small_settings(cls):
-    """The settings that `benchopt test` takes, over the first of each list."""
-    first = {}
-    for names, listed in cls.parameters.items():
-        names = [name.strip() for name in names.split(",")]
-        first |= dict(zip(names, listed[0] if len(names) > 1 else listed))
-    small = copy.copy(getattr(cls, "test_parameters", None) or {})
-    small |= (cls.test_config or {}).get("dataset", {})
-    return first | {
-        name: values[0] if isinstance(values, (list, tuple)) else values
-        for name, values in small.items() if name in first
-    }
+    """The first of each list of values, those of `benchopt test` first."""
+    small = getattr(cls, "test_parameters", None) or {}
+    return next(product_param(cls.parameters)) | next(product_param(small))
 
 
 def _problem_of(instance):

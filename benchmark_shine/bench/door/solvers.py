@@ -198,8 +198,8 @@ def check_step(step, totals, counted):
     if any(counted) and counted != (totals.n_g, totals.n_vjp):
         raise Invalid(
             f"reports {totals.n_g} evaluations of g and {totals.n_vjp} "
-            f"products with Jᵀ {at}; they are {counted[0]} and {counted[1]}: count "
-            "with benchmark_shine.implicit.Counted"
+            f"products with Jᵀ {at}; they are {counted[0]} and {counted[1]}: "
+            "count with benchmark_shine.implicit.Counted"
         )
 
 

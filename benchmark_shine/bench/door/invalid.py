@@ -228,7 +228,7 @@ GRAPH = (
     "torch.enable_grad() and retain_graph=True around your own"
 )
 COPY = "write a = a + b in place of a += b"
-LIKE = "make tensors like the given ones: torch.zeros_like(system.rhs)"
+LIKE = "make all tensors of one dtype, as torch.zeros_like does"
 ROWS = (
     "rhs has shape (d,), in networks (B, d), a system per row: write a "
     "product as (a * b).sum(-1, True)"
@@ -244,6 +244,8 @@ TORCH = {
 
 
 def _of_type(error, text):
+    if "abstract method" in text:
+        return "write them"
     return NONE if "NoneType" in text else ""
 
 

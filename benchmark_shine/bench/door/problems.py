@@ -237,7 +237,7 @@ def theta_slope(p):
         return None
     v = p.direction(p.z)
     ours, exact = (
-        torch.cat([grad.flatten() for grad in _in_theta((g(p.z) * v).sum(), p)])
+        torch.cat([t.flatten() for t in _in_theta((g(p.z) * v).sum(), p)])
         for g in (p.equation.g_theta, p.equation.g)
     )
     return _distance(ours, exact)

@@ -1,4 +1,4 @@
-"""The door for new solvers: the page, the templates, the one command."""
+"""The door for new solvers: the checks, the lines, the page, the race."""
 import os
 import re
 import subprocess
@@ -11,48 +11,41 @@ import torch
 from benchopt.benchmark import Benchmark
 
 from benchmark_shine.bench import validate as door
-from benchmark_shine.bench.validate import (
-    PROBLEMS, RACES, Invalid, Meter, benchopt_checks, check_truth, load, main,
-)
-from benchmark_shine.evaluate.dense import solve_densely
+from benchmark_shine.bench.door import race, solvers
+from benchmark_shine.bench.door.files import load
+from benchmark_shine.bench.door.invalid import Invalid, Source
+from benchmark_shine.bench.door.solvers import PROBLEMS, Meter, check_truth
+from benchmark_shine.bench.validate import main
+from benchmark_shine.evaluate.reference import solve_densely
 
 ROOT = Path(__file__).resolve().parents[2]
-
-SHORT = '''
-from dataclasses import replace
-
-import torch
-from benchmark_shine.bench.solver import ImplicitSolver
+PAGE = (ROOT / "docs" / "add_a_solver.md").read_text(encoding="utf-8")
+EXAMPLES = dict(re.findall(
+    r"<!-- file: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL
+))
 
 
-class Solver(ImplicitSolver):
-    name = "Short"
-'''
-FINE = SHORT + '''
-    def make_adjoint(self):
-        return lambda system: system.rhs
-'''
+@pytest.fixture(scope="module")
+def suite():
+    return Benchmark(ROOT)
 
 
 @pytest.fixture
 def written(tmp_path):
-    """A function that writes a solver file and returns its path."""
+    """A function that writes a solver file and returns its Source."""
     def write(text, name="my_solver.py"):
         path = tmp_path / name
-        path.write_text(text)
-        return path
+        path.write_text(text, encoding="utf-8")
+        return Source(path.resolve())
 
     return write
 
 
-def page_example():
-    page = (ROOT / "docs" / "add_a_solver.md").read_text()
-    example, = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    return example
+def silent(line):
+    """Take a line of the report."""
 
 
-# ------------------------------------------------------------ the truth
-
+# The truth
 
 def leaves(problem):
     theta, z = problem.start()
@@ -104,32 +97,31 @@ def test_dense_hypergradient_against_finite_differences(name):
 
 
 FILES = sorted((ROOT / "solvers").glob("*.py"))
+EXACT = {"HOAG": ("ridge", "logistic", "network"), "torchdeq": ("network",)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
-def test_every_solver_of_the_suite_passes(path, monkeypatch):
+def test_every_solver_of_the_suite_passes(path, suite, monkeypatch):
     try:
-        cls = load(path)
+        cls = load(Source(path), suite)
     except Invalid as error:
         if "not installed: pip install" in str(error):
             pytest.skip(str(error))
         raise
-    found, compare = {}, door.compare
+    found, check_one = {}, solvers._check_one
 
-    def kept(solver, problem):
-        found[type(problem).__name__] = compare(solver, problem)
-        return found[type(problem).__name__]
+    def kept(solver, problem, name, source):
+        found[name] = check_one(solver, problem, name, source)
+        return found[name]
 
-    monkeypatch.setattr(door, "compare", kept)
-    assert check_truth(cls, path, lambda line: None)
-    exact = {"HOAG": {"Ridge", "Logistic", "SmallDEQ"},
-             "torchdeq": {"SmallDEQ"}}
-    for name in exact.get(cls.name, ()):
+    monkeypatch.setattr(solvers, "_check_one", kept)
+    assert check_truth(cls, Source(path), silent)
+    for name in EXACT.get(cls.name, ()):
         assert found[name].q_error < 1e-6
         assert found[name].grad_error < 1e-6
         assert found[name].cosine > 1 - 1e-9
     if cls.name == "Jacobian-Free":
-        assert found["Ridge"].q_error > 1
+        assert found["ridge"].q_error > 1
 
 
 def test_the_meter_counts_what_is_done():
@@ -153,101 +145,157 @@ def test_the_meter_counts_what_is_done():
     assert (meter.n_g, meter.n_vjp) == (1, 0)
 
 
-# ----------------------------------------------------- what is invalid
+# Mistakes, and their lines
+
+FINE = """
+from dataclasses import replace
+
+import numpy as np
+import torch
+from benchmark_shine.bench.solver import ImplicitSolver
 
 
-def body(adjoint, more=""):
-    return SHORT + f'''
+class Solver(ImplicitSolver):
+    name = "Short"
+
     def make_adjoint(self):
         def adjoint(system):
-            {adjoint}
+            q = system.inverse.T @ system.rhs
+            return q
+
         return adjoint
-{more}'''
+"""
 
 
-def changed(change):
-    return body("return system.rhs", f'''
-    def steps(self):
-        for step in super().steps():
-            yield replace(step, {change})
-''')
+def ends(end):
+    """A solver whose adjoint ends with other lines, from line 15 on."""
+    return FINE.replace("return q", end.replace("\n", "\n" + " " * 12))
 
 
-BAD = {
-    "empty": ("", "has no class Solver"),
-    "dataset": ("class Dataset:\n    pass\n", "has no class Solver"),
-    "syntax": ("\nclass Solver(\n", r"line 2: SyntaxError: '\(' was never"),
-    "raises": ("\nraise OSError('a\\nb')\n", "line 2: OSError: a b"),
-    "library": ("import no_such_library\n",
-                "line 1: ModuleNotFoundError: .*no_such_library"),
-    "function": ("def Solver():\n    pass\n", "Solver must be a class"),
-    "base": ("from benchopt import BaseSolver\n\n\n"
-             "class Solver(BaseSolver):\n    name = 'Other'\n",
+def said(**names):
+    """A solver whose class says something else of itself, from line 10."""
+    own = "\n    ".join(f"{name} = {value}" for name, value in names.items())
+    return FINE.replace('name = "Short"', own)
+
+
+def told(change):
+    """A solver that reports its steps otherwise, from line 19 on."""
+    return FINE + f"""
+    def bilevel(self, problem, n_outer):
+        method = super().bilevel(problem, n_outer)
+
+        def outer_step(*given):
+            step = method.outer_step(*given)
+            return replace(step, {change})
+        return replace(method, outer_step=outer_step)
+"""
+
+
+# Name -> file, the line of it that is named, what is said.
+MISTAKES = {
+    "empty": ("", None, "has no class Solver or Dataset; see docs"),
+    "syntax": ("\nclass Solver(\n", 2, r"SyntaxError: '\(' was never"),
+    "raises": ("\nraise OSError('a\\nb')\n", 2, "OSError: a b; --traceback"),
+    "library": ("import no_such\n", 1, "no_such'; pip install no_such,"),
+    "module": (FINE.replace("bench.solver", "solver"), 6,
+               "did you mean 'benchmark_shine.bench.solver'?"),
+    "import": (FINE.replace("import Implicit", "import Implict"), 6,
+               "did you mean 'ImplicitSolver'?"),
+    "exit": ("import sys\nsys.exit()\n", 2, "ends Python .*; raise"),
+    "function": ("def Solver():\n    pass\n", 1, "Solver must be a class"),
+    "called": (FINE.replace("class Solver", "class MySolver"), 9,
+               "class MySolver must be called Solver"),
+    "base": (FINE.replace("(ImplicitSolver)", ""), 9,
              "inherits from benchmark_shine.bench.solver.ImplicitSolver"),
-    "abstract": (SHORT, "class Solver lacks make_adjoint"),
-    "nameless": (FINE.replace('name = "Short"', "pass"),
-                 "class Solver lacks name"),
-    "taken": (FINE.replace("Short", "HOAG"),
-              "name: 'HOAG' is that of .*solvers/hoag.py"),
-    "optional": (FINE.replace(
-        '"Short"', '"Short"\n    library = "no_such_library"'),
-        "Short: not installed: pip install no_such_library"),
-    "fails": (body("return system.inverse @ nothing"),
-              "ridge: line 13: NameError: .*nothing"),
-    "nan": (body("return system.rhs * torch.nan"),
-            "ridge: q is not finite at outer step 1"),
-    "infinite": (changed("value=float('inf')"),
-                 "ridge: the loss is inf at outer step 1"),
-    "wide": (body("return system.rhs.expand(2, *system.rhs.shape)"),
-             r"ridge: .*q has shape \(2, 24\), not \(24,\)"),
-    "narrow": (body("return system.rhs[:3]"),
-               r"ridge: .*q has shape \(3,\), not \(24,\)"),
-    "gradients": (changed("grads=step.grads and step.grads * 2"),
-                  "ridge: 2 gradients for 1 tensors"),
-    "n_g": (changed("n_g=step.n_g // 2"),
-            r"ridge: reports \d+ evaluations of g and 0 products with Jᵀ at "
-            r"outer step 1; they are \d+ and 0"),
-    "n_vjp": (body("system.vjp(system.rhs)\n            return system.rhs", '''
-    def steps(self):
-        for step in super().steps():
-            yield replace(step, n_vjp=0)
-'''), "and 0 products with Jᵀ at outer step 1; they are .* and 1"),
-    "still": (body("return system.rhs", '''
-    def steps(self):
-        yield next(super().steps())
-'''), r"ridge: steps\(\) makes no outer step"),
-    "parameters": (FINE.replace(
-        '"Short"', '"Short"\n    parameters = {"k": [1]}'),
-        r"ridge: AttributeError: .*begin with \*\*ImplicitSolver.parameters"),
-    "nowhere": (SHORT + '''
-    def make_adjoint(self):
-        raise ValueError("not today")
-''', "is left out of every problem"),
-    "networks": (SHORT + '''
-    def make_adjoint(self):
-        raise ValueError("not today")
-
-    def make_batched_adjoint(self, n_steps):
-        return lambda system: system.rhs
-''', "inherit NetworkSolver"),
+    "both": (FINE + "\n\nclass Dataset:\n    pass\n", None, "its own file"),
+    "nameless": (said(other=1), 9, "class Solver lacks name"),
+    "taken": (said(name="'hoag'"), 10, "that of .*solvers/hoag.py; choose"),
+    "brackets": (said(name="'Mine [a]'"), 10, r"'Mine \[a\]' has '\[' '\]';"),
+    "spaces": (said(name="'Mine '"), 10, "begins or ends with a space"),
+    "list": (said(name="'A'", parameters="[1]"), 11, "a list, not a dict"),
+    "value": (said(name="'A'", parameters="{'k': 3}"), 11,
+              "'k' has 3, not a list of values; write"),
+    "lost": (said(name="'A'", parameters="{'k': [1]}"), 11,
+             r"begin with \*\*\w+Solver.parameters"),
+    "optional": (said(name="'A'", library="'no_such'"), None,
+                 "A: not installed: pip install no_such"),
+    "argument": (FINE.replace("(self)", "(self, system)"), 12,
+                 r"write def make_adjoint\(self\)"),
+    "no adjoint": (FINE.replace("        return adjoint\n", ""), 12,
+                   "returns None, .*; end it with `return adjoint`"),
+    "too early": (FINE.replace("adjoint\n", "adjoint(None)\n"), 14,
+                  "'NoneType' .*; a value there is None"),
+    "no return": (ends("q = q"), 15, "returns None; .*`return q`"),
+    "array": (ends("return q.numpy()"), 15, "numpy.ndarray, not a tensor"),
+    "single": (ends("return q.float()"), 15, r"; return q.to\(system.rhs\)"),
+    "column": (ends("return q[:, None]"), 15,
+               r"shape \(24, 1\), not \(24,\) .*; return q.reshape"),
+    "turned": (ends("return q.T if q.ndim > 1 else q"), 15,
+               r"on network: q has shape \(12, 8\), .*; return q.T"),
+    "short": (ends("return q[:3]"), 15, "one entry for each"),
+    "nan": (ends("return q * torch.nan"), 15, "q is not finite though"),
+    "rhs": (ends("system.rhs.mul_(2)\nreturn q"), 15, "changes system.rhs in"),
+    "memory": (ends("system.z.numpy()[:] = 0\nreturn q"), 13,
+               "changes system.z in place"),
+    "misspelt": (ends("return system.inverze.T @ q"), 15, "mean 'inverse'?"),
+    "first q": (ends("return q + system.q0"), 15, "as system.q0 is before"),
+    "undefined": (ends("return q * nothing"), 15, "NameError: .*; define it"),
+    "graph": (ends("q.sum().backward()\nreturn q"), 15, "use system.vjp"),
+    "batch": (ends("return q @ system.rhs * q"), 15, "on network: .*B, d"),
+    "quits": (ends("exit()"), 15, "on ridge: ends Python"),
+    "fails": (ends("raise KeyError('k')"), 15, "KeyError: 'k'; --traceback"),
+    "infinite": (told("value=float('inf')"), 19, "loss is inf at outer st"),
+    "gradients": (told("grads=step.grads * 2"), 19,
+                  "2 gradients for 1 tensors in theta"),
+    "z": (told("z=step.z.float()"), 19, "z is torch.float32, not"),
+    "n_g": (told("n_g=1"), 19, r"reports 1 evaluations of g and 0 products "
+            r"with Jᵀ at outer step 1; they are \d+ and 0: count with"),
+    "nowhere": (FINE.replace("def adjoint(system)", "raise ValueError('no')"
+                             "\n        def adjoint(system)"), 12,
+                "is for no problem; no"),
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_what_is_wrong_is_said_in_one_line(name, written, capsys):
-    text, message = BAD[name]
-    path = written(text)
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_in_one_line(name, written, capsys):
+    text, line, message = MISTAKES[name]
+    path = written(text).path
     assert main([str(path)]) == 1
     told = capsys.readouterr().err
-    assert re.fullmatch(f"invalid: {re.escape(str(path))}: .*\n", told), told
+    place = f", line {line}" if line else ""
+    assert re.fullmatch(
+        f"invalid: {re.escape(str(path))}{place}: .*\n", told
+    ), told
     assert re.search(message, told), told
+
+
+def test_the_traceback_is_shown_on_demand(written, capsys):
+    path = written(ends("raise KeyError('k')")).path
+    assert main([str(path), "--traceback"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback") and "in adjoint\n" in told
+    assert told.splitlines()[-1].startswith(f"invalid: {path}, line 15: ")
+
+
+def test_a_line_of_a_package_behind_the_file(tmp_path, written, monkeypatch):
+    package = tmp_path / "my package" / "my_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("from .core import Solver\n")
+    (package / "core.py").write_text(ends("return system.rsh"))
+    monkeypatch.syspath_prepend(package.parent)
+    source = written("from my_package import Solver\n")
+    cls = load(source, Benchmark(ROOT))
+    assert cls.name == "Short"
+    with pytest.raises(Invalid, match="did you mean 'rhs'") as caught:
+        check_truth(cls, source, silent)
+    assert caught.value.place == "core.py line 15"
 
 
 @pytest.mark.parametrize("name, message", [
     ("gone.py", "there is no such file"), (".", "is a folder"),
     ("notes.txt", "ends in .py"),
 ])
-def test_a_path_that_is_no_solver_file(name, message, tmp_path, capsys):
+def test_a_path_that_is_no_such_file(name, message, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("class Solver")
     assert main([str(tmp_path / name)]) == 1
     assert message in capsys.readouterr().err
@@ -259,118 +307,117 @@ def test_options_are_checked_first(option, capsys):
     assert f"{option}: must be" in capsys.readouterr().err
 
 
-def test_a_method_with_nothing_to_compare_is_no_error(written, monkeypatch):
+def test_without_a_clone_or_benchopt_it_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(door, "ROOT", tmp_path)
+    assert main(["my_solver.py"]) == 2
+    assert re.fullmatch(".*: needs a clone .*\n", capsys.readouterr().err)
+    monkeypatch.setitem(sys.modules, "benchopt", None)
+    assert main(["my_solver.py"]) == 2
+    assert r"pip install 'benchmark_shine[bench]'" in capsys.readouterr().err
+
+
+# What is no mistake
+
+def test_a_method_with_nothing_to_compare(written, suite, monkeypatch):
     # nobody sees what it evaluates, and it has no q
-    text = changed("q=None, grads=None, n_g=0, n_vjp=0")
-    path, lines = written(text), []
+    source, lines = written(told("q=None, grads=None, n_g=0, n_vjp=0")), []
     monkeypatch.setattr(Meter, "n_g", 0)
     monkeypatch.setattr(Meter, "n_vjp", 0)
-    monkeypatch.setattr(door, "N_CHECKED", 1)
-    assert check_truth(load(path), path, lines.append) == set(PROBLEMS)
-    rows = [line for line in lines if line.startswith("  ridge")]
-    assert [row.split() for row in rows] == [
-        ["ridge", "–", "–", "–", "0", "0", "not", "seen"]
-    ]
+    monkeypatch.setattr(solvers, "N_CHECKED", 1)
+    assert check_truth(load(source, suite), source, lines.append) == set(
+        PROBLEMS)
+    row, = (line for line in lines if line.startswith("  ridge"))
+    assert row.split() == ["ridge", "–", "–", "–", "0", "0", "not", "seen"]
 
 
-def test_each_setting_is_compared(written):
-    path, lines = written(FINE.replace('"Short"', '''"Short"
-    parameters = {**ImplicitSolver.parameters, "k": [1, 2]}''')), []
-    check_truth(load(path), path, lines.append)
-    assert [line for line in lines if "Short" in line] == [
-        "  Short", "  Short[k=2]"
+def test_each_setting_is_compared(written, suite):
+    source, lines = written(said(
+        name="'$ x, y'",
+        parameters="{**ImplicitSolver.parameters, 'k': [1, 2]}",
+    )), []
+    check_truth(load(source, suite), source, lines.append)
+    assert [line for line in lines if "$" in line] == [
+        "  $ x, y", "  $ x, y[k=2]"
     ]
     assert sum(line.startswith("  network") for line in lines) == 2
 
 
-def test_a_package_is_a_file_of_one_line(tmp_path, written, monkeypatch):
-    package = tmp_path / "my_package"
-    package.mkdir()
-    (package / "__init__.py").write_text("from .core import Solver\n")
-    (package / "core.py").write_text(FINE)
-    monkeypatch.syspath_prepend(tmp_path)
-    path = written("from my_package import Solver\n")
-    assert load(path).name == "Short"
-    assert check_truth(load(path), path, lambda line: None)
+# benchopt's checks, the race and the page
+
+def test_a_fault_that_only_benchopt_finds(written):
+    source = written(said(name="'a/b'"))
+    with pytest.raises(Invalid, match="checks fail: FAILED .*'/'") as caught:
+        race.check_by_benchopt(source.path, "solver", ROOT)
+    assert len(caught.value.detail.splitlines()) > 3
 
 
-def test_checks_of_benchopt_are_those_of_the_file(written):
-    with pytest.raises(Invalid, match="checks fail\n +FAILED .*'/'"):
-        benchopt_checks(written(FINE.replace("Short", "a/b")))
-
-
-# ------------------------------------------------------------- the race
-
-
-def test_a_solver_that_leaves_no_row_is_invalid(written, monkeypatch):
+def test_a_solver_that_leaves_no_row(written, suite, monkeypatch, tmp_path):
     # it gets through on the small problems, and fails in the race
-    path = written(body(
-        "assert len(system.rhs) == 24\n            return system.rhs"
-    ))
-    race = "breast_cancer", 1, 0
-    monkeypatch.setattr(door, "OPPONENTS", ("Jacobian-Free",))
-    with pytest.raises(Invalid, match="(?s)no row of it.*AssertionError"):
-        door.run_race(race, path, load(path), 1, None, path.parent)
+    source = written(ends("[][len(system.rhs) - 24]\nreturn q"))
+    monkeypatch.setattr(race, "OPPONENTS", ("Jacobian-Free",))
+    with pytest.raises(Invalid, match="no row of it: IndexError") as caught:
+        race.run_race(
+            ("breast_cancer", 1, 0), source, load(source, suite), 1, None,
+            tmp_path, ROOT,
+        )
+    assert caught.value.place == "line 15"
 
 
-# ---------------------------------------------------- page and templates
-
-
-def test_templates_are_not_run_by_themselves():
-    suite = Benchmark(ROOT)
+def test_templates_are_not_run_by_themselves(suite):
     for cls in *suite.get_solvers(), *suite.get_datasets():
         assert cls.name.lower() != "template"
 
 
-def test_the_template_of_data_sets_makes_a_problem():
-    cls, = Benchmark(ROOT).check_dataset_patterns(
-        [str(ROOT / "datasets" / "template_dataset.py")], class_only=True
-    )
-    problem = cls.get_instance(n_groups=2).get_data()["problem"]
-    theta, z = leaves(problem)
-    assert theta[0].shape == (2,) and z.shape == (39,)
-    g = problem.draw(theta, z, 1).g(z)
-    assert g.shape == z.shape and bool(g.isfinite().all())
+ROW = r"(?m)^ +(\w+)((?: +[\d.e+-]+){3}) +(\d+) +(\d+)  true$"
 
 
-def test_the_page_has_a_competitor_of_twenty_lines(written):
-    path = written(page_example())
-    assert page_example().count("\n") <= 20
-    lines = []
-    assert check_truth(load(path), path, lines.append) == set(PROBLEMS)
-    page = (ROOT / "docs" / "add_a_solver.md").read_text()
-    row = r"(?m)^ +(\w+)((?: +[\d.e+-]+){5}) +true$"
-    said, found = (
-        {name: [float(word) for word in numbers.split()]
-         for name, numbers in re.findall(row, text)}
-        for text in (page, "\n".join(lines))
-    )
-    assert set(said) == set(found) == set(PROBLEMS)
-    for name in PROBLEMS:
-        np.testing.assert_allclose(found[name], said[name], rtol=0.1)
+def test_the_page_has_a_competitor_of_twenty_lines(written, suite):
+    source, lines = written(EXAMPLES["my_solver.py"]), []
+    assert EXAMPLES["my_solver.py"].count("\n") <= 20
+    found = check_truth(load(source, suite), source, lines.append)
+    assert found == set(PROBLEMS)
+    said, found = (re.findall(ROW, text) for text in (PAGE, "\n".join(lines)))
+    assert len(said) == len(PROBLEMS)
+    for (name, errors, n_g, n_vjp), row in zip(said, found, strict=True):
+        assert row[:2] == (name, errors) and row[3] == n_vjp
+        assert 0.5 < int(row[2]) / int(n_g) < 2  # rounding decides
+
+
+def test_the_page_has_a_penalty_method(written, suite):
+    source, lines = written(EXAMPLES["two_roots.py"]), []
+    cls = load(source, suite)
+    assert check_truth(cls, source, lines.append) == {"ridge", "logistic"}
+    for _, errors, n_g, n_vjp in re.findall(ROW, "\n".join(lines)):
+        assert float(errors.split()[1]) < 1e-2
+        assert int(n_vjp) == 0 < int(n_g)
+
+
+SHORT = ["--seeds", "1", "--n-outer", "2", "--results", "rows"]
 
 
 @pytest.mark.slow
-def test_the_page_by_itself(tmp_path):
-    """Its example, in an empty folder, by its command."""
-    (tmp_path / "my_solver.py").write_text(page_example())
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_the_command_whatever_the_terminal(encoding, tmp_path):
+    """In a folder with a space and an accent, under -OO."""
+    folder = tmp_path / "mon été"
+    folder.mkdir()
+    (folder / "my solver.py").write_text(EXAMPLES["my_solver.py"])
     done = subprocess.run(
-        [sys.executable, "-m", "benchmark_shine.bench.validate",
-         "my_solver.py", "--seeds", "2", "--n-outer", "3",
-         "--results", "rows"],
-        cwd=tmp_path, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-OO", "-m", "benchmark_shine.bench.validate",
+         "my solver.py", *SHORT], cwd=folder, capture_output=True,
+        encoding=encoding, env=os.environ | {
+            "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding,
+            "OMP_NUM_THREADS": "1",
+        },
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     assert "Checks of benchopt: passed" in done.stdout
-    assert re.search(r"^valid: my_solver.py \(\d+ s\)$", done.stdout, re.M)
-    for name in "SHINE-scaled", *door.OPPONENTS:
+    assert re.search(r"^valid: my solver.py \(\d+ s\)$", done.stdout, re.M)
+    for name in "Five-steps", *race.OPPONENTS:
         rows = re.findall(rf"^\| {name} +\|", done.stdout, re.M)
-        assert len(rows) == len(RACES)
-    names = {path.name for path in (tmp_path / "rows").iterdir()}
-    assert names == {"digits_multinomial.parquet", "digits.parquet"}
-    # nothing else was left behind, here or in the suite
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "my_solver.py", "rows"
+        assert len(rows) == len(race.RACES)
+    assert {path.name for path in folder.iterdir()} == {"my solver.py", "rows"}
+    assert {path.name for path in (folder / "rows").iterdir()} == {
+        "digits_multinomial.parquet", "digits.parquet"
     }

@@ -1,0 +1,1 @@
+"""The checks of `python -m benchmark_shine.bench.validate`, one a module."""

@@ -1,0 +1,522 @@
+"""Check a data set's problem against the derivatives that it claims."""
+from dataclasses import dataclass
+
+import torch
+from benchopt.utils.parametrized_name_mixin import product_param
+from torch import Tensor
+
+from ...equation import Equation
+from ...problems.base import Problem
+from ..dataset import ProblemDataset
+from .invalid import Invalid
+
+
+@dataclass(frozen=True)
+class Point:
+    """An equation where it is checked.
+
+    Parameters
+    ----------
+    equation : Equation
+    theta : tuple of Tensor
+        The leaves that the equation closes over.
+    z : Tensor, shape (d,) or (B, d)
+        Near the equation's start, but not at it.
+    generator : torch.Generator
+        Of the directions of finite differences.
+    """
+
+    equation: Equation
+    theta: tuple[Tensor, ...]
+    z: Tensor
+    generator: torch.Generator
+
+    def direction(self, like):
+        """Draw a normal tensor of the shape, dtype and device of another."""
+        drawn = torch.randn(like.shape, generator=self.generator)
+        return drawn.to(like)
+
+    @property
+    def tolerance(self):
+        """Relative error that rounding explains, with a margin."""
+        return 1e-5 if self.z.dtype == torch.float64 else 5e-2
+
+    def steps(self, u):
+        """Points at both ends of a step along u, and its length."""
+        eps = torch.finfo(self.z.dtype).eps
+        h = eps ** (1 / 3) * max(1.0, float(self.z.norm() / u.norm()))
+        return self.z + h * u, self.z - h * u, 2 * h
+
+
+def point_of(problem, source, shift=0.0):
+    """Draw the first equation of a problem, at a theta near its first one.
+
+    Parameters
+    ----------
+    problem : Problem
+    source : Source
+    shift : float
+        How far theta is moved, in standard normal steps.
+
+    Returns
+    -------
+    Point
+
+    Raises
+    ------
+    Invalid
+        Where `start` or `draw` does not return what it must.
+    """
+    theta, z = checked_start(
+        problem, source.place_of_function(type(problem).start))
+    generator = torch.Generator().manual_seed(0)
+    moved = tuple(
+        (t.detach() + shift * torch.randn(t.shape, generator=generator).to(t)
+         ).requires_grad_() for t in theta
+    )
+    equation = problem.draw(moved, z, 1)
+    place = source.place_of_function(type(problem).draw)
+    if not isinstance(equation, Equation):
+        raise Invalid(
+            f"draw: returns {type(equation).__name__}, not an Equation; end "
+            "it with `return Equation(g, loss, z)`", place
+        )
+    if equation.start.shape != z.shape or equation.start.dtype != z.dtype:
+        raise Invalid(
+            f"draw: the equation's start is {_describe(equation.start)}, z of "
+            f"start() {_describe(z)}; both must be alike", place
+        )
+    z = z + 0.1 * torch.randn(z.shape, generator=generator).to(z)
+    return Point(equation, moved, z, generator)
+
+
+def _describe(tensor):
+    return f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+
+
+def checked_start(problem, place):
+    """First theta and z of a problem.
+
+    Raises
+    ------
+    Invalid
+        Where they are no tensors of floats, finite and the same each time.
+    """
+    pair = problem.start()
+    if not (isinstance(pair, tuple) and len(pair) == 2):
+        raise Invalid("start: must return (theta, z), theta a tuple of "
+                      "tensors", place)
+    theta, z = pair
+    if not (isinstance(theta, tuple) and theta):
+        raise Invalid(f"start: theta is a {type(theta).__name__}, not a tuple "
+                      "of tensors; write (theta,) for one", place)
+    for name, tensor in _named(theta, z):
+        if not (isinstance(tensor, Tensor) and tensor.is_floating_point()):
+            raise Invalid(f"start: {name} is no tensor of floats", place)
+        if not tensor.isfinite().all():
+            raise Invalid(f"start: {name} is not finite", place)
+    if z.ndim not in (1, 2):
+        raise Invalid(f"start: z has shape {tuple(z.shape)}; it must be (d,), "
+                      "or (B, d) with a sample per row", place)
+    return theta, z
+
+
+def _named(theta, z):
+    return *((f"theta[{i}]", t) for i, t in enumerate(theta)), ("z", z)
+
+
+def check_values(p, name, place):
+    """Insist that g is like z, and the loss a scalar, and both finite.
+
+    Raises
+    ------
+    Invalid
+        Where they are not, or change z.
+    """
+    copied = p.z.clone()
+    found = getattr(p.equation, name)(p.z)
+    shape = p.z.shape if name == "g" else ()
+    if not isinstance(found, Tensor):
+        raise Invalid(f"{name}: returns {type(found).__name__}, not a tensor; "
+                      "end it with a return", place)
+    if found.shape != shape:
+        raise Invalid(f"{name}: has shape {tuple(found.shape)}, not "
+                      f"{tuple(shape)}; "
+                      + ("it must be like z" if shape else "sum it up"), place)
+    if found.dtype != p.z.dtype:
+        raise Invalid(f"{name}: is {found.dtype}, z {p.z.dtype}; make data "
+                      "and theta of the dtype of z", place)
+    if not found.isfinite().all():
+        raise Invalid(f"{name}: is not finite near the start; look for NaN in "
+                      "the data, a division by zero or a logarithm", place)
+    if not torch.equal(copied, p.z):
+        raise Invalid(f"{name}: changes z in place; work on a copy", place)
+    _check_twice(p, name, place)
+
+
+def _check_twice(p, name, place):
+    """Insist on a function that can be differentiated again and again."""
+    z = p.z.clone().requires_grad_()
+    try:
+        for _ in range(2):
+            found = getattr(p.equation, name)(z + 0).sum()
+            slopes = found.requires_grad and torch.autograd.grad(
+                found, (z, *p.theta), allow_unused=True)
+    except RuntimeError as error:
+        if "second time" not in str(error):
+            raise
+        raise Invalid(
+            f"{name}: can be differentiated only once; compute what depends "
+            "on theta inside of it", place,
+        ) from error
+    if not slopes or slopes[0] is None:
+        raise Invalid(f"{name}: has no derivative in z; leave out detach, "
+                      "no_grad and NumPy", place)
+
+
+# Claims: each takes a Point, and returns a relative error, or None where the
+# equation claims no such thing.
+
+def jacobian(p):
+    """Compare products with Jᵀ by reverse mode with differences of g."""
+    u, v = p.direction(p.z), p.direction(p.z)
+    with torch.no_grad():
+        ahead, behind, length = p.steps(u)
+        slope = (p.equation.g(ahead) - p.equation.g(behind)) / length
+    product = _vjp(p.equation.g, p.z, v)
+    return _error((product * u).sum(), (slope * v).sum(),
+                  slope.norm() * v.norm())
+
+
+def symmetry(p):
+    """Compare J with Jᵀ, where g is the gradient of an energy."""
+    if p.equation.energy is None:
+        return None
+    u, v = p.direction(p.z), p.direction(p.z)
+    left = (_vjp(p.equation.g, p.z, v) * u).sum()
+    right = _vjp(p.equation.g, p.z, u)
+    return _error(left, (right * v).sum(), right.norm() * v.norm())
+
+
+def loss_slope(p):
+    """Compare dl/dz by reverse mode with differences of the loss."""
+    u = p.direction(p.z)
+    with torch.no_grad():
+        ahead, behind, length = p.steps(u)
+        slope = (p.equation.loss(ahead) - p.equation.loss(behind)) / length
+    gradient = _gradient(p.equation.loss, p.z)
+    return _error((gradient * u).sum(), slope, gradient.norm() * u.norm())
+
+
+def energy_slope(p):
+    """Compare g with differences of the energy whose gradient it is."""
+    if p.equation.energy is None:
+        return None
+    u = p.direction(p.z)
+    ahead, behind, length = p.steps(u)
+    slope = (p.equation.energy(ahead)[0] - p.equation.energy(behind)[0]) / (
+        length)
+    g = p.equation.g(p.z).detach()
+    return _error((g * u).sum(), torch.as_tensor(slope), g.norm() * u.norm())
+
+
+def energy_gradient(p):
+    """Compare the gradient that comes with the energy with g."""
+    if p.equation.energy is None:
+        return None
+    _, gradient = p.equation.energy(p.z)
+    return _distance(gradient, p.equation.g(p.z).detach())
+
+
+def theta_slope(p):
+    """Compare products with (dg/dtheta)ᵀ with differences of g in theta.
+
+    Those of ``g_theta`` where there is one: the hypergradient takes them.
+    """
+    if p.equation.g_theta is None:
+        return None
+    v = p.direction(p.z)
+    ours, exact = (
+        torch.cat([t.flatten() for t in _in_theta((g(p.z) * v).sum(), p)])
+        for g in (p.equation.g_theta, p.equation.g)
+    )
+    return _distance(ours, exact)
+
+
+def _in_theta(number, p):
+    """Derivatives in theta, zero where a number does not depend on it."""
+    if not number.requires_grad:
+        return [torch.zeros_like(t) for t in p.theta]
+    return torch.autograd.grad(
+        number, p.theta, allow_unused=True, materialize_grads=True
+    )
+
+
+def rows(p):
+    """Compare the equation of some samples with their rows of g."""
+    if p.equation.restrict is None:
+        return None
+    indices = torch.arange(len(p.z) - 1, -1, -2)
+    part = p.equation.restrict(indices)(p.z[indices])
+    return _distance(part.detach(), p.equation.g(p.z).detach()[indices])
+
+
+def _vjp(g, z, v):
+    z = z.detach().requires_grad_()
+    return torch.autograd.grad(g(z), z, v)[0]
+
+
+def _gradient(loss, z):
+    z = z.detach().requires_grad_()
+    return torch.autograd.grad(loss(z), z)[0]
+
+
+def _error(found, exact, scale):
+    return float((found - exact).abs() / scale.clamp(min=1e-300))
+
+
+def _distance(found, exact):
+    if found.shape != exact.shape:
+        return float("inf")
+    return float((found - exact).norm() / exact.norm().clamp(min=1e-300))
+
+
+# What is compared -> how, the function at fault where they differ, the remedy.
+CLAIMS = {
+    "Jᵀ of g against differences of g": (
+        jacobian, "g", "its derivative in z is not that of its values; leave "
+        "out detach, no_grad and rounding",
+    ),
+    "dl/dz against differences of the loss": (
+        loss_slope, "loss", "its derivative in z is not that of its values; "
+        "leave out detach, no_grad and rounding",
+    ),
+    "g against differences of the energy": (
+        energy_slope, "energy", "g is not its gradient; look for a sign, a "
+        "factor or a term that only one of them has",
+    ),
+    "the energy's gradient against g": (
+        energy_gradient, "energy", "the gradient that it returns is not g; "
+        "return (energy, g)",
+    ),
+    "J against Jᵀ": (
+        symmetry, "g", "with an energy its Jacobian must be symmetric; g must "
+        "be the energy's gradient",
+    ),
+    "g_theta against g": (
+        theta_slope, "g_theta", "its derivative in theta is not that of g; "
+        "write the same term in both, or leave g_theta out",
+    ),
+    "restrict against rows of g": (
+        rows, "restrict", "is not g of those samples alone; take the rows of "
+        "everything that has one per sample",
+    ),
+}
+
+
+def check_claims(problem, source, say):
+    """Compare everything that an equation claims, and print the errors.
+
+    Parameters
+    ----------
+    problem : BilevelProblem or NetworkProblem
+    source : Source
+        Of the file that is named where a claim is false.
+    say : callable, str -> None
+
+    Raises
+    ------
+    Invalid
+        Where one is.
+    """
+    p = point_of(problem, source)
+    for name in "g", "loss":  # the others are checked against these
+        check_values(p, name, _place(source, problem, p.equation, name))
+    for title, (measure, name, fault) in CLAIMS.items():
+        error = measure(p)
+        _tell(say, title, error)
+        if error is not None and not error <= p.tolerance:
+            raise Invalid(
+                f"{name}: {fault} (relative error {error:.0e})",
+                _place(source, problem, p.equation, name),
+            )
+    if differs(problem.start(), problem.start()):
+        raise Invalid(
+            "start: gives another theta or z each time; draw them from a "
+            "generator with the seed",
+            source.place_of_function(type(problem).start),
+        )
+    place = _place(source, problem, p.equation)
+    check_theta(p, place)
+    check_diagonal(problem, source, place, say)
+    if differs(first_values(problem), first_values(problem)):
+        raise Invalid(
+            "draw: the same theta, z and k give another equation; make it a "
+            "function of those and the seed", place,
+        )
+
+
+def _place(source, problem, equation, name=None):
+    """The line of a function of the equation, or else of draw."""
+    function = getattr(equation, name) if name else None
+    return (function and source.place_of_function(function)) or (
+        source.place_of_function(type(problem).draw)
+    )
+
+
+def _tell(say, title, error):
+    say(f"  {title:40}" + ("–" if error is None else f"{error:.0e}"))
+
+
+def check_theta(p, place):
+    """Insist that each part of theta has an effect on g or the loss."""
+    number = p.equation.g(p.z).square().sum() + p.equation.loss(p.z)
+    grads = _in_theta(number, p)
+    for i, grad in enumerate(grads):
+        if not grad.isfinite().all():
+            raise Invalid(f"theta[{i}]: the derivative in it is not finite; "
+                          "look for a square root or a logarithm of 0", place)
+        if not grad.any():
+            raise Invalid(f"theta[{i}]: neither g nor the loss depends on it; "
+                          "close over theta, not over a copy", place)
+
+
+def check_diagonal(problem, source, place, say):
+    """Insist that theta adds the diagonal to J and nothing else.
+
+    Raises
+    ------
+    Invalid
+        Where another theta changes J otherwise.
+    """
+    here, there = point_of(problem, source), point_of(problem, source, 0.5)
+    title = "the diagonal against J at two theta"
+    if here.equation.diagonal is None:
+        _tell(say, title, None)
+        return
+    v = here.direction(here.z)
+    change = _vjp(there.equation.g, here.z, v) - _vjp(
+        here.equation.g, here.z, v)
+    told = (there.equation.diagonal - here.equation.diagonal).detach() * v
+    error = _distance(change, told)
+    _tell(say, title, error)
+    if not error <= here.tolerance:
+        raise Invalid(
+            "diagonal: another theta changes J by something else; leave "
+            f"diagonal out of the Equation (relative error {error:.0e})",
+            place,
+        )
+
+
+def first_values(problem):
+    """The first theta and z, and g and the loss near there."""
+    theta, z = problem.start()
+    theta = tuple(t.detach().clone().requires_grad_() for t in theta)
+    equation = problem.draw(theta, z, 1)
+    near = equation.start + 0.1
+    with torch.no_grad():
+        return theta, z, equation.g(near), equation.loss(near)
+
+
+def differs(ours, theirs):
+    """Whether two lists of tensors, or lists of such, differ anywhere."""
+    if isinstance(ours, Tensor):
+        return ours.shape != theirs.shape or not torch.equal(ours, theirs)
+    return len(ours) != len(theirs) or any(map(differs, ours, theirs))
+
+
+def check_seeds(build, settings, say):
+    """Insist that the seed decides what is random, and nothing else does.
+
+    Parameters
+    ----------
+    build : callable, dict -> problem
+    settings : dict
+        Of the data set.
+    say : callable, str -> None
+
+    Raises
+    ------
+    Invalid
+        Where one seed gives two problems, or two seeds give one.
+    """
+    def values(**changes):
+        return first_values(build(settings | changes))
+
+    if differs(values(), values()):
+        raise Invalid(
+            "the same settings give two different problems; draw every "
+            "random number from self.seed"
+        )
+    if "seed" not in settings:
+        say("  seeds: no parameter seed, so a data set of one run a method")
+        return
+    if not differs(values(), values(seed=12345)):
+        raise Invalid(
+            "seed: has no effect; give it to the split and the problem's "
+            "start, or leave the parameter out"
+        )
+    say("  seeds: one problem a seed")
+
+
+def check_data(cls, source, say):
+    """Check the problem of a data set.
+
+    Parameters
+    ----------
+    cls : type
+        Of the data set.
+    source : Source
+        Its file.
+    say : callable, str -> None
+
+    Raises
+    ------
+    Invalid
+        With what is wrong.
+    """
+    settings = small_settings(cls)
+    place = source.place_of_name("Dataset", "build", "get_data")
+
+    def build(some):
+        return problem_of(cls.get_instance(**some))
+
+    try:
+        problem = build(settings)
+        say(f"{type(problem).__name__} of {cls.get_instance(**settings)}, "
+            "relative errors:")
+        check_claims(problem, source, say)
+        check_seeds(build, settings, say)
+    except (Exception, SystemExit) as error:  # the file's own, of any kind
+        raise source.invalid(error, place=place) from error
+
+
+def small_settings(cls):
+    """The first of each list of values, those of `benchopt test` first."""
+    small = getattr(cls, "test_parameters", None) or {}
+    return next(product_param(cls.parameters)) | next(product_param(small))
+
+
+def problem_of(instance):
+    """Build the problem of a data set, without hiding what it raises.
+
+    Raises
+    ------
+    Invalid
+        Where there is none.
+    """
+    if isinstance(instance, ProblemDataset):
+        problem, reason = instance.build(*instance.sources()), None
+        told = "build() returns"
+    else:
+        data = instance.get_data()
+        problem, reason = data.get("problem"), data.get("reason")
+        told = "get_data() has"
+    if not isinstance(problem, Problem):
+        raise Invalid(
+            f"{told} {type(problem).__name__}, not a problem "
+            f"({reason or 'no reason is given'}); return one of "
+            "benchmark_shine.problems, or of a class that inherits "
+            "BilevelProblem or NetworkProblem"
+        )
+    return problem

@@ -404,7 +404,8 @@ def _identified(path, raw):
         ("data", "objective_data_fingerprint"),
     ):
         absent = pd.Series(None, raw.index, dtype=object)
-        found[name] = raw.get(column, absent).map(plain_value)
+        values = raw.get(column, absent).map(plain_value)
+        found[name] = values.replace("", None)
     return found
 
 
@@ -602,14 +603,12 @@ def _told_apart(own, name, columns):
         for column, several in columns.items():
             values = sorted(rows[column].dropna().unique())
             if len(values) > 1:
-                for i in rows.index:
-                    value = own.at[i, column] or "unknown"
+                for i, value in rows[column].fillna("unknown").items():
                     short = value if "/" in value else value[:12]
                     told[i] = {column: short}
                 warnings.append(
                     f"{thing}: rows of {len(values)} {several} "
-                    f"({', '.join(values)}): they are told apart where "
-                    "nothing else does"
+                    f"({', '.join(values)}); labels tell them apart"
                 )
             if len(values) > 1 or (values and rows[column].notna().all()):
                 break  # one content: whatever else differs does not matter

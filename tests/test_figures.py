@@ -158,6 +158,8 @@ def test_variants_are_told_apart_by_what_differs():
 def test_an_unknown_solver_shows_what_benchopt_shows():
     odd = variant("Mine", alpha=3).assign(solver_name="Mine[alpha=3]")
     assert labels(odd) == {"Mine (alpha=3)"}
+    # the number of moves of older files stands for the protocol
+    assert labels(older(variant("Mine"), 2, "[moves=2]")) == {"Mine"}
 
 
 def test_different_solvers_never_get_one_label():
@@ -178,6 +180,10 @@ def test_different_solvers_never_get_one_label():
     }) for frame in sources]
     assert labels(*sources) == {"Mine (source=x)", "Mine (source=y)"}
     assert "2 sources (x, y)" in warnings_of(*sources)[0]
+    # a file from before there were fingerprints
+    assert labels(sources[0], older(variant("Mine"))) == {"Mine"}
+    assert labels(*sources, older(variant("Mine"))) == {
+        "Mine (source=x)", "Mine (source=y)", "Mine (source=unknown)"}
 
 
 def on(path, content="", seed=0):

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from figure_rows import (
     save, warnings_of,
 )
 from figures import authors, convergence, methods, plotting, results, stats
-from figures.convergence import View
 from figures.gallery import FIGURES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -374,7 +374,7 @@ def drawn(result_file, inversion_file, traces_file):
         inputs = results.read_inputs(
             [result_file, *extra.get(name, [])], kept.get(name, ["20news"])
         )
-        return FIGURES[name].draw(inputs, View(log_x=False))
+        return FIGURES[name].draw(inputs)
 
     return once
 
@@ -472,10 +472,10 @@ def test_panels_wrap(n, shape):
     assert plotting.make_grid(places)[1].shape == shape
 
 
-def draw(*frames, view=View(), figure=convergence.QUICKSTART):
-    drawing = convergence.draw(
-        figure, results.Inputs(runs_of(*frames)), view)
-    return list(drawing.figures.values())[0]
+def draw(*frames, log_x=True):
+    figure = replace(convergence.QUICKSTART, log_x=log_x)
+    drawing = convergence.draw(figure, results.Inputs(runs_of(*frames)))
+    return drawing.figures[""]
 
 
 def test_one_seed_has_no_band():
@@ -491,7 +491,7 @@ def test_log_time_and_panels_of_diverged_runs(first, log_x):
     frame = race()
     frame["objective_diverged"] = 1.0 * (frame["stop_val"] >= first)
     empty = first == 0 or (first == 1 and log_x)  # the start is left out
-    for ax in draw(frame, view=View(log_x=log_x)).axes:
+    for ax in draw(frame, log_x=log_x).axes:
         ax.figure.canvas.draw()
         told = [text.get_text() for text in ax.texts]
         assert told == ["no run has a finite value"] * empty
@@ -651,13 +651,6 @@ def test_without_runs_there_is_a_sentence(inversion_file, capsys, tmp_path):
     status, _, err = run(capsys, "fig2", inversion_file, "--output-dir",
                          tmp_path)
     assert status == 2 and "no result file of runs" in err
-
-
-def test_floor_must_be_positive(result_file, capsys):
-    with pytest.raises(SystemExit) as error:
-        run(capsys, "nls", result_file, "--floor", "0")
-    assert error.value.code == 2
-    assert "--floor" in capsys.readouterr().err
 
 
 def test_help_lists_every_figure():

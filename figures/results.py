@@ -367,7 +367,7 @@ def _identified(path, raw):
     found["dataset_settings"] = settings_of(raw, "p_dataset_", {"seed"})
     found["solver_settings"] = settings_of(raw, "p_solver_", NO_SETTING)
     if "p_solver_protocol" in raw:
-        found["protocol"] = raw["p_solver_protocol"].map(plain_value)
+        found["protocol"] = _texts(raw, "p_solver_protocol")
     else:
         moves = raw.get("p_solver_moves", pd.Series(np.nan, raw.index))
         found["protocol"] = protocol_of_older(numeric(
@@ -378,10 +378,16 @@ def _identified(path, raw):
         ("file", "file_solver"), ("source", "objective_solver_fingerprint"),
         ("data", "objective_data_fingerprint"),
     ):
-        absent = pd.Series(None, raw.index, dtype=object)
-        values = raw.get(column, absent).map(plain_value)
-        found[name] = values.replace("", None)
+        found[name] = _texts(raw, column)
     return found
+
+
+def _texts(raw, column):
+    """Return a column as text; None where there is nothing, or no column."""
+    absent = pd.Series(None, raw.index, dtype=object)
+    return raw.get(column, absent).map(
+        lambda value: str(value) if plain_value(value) else None
+    )
 
 
 def _settings_of_older(raw, found):

@@ -715,3 +715,21 @@ def test_benchopts_page_has_the_suboptimality():
     assert shine["y"] == pytest.approx([257, 41, 11, 2, 1])
     assert curves["Neumann[protocol=fair]"]["y"] == pytest.approx([257, 3])
     assert curves["SHINE[protocol=published]"]["y"][-1] == 1e-3
+
+
+@pytest.mark.parametrize("column", [
+    "p_solver_memory", "p_solver_protocol", "objective_data_fingerprint",
+    "file_solver", "p_dataset_path", "time", "objective_solver",
+])
+@pytest.mark.parametrize("value", [
+    b"\x80", b"\x00benchopt-pkl\x00bad", [1, [2]], {"a": 1}, True, 10**18,
+])
+def test_odd_values_are_told_apart_or_refused(column, value):
+    frame = bilevel("SHINE", 0, [1, 0])
+    odd = frame.assign(**{column: [value] * 2}, p_dataset_seed=1)
+    try:
+        runs = runs_of(frame, odd)
+    except results.ResultError as error:
+        assert "give a file as it was written" in str(error)
+    else:
+        assert set(runs["seed"]) == {0, 1} and runs["method"].notna().all()

@@ -27,6 +27,10 @@ Nothing here imports torch, benchopt or the package that is measured.
 `gallery`
     `FIGURES`: name -> `Entry(title, needs, draw)`.
 `tables`
-    `league.problems_of(runs) -> list of Problem`, `league.who_won(problems)
-    -> list of str`, `claims`, `reproduce`; `markdown` has their text.
+    `league.problems_of(runs, only) -> (list of Problem, warnings)`,
+    `league.who_won(problems) -> list of str`, `league.full`, `league.brief`;
+    `claims.places_of(problems, inversion, alignment)`, `claims.CLAIMS`,
+    `claims.findings(claim, places)`; `reproduce.compare(folder)`.
+`report`
+    `python -m figures report` calls `write_page(inputs, path) -> warnings`.
 """

@@ -15,7 +15,6 @@ from pathlib import Path
 import pandas as pd
 
 from . import fig2, figE2
-from .convergence import View
 from .gallery import FIGURES
 from .plotting import save
 from .results import ResultError, read_inputs
@@ -30,11 +29,7 @@ PATIENCE = 2  # seconds before it is told which file is read
 def draw_figure(name, options):
     """Write a figure's pictures and tables."""
     entry, inputs = FIGURES[name], read(options)
-    if entry.viewed:
-        log_x = {"linear": False, "log": True}.get(options.x_scale)
-        drawing = entry.draw(inputs, View(options.floor, log_x))
-    else:
-        drawing = entry.draw(inputs)
+    drawing = entry.draw(inputs)
     warn(drawing.warnings)
     for end, figure in drawing.figures.items():
         for path in save(figure, options.output_dir, _join(options, end)):
@@ -148,13 +143,6 @@ def command_of(name, words):
 
 # The command line
 
-def positive(text):
-    """Return a number above 0, for argparse."""
-    if not 0 < float(text) < float("inf"):
-        raise ValueError
-    return float(text)
-
-
 def _add_files(parser, name):
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument(
@@ -167,17 +155,6 @@ def _add_files(parser, name):
     parser.add_argument(
         "--datasets", nargs="+", default=(), metavar="NAME",
         help="only these, e.g. 20news; write it after the files",
-    )
-
-
-def _add_view(parser):
-    parser.add_argument(
-        "--floor", type=positive, default=1e-3,
-        help="suboptimalities below are drawn here (the y axis says so)",
-    )
-    parser.add_argument(
-        "--x-scale", choices=("linear", "log"),
-        help="log leaves the start out, which is at 0",
     )
 
 
@@ -235,8 +212,6 @@ def make_parser():
         )
         own.set_defaults(run=draw_figure)
         _add_files(own, name)
-        if entry.viewed:
-            _add_view(own)
     for name, (title, run) in TABLES.items():
         own = commands.add_parser(name, help=title, description=title + ".")
         own.set_defaults(run=run)

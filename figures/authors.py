@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from .methods import in_order
-from .plotting import GREY
+from .plotting import FLOOR, GREY
 from .results import ResultError, numeric, read_table
 
 TRACES = Path(__file__).with_name("authors_20news_seed0.csv")
@@ -92,11 +92,10 @@ class Overlay:
         """Say whether a panel is the one that these runs belong to."""
         return (protocol, dataset) == ("published", self.dataset)
 
-    def plot(self, ax, x, looks, floor, log_x):
+    def plot(self, ax, x, looks):
         """Draw grey lines, each with a dot of its method's colour."""
         for method, run in self.runs.items():
-            run = run[run["step"] >= (1 if log_x else 0)]
-            gap = run["gap"].clip(lower=floor)
+            gap = run["gap"].clip(lower=FLOOR)
             ax.plot(
                 run[x], gap, color=GREY, linewidth=0.8, zorder=1.5,
                 linestyle=looks[method]["linestyle"], label=LABELS[x],

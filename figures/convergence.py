@@ -3,9 +3,9 @@ from dataclasses import dataclass
 
 from . import authors, methods, stats
 from .plotting import (
-    X_LABELS, Drawing, add_caption, add_legend, band_in_words, literal,
-    make_grid, paper_style, plot_suboptimality, remove_empty, stacked,
-    suboptimality_label,
+    X_LABELS, Y_LABELS, Drawing, add_caption, add_legend, band_in_words,
+    literal, make_grid, paper_style, plot_suboptimality, remove_empty,
+    stacked,
 )
 from .results import ResultError
 
@@ -33,7 +33,7 @@ class Convergence:
     remark : str
         Of the caption, at its end.
     log_x : bool
-        Whether time is on a logarithmic axis unless told otherwise.
+        Whether x is logarithmic, which leaves the start out.
     """
 
     shown: frozenset | None = None
@@ -63,22 +63,6 @@ NLS = Convergence(
 QUICKSTART = Convergence(loss="value", axes=("time",), log_x=True)
 
 
-@dataclass(frozen=True)
-class View:
-    """What a reader may choose.
-
-    Parameters
-    ----------
-    floor : float
-        Lower suboptimalities are drawn here; the y axis says so.
-    log_x : bool or None
-        A logarithmic x axis; None: as the figure is made.
-    """
-
-    floor: float = 1e-3
-    log_x: bool | None = None
-
-
 def select(runs, figure):
     """Return the runs that a figure shows, with their suboptimality.
 
@@ -91,16 +75,16 @@ def select(runs, figure):
     """
     if figure.formulation:
         runs = runs[runs["formulation"] == figure.formulation]
-    linear = ~runs["dataset"].isin(networks_of(runs))
-    runs = runs[linear] if figure.loss == "test_loss" else runs
+    if figure.loss == "test_loss":
+        networks = [name for name, own in runs.groupby("dataset")
+                    if stats.is_network(own)]
+        runs = runs[~runs["dataset"].isin(networks)]
     if runs.empty:
-        raise ResultError(
-            "no bi-level problem"
-            + (f" of formulation {figure.formulation}"
-               if figure.formulation else "") + " in these files"
-        )
+        kind = figure.formulation or ""
+        raise ResultError(f"no bi-level problem {kind} in these files")
     runs = stats.add_gap(runs, figure.loss)
-    kept = keep(runs, figure)
+    shown = set(figure.shown or runs["base"]) - figure.hidden
+    kept = runs[runs["base"].isin(shown)]
     if kept.empty:
         raise ResultError(
             "none of its methods in these files, which have "
@@ -109,35 +93,18 @@ def select(runs, figure):
     return kept
 
 
-def keep(runs, figure):
-    """Return the runs of the methods that a figure shows."""
-    if figure.shown is None:
-        return runs[~runs["base"].isin(figure.hidden)]
-    return runs[runs["base"].isin(figure.shown)]
-
-
-def networks_of(runs):
-    """Return the data sets that train a network."""
-    return [
-        name for name, own in runs.groupby("dataset") if stats.is_network(own)
-    ]
-
-
-def plot_panels(axes, places, runs, x, figure, view, overlay=None):
+def plot_panels(axes, places, runs, x, figure, overlay=None):
     """Draw a panel per protocol and data set, without a legend.
 
     Parameters
     ----------
-    axes : array of matplotlib.axes.Axes
-        Of `plotting.make_grid`.
-    places : dict
-        Of `plotting.stacked` or `plotting.side_by_side`.
+    axes, places
+        Of `plotting.make_grid`, and of `plotting.stacked` or `side_by_side`.
     runs : pandas.DataFrame
         Of `select`.
     x : str
         Of X_LABELS.
     figure : Convergence
-    view : View
     overlay : authors.Overlay or None
 
     Returns
@@ -147,7 +114,6 @@ def plot_panels(axes, places, runs, x, figure, view, overlay=None):
     """
     looks = methods.looks(runs["method"])
     suffix = " protocol" if axes.shape[1] < 3 else ""
-    log_x = figure.log_x if view.log_x is None else view.log_x
     used = {}
     for (protocol, dataset), place in places.items():
         own = runs[
@@ -156,15 +122,13 @@ def plot_panels(axes, places, runs, x, figure, view, overlay=None):
         if own.empty:
             continue
         ax = used[place] = axes[place]
-        plot_suboptimality(
-            ax, own, x, looks, figure.quantiles, view.floor, log_x
-        )
+        plot_suboptimality(ax, own, x, looks, figure.quantiles, figure.log_x)
         if overlay and overlay.fits(protocol, dataset):
-            overlay.plot(ax, x, looks, view.floor, log_x)
+            overlay.plot(ax, x, looks)
         ax.set_title(literal(f"{dataset}, {protocol}{suffix}"))
         ax.set_xlabel(X_LABELS[x])
         if not any(row == place[0] for row, _ in list(used)[:-1]):
-            ax.set_ylabel(suboptimality_label(figure.loss, view.floor))
+            ax.set_ylabel(Y_LABELS[figure.loss])
     return list(used.values())
 
 
@@ -190,14 +154,13 @@ def lacking(runs, figure):
     return f" The paper's figure {' and '.join(more)}." if more else ""
 
 
-def draw(figure, inputs, view=View()):
+def draw(figure, inputs):
     """Draw such a figure from result files.
 
     Parameters
     ----------
     figure : Convergence
     inputs : results.Inputs
-    view : View
 
     Returns
     -------
@@ -218,7 +181,7 @@ def draw(figure, inputs, view=View()):
     for x in figure.axes:
         with paper_style():
             page, axes = make_grid(places)
-            used = plot_panels(axes, places, runs, x, figure, view, overlay)
+            used = plot_panels(axes, places, runs, x, figure, overlay)
             remove_empty(axes)
             add_caption(page, caption)
             add_legend(page, used, order)

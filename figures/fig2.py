@@ -6,7 +6,7 @@ against b = J⁻¹ v, one point per try.
 import pandas as pd
 
 from . import methods
-from .convergence import Convergence, View, lacking, plot_panels, select
+from .convergence import Convergence, lacking, plot_panels, select
 from .plotting import (
     X_LABELS, Drawing, add_caption, add_legend, band_in_words, make_grid,
     paper_style, remove_empty, side_by_side,
@@ -95,11 +95,11 @@ def inversion_table(points):
     return markdown(pd.DataFrame(rows))
 
 
-def plot(runs, points, x, view, caption):
+def plot(runs, points, x, caption):
     """Draw curves left and, if there are points, a scatter plot right."""
     places = side_by_side(runs)
     figure, axes = make_grid(places, more_columns=points is not None)
-    left = plot_panels(axes, places, runs, x, CURVES, view)
+    left = plot_panels(axes, places, runs, x, CURVES)
     if points is not None:
         plot_inversion(axes[0, -1], points)
     remove_empty(axes)
@@ -112,16 +112,10 @@ def plot(runs, points, x, view, caption):
     return figure
 
 
-def draw(inputs, view=View()):
+def draw(inputs):
     """Draw figure 2; its right panel needs a CSV file of the measurement.
 
-    Returns
-    -------
-    plotting.Drawing
-
-    Raises
-    ------
-    ResultError
+    The result is a `plotting.Drawing`; lacking files are a ResultError.
     """
     runs = select(inputs.need_runs(), CURVES)
     points = find_inversion(inputs)
@@ -132,7 +126,5 @@ def draw(inputs, view=View()):
     else:
         tables["inversion"] = inversion_table(points)
     with paper_style():
-        figures = {
-            x: plot(runs, points, x, view, caption) for x in X_LABELS
-        }
+        figures = {x: plot(runs, points, x, caption) for x in X_LABELS}
     return Drawing(figures, caption, tables)

@@ -181,13 +181,7 @@ def plot(points, published, caption):
 def draw(inputs):
     """Draw figure 3 and its table.
 
-    Returns
-    -------
-    plotting.Drawing
-
-    Raises
-    ------
-    ResultError
+    The result is a `plotting.Drawing`; lacking files are a ResultError.
     """
     frame = network_runs(inputs.need_runs())
     points = points_of(frame)

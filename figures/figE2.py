@@ -249,13 +249,7 @@ def caption_of(frame):
 def draw(inputs):
     """Draw figure E.2 from CSV files of its measurement.
 
-    Returns
-    -------
-    plotting.Drawing
-
-    Raises
-    ------
-    ResultError
+    The result is a `plotting.Drawing`; lacking files are a ResultError.
     """
     files = inputs.csv.get("alignment")
     if not files:

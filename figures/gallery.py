@@ -20,28 +20,25 @@ class Entry:
         What files it is drawn from.
     draw : callable, results.Inputs -> plotting.Drawing
         Raises a ResultError where the files lack what it shows.
-    viewed : bool
-        Whether ``draw`` also takes a View.
     """
 
     title: str
     needs: str
     draw: Callable
-    viewed: bool = False
 
 
 FIGURES = {
     "quickstart": Entry(
         "A first look: validation loss of every method against time",
-        RUNS, partial(convergence.draw, convergence.QUICKSTART), viewed=True,
+        RUNS, partial(convergence.draw, convergence.QUICKSTART),
     ),
     "fig1": Entry(
         "Figure 1: test loss against time, and against evaluations",
-        RUNS, partial(convergence.draw, convergence.FIG1), viewed=True,
+        RUNS, partial(convergence.draw, convergence.FIG1),
     ),
     "fig2": Entry(
         "Figure 2: SHINE with OPA, convergence and quality of the inverse",
-        RUNS + ", and the CSV file of the inversion", fig2.draw, viewed=True,
+        RUNS + ", and the CSV file of the inversion", fig2.draw,
     ),
     "fig3": Entry(
         "Figure 3: accuracy of networks against time of a backward pass",
@@ -49,7 +46,7 @@ FIGURES = {
     ),
     "figE1": Entry(
         "Figure E.1: as figure 1, with every method but OPA",
-        RUNS, partial(convergence.draw, convergence.FIGE1), viewed=True,
+        RUNS, partial(convergence.draw, convergence.FIGE1),
     ),
     "figE2": Entry(
         "Figure E.2: how well each method inverts J in networks",
@@ -58,7 +55,7 @@ FIGURES = {
     "nls": Entry(
         "Non-linear least squares: as figure 1, every method",
         RUNS + " with formulation nls",
-        partial(convergence.draw, convergence.NLS), viewed=True,
+        partial(convergence.draw, convergence.NLS),
     ),
     "deq": Entry(
         "Networks: test loss and accuracy of every method against time",

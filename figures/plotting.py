@@ -20,6 +20,11 @@ X_LABELS = {
     "time": "time (s)",
     "evaluations": "gradient evaluations + products",
 }
+FLOOR = 1e-3  # suboptimalities below are drawn here, as the y axis says
+Y_LABELS = {
+    "test_loss": "test loss $-$ best (floor $10^{-3}$)",
+    "value": "validation loss $-$ best (floor $10^{-3}$)",
+}
 
 
 @dataclass(frozen=True)
@@ -116,17 +121,17 @@ def plot_medians(ax, runs, x, y, looks, quantiles=(0.1, 0.9),
     return least
 
 
-def plot_suboptimality(ax, runs, x, looks, quantiles=(0.1, 0.9), floor=1e-3,
+def plot_suboptimality(ax, runs, x, looks, quantiles=(0.1, 0.9),
                        log_x=False):
     """Draw the column ``gap`` of every method on a logarithmic axis.
 
-    The parameters are those of `plot_medians`.
+    The parameters are those of `plot_medians`; the floor is FLOOR.
     """
-    least = plot_medians(ax, runs, x, "gap", looks, quantiles, floor, log_x)
+    least = plot_medians(ax, runs, x, "gap", looks, quantiles, FLOOR, log_x)
     if np.isfinite(least):
         ax.set_yscale("log")
-    if least == floor:
-        ax.set_ylim(bottom=floor / 1.5)
+    if least == FLOOR:
+        ax.set_ylim(bottom=FLOOR / 1.5)
 
 
 def plain_numbers(axis, at=(1, 3)):
@@ -136,22 +141,12 @@ def plain_numbers(axis, at=(1, 3)):
     axis.set_minor_formatter(NullFormatter())
 
 
-def suboptimality_label(loss, floor):
-    """Return the label of an axis that shows ``gap``."""
-    name = {"test_loss": "test loss", "value": "validation loss"}[loss]
-    power = math.log10(floor)
-    shown = f"10^{{{power:.0f}}}" if power == round(power) else f"{floor:g}"
-    return f"{name} $-$ best (floor ${shown}$)"
-
-
 # Panels
 
 def stacked(runs):
     """Place panels: a block of rows per protocol, the fair one first.
 
-    Returns
-    -------
-    dict of (protocol, data set) to (row, column)
+    The result maps (protocol, data set) to (row, column).
     """
     datasets, protocols = _panels(runs)
     per_block = math.ceil(len(datasets) / MOST_COLUMNS)
@@ -187,7 +182,7 @@ def make_grid(places, more_columns=0):
     places : dict
         Of `stacked` or `side_by_side`.
     more_columns : int
-        At the right, for something else.
+        Columns at the right, for something else.
 
     Returns
     -------
@@ -210,17 +205,8 @@ def remove_empty(axes):
 def add_legend(figure, axes, order=(), loc="outside lower center", most=5):
     """Put one legend below all panels; the figure grows by its height.
 
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    axes : list of matplotlib.axes.Axes
-        Each of their labels is taken once.
-    order : list of str
-        Labels that come first, in this order.
-    loc : str
-        Of matplotlib.
-    most : int
-        Columns, fewer where they would be wider than the figure.
+    Each label of ``axes`` is taken once, those of ``order`` first.  There
+    are at most ``most`` columns, fewer where they would be too wide.
     """
     handles = {}
     for ax in axes:

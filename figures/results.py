@@ -1,8 +1,8 @@
 """Read result files: benchopt's runs, and measurements in CSV files.
 
 A result file of benchopt has one row per data set, solver, seed and measured
-outer step.  `read_runs` turns such files into one table with the columns
-COLUMNS, in which every run has a data set, a protocol and a method by name.
+outer step.  `read_runs` turns such files into one table, in which every run
+has a data set, a protocol and a method by name; `named` lists its columns.
 """
 import io
 import pickle
@@ -103,13 +103,7 @@ class Inputs:
     warnings: tuple = ()
 
     def need_runs(self):
-        """Return the runs.
-
-        Raises
-        ------
-        ResultError
-            Without any.
-        """
+        """Return the runs; without any, raise a ResultError."""
         if self.runs is None:
             raise ResultError(f"no result file of runs among them; {REMEDY}")
         return self.runs
@@ -158,10 +152,7 @@ def read_inputs(paths, datasets=(), say=lambda line: None):
 def kind_of(path):
     """Return the kind of a CSV file, a key of KINDS.
 
-    Raises
-    ------
-    ResultError
-        Where its columns are of none.
+    A file whose columns are of no kind is a ResultError.
     """
     columns = set(read_table(path, pd.read_csv, [], "give another file"))
     for kind, own in KINDS.items():
@@ -185,13 +176,11 @@ def read_table(path, reader, columns, remedy):
     columns : iterable of str
         Columns that must be there; others are kept too.
     remedy : str
-        What to do about a file that will not do.
+        What to do about a file that will not do; it ends each message.
 
     Raises
     ------
     ResultError
-        Where there is no such file, or not of this kind, or where columns
-        or rows are missing.
     """
     if not Path(path).is_file():
         raise ResultError(f"{path}: no such file; {remedy}")
@@ -238,12 +227,7 @@ def present_names(frame):
 
 
 def check_text(path, frame, names):
-    """Insist on columns of text.
-
-    Raises
-    ------
-    ResultError
-    """
+    """Raise a ResultError unless columns consist of text."""
     for name in names:
         odd = [x for x in frame[name] if not isinstance(x, str)]
         if odd:
@@ -303,10 +287,8 @@ def plain_value(value):
 def settings_of(frame, prefix, leave_out=()):
     """Return the settings in each row, in the columns of a prefix.
 
-    Returns
-    -------
-    list of tuple of (str, object)
-        Sorted by name; settings without a value are left out.
+    Each is a tuple of (name, value), sorted; those without a value are left
+    out.
     """
     names = sorted(
         name for name in frame if name.startswith(prefix)
@@ -343,14 +325,7 @@ def bare_name(name):
 def settings_in_name(name):
     """Return the settings in a long name, of files without columns for them.
 
-    Parameters
-    ----------
-    name : str
-        As ``base[a=1,b=[2, 3]]``.
-
-    Returns
-    -------
-    dict of str to str
+    The settings of ``base[a=1,b=[2, 3]]`` are {"a": "1", "b": "[2, 3]"}.
     """
     inside, depth, parts = name.partition("[")[2][:-1], 0, [""]
     for character in inside:
@@ -392,7 +367,7 @@ def _identified(path, raw):
     found["dataset_settings"] = settings_of(raw, "p_dataset_", {"seed"})
     found["solver_settings"] = settings_of(raw, "p_solver_", NO_SETTING)
     if "p_solver_protocol" in raw:
-        found["protocol"] = raw["p_solver_protocol"].map(plain_value)
+        found["protocol"] = _texts(raw, "p_solver_protocol")
     else:
         moves = raw.get("p_solver_moves", pd.Series(np.nan, raw.index))
         found["protocol"] = protocol_of_older(numeric(
@@ -403,9 +378,16 @@ def _identified(path, raw):
         ("file", "file_solver"), ("source", "objective_solver_fingerprint"),
         ("data", "objective_data_fingerprint"),
     ):
-        absent = pd.Series(None, raw.index, dtype=object)
-        found[name] = raw.get(column, absent).map(plain_value)
+        found[name] = _texts(raw, column)
     return found
+
+
+def _texts(raw, column):
+    """Return a column as text; None where there is nothing, or no column."""
+    absent = pd.Series(None, raw.index, dtype=object)
+    return raw.get(column, absent).map(
+        lambda value: str(value) if plain_value(value) else None
+    )
 
 
 def _settings_of_older(raw, found):
@@ -430,14 +412,8 @@ def _settings_of_older(raw, found):
 def read_rows(path):
     """Read the rows of one file of benchopt.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns of TEXTS, NUMBERS, OPTIONAL and `_identified`, and ``path``.
-
-    Raises
-    ------
-    ResultError
+    They have the columns of TEXTS, NUMBERS, OPTIONAL and `_identified`, and
+    ``path``.  A file that will not do is a ResultError.
     """
     raw = read_table(path, read_parquet, [*TEXTS, *NUMBERS], REMEDY)
     return rows_of(raw, path)
@@ -457,23 +433,12 @@ def rows_of(raw, path="the results"):
 def read_runs(paths, datasets=(), say=lambda line: None):
     """Read the runs of result files into one table.
 
-    Parameters
-    ----------
-    paths : iterable of Path
-    datasets : collection of str
-        Bare names of the data sets to keep; all, where empty.
-    say : callable, str -> None
-        Told the name of each file before it is read.
+    Parameters and errors are those of `read_inputs`.
 
     Returns
     -------
     pandas.DataFrame, list of str
         Of `named`: the runs, and warnings.
-
-    Raises
-    ------
-    ResultError
-        Where a file cannot be read, or has none of the data sets.
     """
     frames = []
     for path in paths:
@@ -602,14 +567,12 @@ def _told_apart(own, name, columns):
         for column, several in columns.items():
             values = sorted(rows[column].dropna().unique())
             if len(values) > 1:
-                for i in rows.index:
-                    value = own.at[i, column] or "unknown"
+                for i, value in rows[column].fillna("unknown").items():
                     short = value if "/" in value else value[:12]
                     told[i] = {column: short}
                 warnings.append(
                     f"{thing}: rows of {len(values)} {several} "
-                    f"({', '.join(values)}): they are told apart where "
-                    "nothing else does"
+                    f"({', '.join(values)}); labels tell them apart"
                 )
             if len(values) > 1 or (values and rows[column].notna().all()):
                 break  # one content: whatever else differs does not matter

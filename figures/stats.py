@@ -19,12 +19,6 @@ def quantile(numbers, q):
 
     Between a finite number and an infinite one lies infinity, where pandas
     says NaN.  NaN is left out; of nothing, the quantile is NaN.
-
-    Parameters
-    ----------
-    numbers : array_like of float
-    q : float
-        Between 0 and 1.
     """
     numbers = np.sort(np.asarray(numbers, dtype=float))
     numbers = numbers[~np.isnan(numbers)]
@@ -43,13 +37,6 @@ def by_step(runs, y):
     A run that diverged, whose y is infinite, stays so.  The rows end with
     the shortest of the other runs: the seeds that are left would be another
     population.
-
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        Of one protocol, data set and method.
-    y : str
-        Column.
     """
     return complete(runs.pivot(index="step", columns="seed", values=y))
 
@@ -93,18 +80,9 @@ def median_curve(runs, x, y, quantiles=(0.1, 0.9)):
 def arrivals(runs, gap, x):
     """Find where each run first comes within a gap.
 
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        With a column ``gap``.
-    gap : float
-    x : {"time", "evaluations"}
-
-    Returns
-    -------
-    pandas.Series
-        Infinite where a run never comes so close, NaN where its gap was
-        never measured.
+    The result, a column ``x`` ("time" or "evaluations") at that step, is
+    infinite where a run never comes so close, and NaN where its column
+    ``gap`` was never measured.
     """
     there = runs[x].where(runs["gap"] <= gap, np.inf)
     of_run = [runs[key] for key in RUN]
@@ -178,14 +156,9 @@ def alive(runs, loss):
 def add_gap(runs, loss):
     """Add ``best`` and ``gap``, the absolute suboptimality of a loss.
 
-    ``best`` is the lowest loss that any method of that protocol and data
-    set reached with that seed, at any step; ``gap`` is infinite where a run
-    has diverged.
-
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-    loss : {"test_loss", "value"}
+    ``best`` is the lowest loss ("test_loss" or "value") that any method of
+    that protocol and data set reached with that seed, at any step; ``gap``
+    is infinite where a run has diverged.
     """
     losses = alive(runs, loss)
     of_seed = [runs[key] for key in ("protocol", "dataset", "seed")]
@@ -201,12 +174,8 @@ def add_suboptimality(runs):
     is the lowest F of the seed in any protocol.  It is 0 where F is as low
     as the best but for the error of its measurement, and infinite where the
     run has diverged.  It is NaN where F was not measured, and in all runs
-    of a seed whose F(θ₀) is unknown or is the best itself.
-
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        Of one data set.
+    of a seed whose F(θ₀) is unknown or is the best itself.  ``runs`` are of
+    one data set.
     """
     measured = runs["value_function"].notna() | (runs["diverged"] > 0)
     losses = alive(runs, "value_function").where(measured)
@@ -223,12 +192,9 @@ def add_suboptimality(runs):
 
 
 def start_and_best(runs):
-    """Return F(θ₀) and the lowest F of each seed of one data set.
+    """Return F(θ₀) and the lowest F of one data set, indexed by seed.
 
-    Returns
-    -------
-    start, best : pandas.Series, indexed by seed
-        NaN where nothing was measured.
+    Both are NaN where nothing was measured.
     """
     losses = alive(runs, "value_function").replace(np.inf, np.nan)
     best = losses.groupby(runs["seed"]).min()
@@ -254,11 +220,7 @@ def add_shortfall(runs):
     """Add ``percent``, the accuracy, and ``gap``, the points below the best.
 
     The best is `best_accuracy`; the gap is infinite where a run diverged.
-
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        Of one network.
+    ``runs`` are of one network.
     """
     runs = runs.assign(percent=100 * runs["test_accuracy"])
     # rounded: 97.5 is within 5 points of 92.5, whatever their last bits
@@ -275,10 +237,7 @@ def best_accuracy(runs):
 def stride(runs, name):
     """Find after how many outer steps a number was measured.
 
-    Returns
-    -------
-    float
-        NaN where no run has two of them.
+    It is NaN where no run has two of them.
     """
     steps = runs.dropna(subset=name).sort_values("step")
     return steps.groupby(RUN)["step"].diff().median()

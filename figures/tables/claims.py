@@ -111,10 +111,8 @@ def places_of(problems, inversion=None, alignment=None):
     Parameters
     ----------
     problems : list of league.Problem
-    inversion : pandas.DataFrame or None
-        Of `fig2.read_inversion`.
-    alignment : pandas.DataFrame or None
-        Of `figE2.read_alignment`.
+    inversion, alignment : pandas.DataFrame or None
+        Of `fig2.read_inversion`, and of `figE2.read_alignment`.
 
     Returns
     -------
@@ -239,6 +237,7 @@ def _falls_short(numbers):
 
 
 ARRIVALS = ("time to 1e-2", "evaluations to 1e-2")
+SOONER = "Time, and evaluations, to a relative suboptimality of 1e-2: lower."
 FREE = (("SHINE", "HOAG"), ("Jacobian-Free", "HOAG"))
 # Nearest to the exact q first.
 ALIGNED = (
@@ -249,7 +248,7 @@ CLAIMS = (
     Claim(
         "SHINE reaches a given suboptimality sooner than HOAG",
         "Figures 1 and E.1",
-        "Time, and evaluations, to a relative suboptimality of 1e-2: lower.",
+        SOONER,
         ("bilevel",), ARRIVALS, (("SHINE", "HOAG"),), better,
     ),
     Claim(
@@ -262,7 +261,7 @@ CLAIMS = (
     Claim(
         "Grid search and random search are slower than SHINE",
         "Figures 1 and E.1",
-        "Time, and evaluations, to a relative suboptimality of 1e-2: lower.",
+        SOONER,
         ("bilevel",), ARRIVALS,
         (("SHINE", "Grid-search"), ("SHINE", "Random-search")), better,
     ),
@@ -338,7 +337,7 @@ CLAIMS = (
         "In bi-level problems SHINE has the clear advantage over "
         "Jacobian-free",
         "Sections 3.1 and 4",
-        "Time, and evaluations, to a relative suboptimality of 1e-2: lower.",
+        SOONER,
         ("bilevel",), ARRIVALS, (("SHINE", "Jacobian-Free"),), better,
     ),
     Claim(
@@ -356,10 +355,7 @@ CLAIMS = (
 def judge(claim, place, quantity, pair):
     """Return a verdict and, if it is not tested, why.
 
-    Returns
-    -------
-    (str, str) or None
-        None where there is nothing to compare.
+    The result is None where there is nothing to compare.
     """
     spreads = [place.numbers.get((quantity, name)) for name in pair]
     if None in spreads:

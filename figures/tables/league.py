@@ -152,13 +152,7 @@ class Family:
 
 
 def note_of_losses(runs):
-    """Say what the relative numbers of a bi-level problem are relative to.
-
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        Of `stats.add_suboptimality`.
-    """
+    """Say what the relative numbers of a bi-level problem are relative to."""
     start, best = start_and_best(runs)
     fall, n = start - best, in_words(len(best), "seed")
     measured = f"was measured {_stride_in_words(runs, 'F')}."
@@ -335,8 +329,7 @@ def mark_winners(rows, better):
     Parameters
     ----------
     rows : pandas.DataFrame
-        One quantity of every method; columns ``q1``, ``q3``, ``counted``
-        and ``of``, the seeds that have a number and all there are.
+        One quantity of every method, as of `league_of`.
     better : {-1, 0, 1}
         As in `Column`.
 
@@ -421,10 +414,7 @@ def in_order(league, times):
 def problem_of(runs):
     """Compute the league of one data set.
 
-    Raises
-    ------
-    ResultError
-        Where nothing was measured that tells methods apart.
+    A ResultError says where nothing tells methods apart.
     """
     dataset = runs["dataset"].iloc[0]
     if is_network(runs):
@@ -593,14 +583,6 @@ def who_won(problems):
     In bi-level problems it is who first comes down to a relative
     suboptimality of 1e-2, in networks who has the best accuracy and who
     first comes within 2 points of the best.
-
-    Parameters
-    ----------
-    problems : list of Problem
-
-    Returns
-    -------
-    list of str
     """
     return [
         f"{problem.dataset}, {protocol} protocol, "

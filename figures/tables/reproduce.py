@@ -190,8 +190,9 @@ these two vectors."""),
     ("Figure 3: networks", ["deq_paper.parquet", "deq_quick.parquet"],
      networks, """\
 The published numbers are of CIFAR-10 with MDEQ LARGE, 5 seeds, and of ImageNet
-with MDEQ SMALL, 1 seed.  What can be compared across data sets is the difference to the full
-solve, in points, and how much faster than it the backward pass is."""),
+with MDEQ SMALL, 1 seed.  What can be compared across data sets is the
+difference to the full solve, in points, and how much faster than it the
+backward pass is."""),
     ("Figure E.2: the inverse in networks", ["figE2*.csv"],
      network_inversion, """\
 The paper draws a point per batch; what it says is the order of the methods.
@@ -200,7 +201,7 @@ Ours is the cosine of q with the exact q, of the median sample."""),
 
 
 def compare(folder):
-    """Every table that a folder has files for, in Markdown.
+    """Write every table that a folder has files for, in Markdown.
 
     Raises
     ------

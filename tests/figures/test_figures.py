@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from helpers.figure_rows import (
     save, warnings_of,
 )
 from figures import authors, convergence, methods, plotting, results, stats
-from figures.convergence import View
 from figures.gallery import FIGURES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +158,8 @@ def test_variants_are_told_apart_by_what_differs():
 def test_an_unknown_solver_shows_what_benchopt_shows():
     odd = variant("Mine", alpha=3).assign(solver_name="Mine[alpha=3]")
     assert labels(odd) == {"Mine (alpha=3)"}
+    # the number of moves of older files stands for the protocol
+    assert labels(older(variant("Mine"), 2, "[moves=2]")) == {"Mine"}
 
 
 def test_different_solvers_never_get_one_label():
@@ -178,6 +180,10 @@ def test_different_solvers_never_get_one_label():
     }) for frame in sources]
     assert labels(*sources) == {"Mine (source=x)", "Mine (source=y)"}
     assert "2 sources (x, y)" in warnings_of(*sources)[0]
+    # a file from before there were fingerprints
+    assert labels(sources[0], older(variant("Mine"))) == {"Mine"}
+    assert labels(*sources, older(variant("Mine"))) == {
+        "Mine (source=x)", "Mine (source=y)", "Mine (source=unknown)"}
 
 
 def on(path, content="", seed=0):
@@ -368,7 +374,7 @@ def drawn(result_file, inversion_file, traces_file):
         inputs = results.read_inputs(
             [result_file, *extra.get(name, [])], kept.get(name, ["20news"])
         )
-        return FIGURES[name].draw(inputs, View(log_x=False))
+        return FIGURES[name].draw(inputs)
 
     return once
 
@@ -466,10 +472,10 @@ def test_panels_wrap(n, shape):
     assert plotting.make_grid(places)[1].shape == shape
 
 
-def draw(*frames, view=View(), figure=convergence.QUICKSTART):
-    drawing = convergence.draw(
-        figure, results.Inputs(runs_of(*frames)), view)
-    return list(drawing.figures.values())[0]
+def draw(*frames, log_x=True):
+    figure = replace(convergence.QUICKSTART, log_x=log_x)
+    drawing = convergence.draw(figure, results.Inputs(runs_of(*frames)))
+    return drawing.figures[""]
 
 
 def test_one_seed_has_no_band():
@@ -485,7 +491,7 @@ def test_log_time_and_panels_of_diverged_runs(first, log_x):
     frame = race()
     frame["objective_diverged"] = 1.0 * (frame["stop_val"] >= first)
     empty = first == 0 or (first == 1 and log_x)  # the start is left out
-    for ax in draw(frame, view=View(log_x=log_x)).axes:
+    for ax in draw(frame, log_x=log_x).axes:
         ax.figure.canvas.draw()
         told = [text.get_text() for text in ax.texts]
         assert told == ["no run has a finite value"] * empty
@@ -647,13 +653,6 @@ def test_without_runs_there_is_a_sentence(inversion_file, capsys, tmp_path):
     assert status == 2 and "no result file of runs" in err
 
 
-def test_floor_must_be_positive(result_file, capsys):
-    with pytest.raises(SystemExit) as error:
-        run(capsys, "nls", result_file, "--floor", "0")
-    assert error.value.code == 2
-    assert "--floor" in capsys.readouterr().err
-
-
 def test_help_lists_every_figure():
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "figures", "--help"],
@@ -716,3 +715,21 @@ def test_benchopts_page_has_the_suboptimality():
     assert shine["y"] == pytest.approx([257, 41, 11, 2, 1])
     assert curves["Neumann[protocol=fair]"]["y"] == pytest.approx([257, 3])
     assert curves["SHINE[protocol=published]"]["y"][-1] == 1e-3
+
+
+@pytest.mark.parametrize("column", [
+    "p_solver_memory", "p_solver_protocol", "objective_data_fingerprint",
+    "file_solver", "p_dataset_path", "time", "objective_solver",
+])
+@pytest.mark.parametrize("value", [
+    b"\x80", b"\x00benchopt-pkl\x00bad", [1, [2]], {"a": 1}, True, 10**18,
+])
+def test_odd_values_are_told_apart_or_refused(column, value):
+    frame = bilevel("SHINE", 0, [1, 0])
+    odd = frame.assign(**{column: [value] * 2}, p_dataset_seed=1)
+    try:
+        runs = runs_of(frame, odd)
+    except results.ResultError as error:
+        assert "give a file as it was written" in str(error)
+    else:
+        assert set(runs["seed"]) == {0, 1} and runs["method"].notna().all()

@@ -8,7 +8,7 @@ from benchopt import BaseObjective
 from benchmark_shine.bench.workers import refuse_other_code
 from benchmark_shine.checks import check_integer
 from benchmark_shine.engine import run
-from benchmark_shine.evaluate import compare, metrics
+from benchmark_shine.evaluate import compare, metrics, unmeasured
 from benchmark_shine.fingerprints import LOADED
 from benchmark_shine.outer import Search
 from benchmark_shine.root import LBFGS
@@ -18,6 +18,7 @@ MEASURED = (
     "test_loss", "test_accuracy", "test_residual", "theta", "inner_residual",
     "value_function", "q_cosine", "q_cosine_median", "q_rel_error",
     "q_solved", "hypergrad_rel_error", "spectral_radius", "peak_memory",
+    "unmeasured",
 )
 
 
@@ -87,6 +88,7 @@ class Objective(BaseObjective):
         self.problem = problem
 
     def get_objective(self):
+        self._codes = []  # of the run that begins here
         return {
             "problem": self.problem,
             "n_outer": self._n_outer,
@@ -131,4 +133,9 @@ class Objective(BaseObjective):
         if not due:
             return scores
         method = SimpleNamespace(find_root=find_root, adjoint=adjoint)
-        return scores | compare(self.problem, step, method)
+        scores |= compare(self.problem, step, method)
+        self._codes.append(scores["unmeasured"])
+        said = unmeasured(self._codes)
+        if said and (step.diverged or step.n_outer == last):
+            print(f"        {said}", flush=True)
+        return scores

@@ -333,7 +333,10 @@ def measure_batch(found, double, theta, z):
         _checked(Gmres(STEPS, ADJOINT_TOL), residuals),
     )
     solved = residuals[0] <= 10 * ADJOINT_TOL
-    scores = {"q_solved": float(solved.double().mean())}
+    scores = {
+        "q_solved": float(solved.double().mean()),
+        "unmeasured": float(MEASURED if solved.any() else NO_ADJOINT),
+    }
     if not solved.any():
         return scores
     found, exact = (

@@ -8,7 +8,7 @@ from benchopt import BaseObjective
 from benchmark_shine.bench.workers import refuse_other_code
 from benchmark_shine.checks import check_integer
 from benchmark_shine.engine import Method, RootAndAdjoint
-from benchmark_shine.evaluate import compare, metrics
+from benchmark_shine.evaluate import compare, metrics, unmeasured
 from benchmark_shine.fingerprints import LOADED
 from benchmark_shine.outer import Search
 from benchmark_shine.root import LBFGS
@@ -18,6 +18,7 @@ MEASURED = (
     "test_loss", "test_accuracy", "test_residual", "theta", "inner_residual",
     "value_function", "q_cosine", "q_cosine_median", "q_rel_error",
     "q_solved", "hypergrad_rel_error", "spectral_radius", "peak_memory",
+    "unmeasured",
 )
 
 
@@ -88,6 +89,7 @@ class Objective(BaseObjective):
         self._data = {"dataset": dataset, "data_fingerprint": data_fingerprint}
 
     def get_objective(self):
+        self._codes = []  # of the run that begins here
         n_outer = self.problem.n_steps if self.n_outer is None else (
             self.n_outer
         )
@@ -120,15 +122,10 @@ class Objective(BaseObjective):
         fingerprints of their sources and data, and ``settings``, which is
         what ran, parameters and protocol resolved, as JSON.
         """
-        n_outer = totals.n_outer
-        due = self.reference and (
-            n_outer % self.reference == 0 or n_outer == method.n_outer
-        )
-        compared = compare(self.problem, step, method) if due else {}
         return dict.fromkeys(MEASURED, math.nan) | {
             "value": step.value,
             **metrics(self.problem, step),
-            "n_outer": float(n_outer),
+            "n_outer": float(totals.n_outer),
             "n_g": float(totals.n_g),
             "n_vjp": float(totals.n_vjp),
             "forward_time": totals.forward_time,
@@ -141,5 +138,17 @@ class Objective(BaseObjective):
                 if value is not None
             }, default=str),
             **self._data,
-            **compared,
+            **self._compared(step, method, totals.n_outer),
         }
+
+    def _compared(self, step, method, n_outer):
+        """Compare with tight solves where that is due; say what they lack."""
+        last = n_outer == method.n_outer
+        if not self.reference or (n_outer % self.reference and not last):
+            return {}
+        found = compare(self.problem, step, method)
+        self._codes.append(found.get("unmeasured", math.nan))
+        told = unmeasured(self._codes)
+        if told and (last or step.diverged):
+            print(f"        {told}", flush=True)
+        return found

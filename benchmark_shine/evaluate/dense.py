@@ -96,7 +96,7 @@ def newton(equation, z):
     def merit(z):
         if equation.energy:
             return equation.energy(z)[0]
-        return float(equation.g(z).norm())
+        return float(equation.g(z).detach().norm())
 
     shortest = math.inf
     for _ in range(STEPS):

@@ -8,7 +8,7 @@ from functools import singledispatch
 
 import torch
 
-from .reference import measure, measure_batch
+from .reference import DIVERGED, MEASURED, measure, measure_batch
 
 
 def inner_residual(step):
@@ -76,6 +76,8 @@ def compare(problem, step, method):
     """
     if step.z.ndim == 1:
         return measure(step)
-    if step.diverged or step.q is None:
-        return {}
+    if step.diverged:
+        return {"unmeasured": float(DIVERGED)}
+    if step.q is None:
+        return {"unmeasured": float(MEASURED)}
     return measure_batch(step, step.equation, step.theta, step.z)

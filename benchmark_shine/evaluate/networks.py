@@ -12,7 +12,7 @@ from ..problems.classifier import CALIBRATION, PROBE
 from ..root import Broyden
 from .measures import inner_residual
 from .memory import peak_memory
-from .reference import measure_batch, n_affordable
+from .reference import DIVERGED, measure_batch, n_affordable
 
 # Training batches over which the statistics of batch normalisation are taken.
 N_CALIBRATION = 10
@@ -179,11 +179,11 @@ def compare(problem, step, method):
         ``peak_memory``: bytes that a forward solve and a backward pass need
         on the probe, beyond theta and the data.  ``spectral_radius`` of
         df/dz: the largest over the probe's samples.  The rest are those of
-        `benchmark_shine.evaluate.reference.measure_batch`.  Empty where the
-        step has diverged.
+        `benchmark_shine.evaluate.reference.measure_batch`.  Of a step that
+        has diverged, ``unmeasured`` alone.
     """
     if step.diverged:
-        return {}
+        return {"unmeasured": float(DIVERGED)}
     theta, tol = step.theta, problem.recipe.backward_tol
     # of the step's number: what a finder does may depend on it
     equation, double = (

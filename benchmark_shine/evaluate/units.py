@@ -3,7 +3,6 @@
 A feature in millimetres has a row of J that is a million times that of the
 same feature in metres; no iterative method gets over such a J.
 """
-import math
 from dataclasses import replace
 
 import torch
@@ -66,7 +65,10 @@ def equilibrate(vjp, like, n_products=100):
 
     Bradley, *Algorithms for the equilibration of matrices and their
     application to limited-memory quasi-Newton methods*, PhD thesis, Stanford
-    2010, algorithm ssbin: needs products with random vectors alone.
+    2010: at the fixed point, sizes[i] is the norm² of row i of
+    J diag(sizes)^(-½), which a product with a random vector estimates.
+    Weights of one half forget the first sizes; a running mean over the second
+    half of the products settles on the last.
 
     Parameters
     ----------
@@ -79,13 +81,13 @@ def equilibrate(vjp, like, n_products=100):
     Tensor, shape (d,)
     """
     generator = torch.Generator().manual_seed(0)
-    squares = torch.ones_like(like)
+    sizes = torch.ones_like(like)
     for k in range(1, n_products + 1):
         v = torch.randn(like.shape, generator=generator).to(like)
-        found = vjp(v * squares.rsqrt()).square()
-        share = 2.0 ** -max(min(math.floor(math.log2(k)) - 1, 4), 1)
-        squares = (
-            (1 - share) * squares / squares.sum()
+        found = vjp(v * sizes.rsqrt()).square()
+        share = 0.5 if k <= n_products / 2 else 1 / (k - n_products // 2 + 1)
+        sizes = (
+            (1 - share) * sizes / sizes.sum()
             + share * found / found.sum()
         )
-    return squares.pow(-0.25)
+    return sizes.rsqrt()

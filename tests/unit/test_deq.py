@@ -16,6 +16,7 @@ from benchmark_shine.evaluate import compare, metrics
 from benchmark_shine.evaluate.networks import (
     N_CALIBRATION, probe, scores, spectral_radius, statistics,
 )
+from benchmark_shine.evaluate.reference import DIVERGED
 from benchmark_shine.implicit import attach, hypergradient
 from benchmark_shine.outer import GradientOptimizer
 from benchmark_shine.problems import MDEQ, Recipe, SmallDEQ
@@ -561,7 +562,8 @@ def test_scores_of_weights_that_are_no_numbers(make):
     found = metrics(problem, step)
     assert math.isnan(found["test_loss"])
     assert 0 <= found["test_accuracy"] < 1
-    assert step.diverged and compare(problem, step, None) == {}
+    assert step.diverged
+    assert compare(problem, step, None) == {"unmeasured": DIVERGED}
 
 
 @pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)

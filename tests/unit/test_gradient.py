@@ -10,9 +10,7 @@ from benchmark_shine import implicit
 from benchmark_shine.adjoint import (
     ConjugateGradient, JacobianFree, Neumann, Refine, Shine,
 )
-from benchmark_shine.engine import Step
 from benchmark_shine.equation import Equation
-from benchmark_shine.evaluate.reference import measure, value_function
 from benchmark_shine.implicit import attach, hypergradient
 from benchmark_shine.operators import Dense
 from benchmark_shine.root import LBFGS
@@ -336,84 +334,3 @@ def test_a_q_of_another_shape_is_named(shape):
     z = attach(lambda z: z - theta, root, lambda system: torch.ones(shape))
     with pytest.raises(ValueError, match=r"^q has shape \(.*, not \(3,\)$"):
         z.sum().backward()
-
-
-# the reference that scores them
-
-
-def test_measure_of_an_exact_step():
-    problem = model("ridge", 3)
-    theta = thetas(problem)
-    solution = ridge_solution(problem, theta[0])
-    equation, root = tight_root(problem, theta)
-    value = float(equation.loss(root.z))
-    step = Step(
-        theta, root.z, value, equation, (solution.grad,), solution.q, root
-    )
-    found = measure(step)
-    assert found["value_function"] == pytest.approx(value, rel=1e-9)
-    assert found["q_cosine"] == pytest.approx(1, abs=1e-10)
-    assert found["q_rel_error"] < 1e-5
-    assert found["hypergrad_rel_error"] < 1e-5
-
-
-def test_measure_sees_the_errors_of_a_step():
-    problem = model("ridge", 3)
-    theta = thetas(problem)
-    solution = ridge_solution(problem, theta[0])
-    equation, root = tight_root(problem, theta)
-    # the value function is that of z*(theta), wherever z is
-    z = root.z + 0.1 * normal(5, len(root.z))
-    q = torch.linalg.solve(
-        jacobian_at(equation, z), torch.autograd.functional.jacobian(
-            equation.loss, z
-        )
-    )
-    e = normal(6, len(q))
-    e = 0.01 * q.norm() * (e - (e @ q) / (q @ q) * q) / e.norm()
-    step = Step(
-        theta, z, float(equation.loss(z)), equation, (3 * solution.grad,),
-        2 * (q + e), root,
-    )
-    found = measure(step)
-    assert found["value_function"] == pytest.approx(
-        float(solution.value), rel=2e-6
-    )
-    cosine = float(torch.cosine_similarity(q + e, q, dim=0))
-    assert found["q_cosine"] == pytest.approx(cosine, abs=1e-6)
-    assert found["q_rel_error"] == pytest.approx(
-        relative(2 * (q + e), q), rel=1e-5
-    )
-    weighted = problem.penalty(theta).detach() * z * q
-    exact = torch.stack([-weighted[:3].sum(), -weighted[3:].sum()])
-    assert found["hypergrad_rel_error"] == pytest.approx(
-        relative(3 * solution.grad, exact), rel=1e-5
-    )
-
-
-def test_measure_of_a_diverged_step_is_nan():
-    problem = model("ridge")
-    theta, z = theta_of(problem, 0.0), problem.start()[1]
-    equation = problem.draw(theta, z, 1)
-    step = Step(theta, z, float("nan"), equation)
-    assert all(value != value for value in measure(step).values())
-
-
-def test_measure_of_a_step_without_q():
-    problem = model("ridge")
-    theta, z = theta_of(problem, 0.0), problem.start()[1]
-    equation = problem.draw(theta, z, 0)
-    found = measure(Step(theta, z, float(equation.loss(z)), equation))
-    value = float(ridge_solution(problem, theta[0]).value)
-    assert found.pop("value_function") == pytest.approx(value, rel=2e-6)
-    assert all(value != value for value in found.values())
-
-
-def test_value_function_is_nan_where_there_is_no_root():
-    # a concave energy: L-BFGS runs away
-    equation = Equation(
-        lambda z: -z, torch.sum, normal(1, 3),
-        lambda z: (-0.5 * float(z @ z), -z),
-    )
-    found = value_function(equation, equation.start, 1.0, 1.0)
-    assert found != found

@@ -86,7 +86,7 @@ def norm_of_jacobian(equation, z, n_power):
 
 
 class _Implicit(torch.autograd.Function):
-    """Return z in the forward pass, and hand -q to g(z) in the backward."""
+    """Return z; in the backward pass, give -q to g(z) as its gradient."""
 
     @staticmethod
     def forward(ctx, z, equation_in_theta, solve):

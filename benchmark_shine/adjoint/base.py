@@ -20,7 +20,7 @@ from ..precision import eager, finite_rows, scale_of, without_autocast
 
 @dataclass(frozen=True)
 class AdjointSystem:
-    """The linear system Jᵀ q = rhs, and what may help to solve it.
+    """Hold the linear system Jᵀ q = rhs, and what may help to solve it.
 
     Shapes are those of one vector; in a batch they are (B, d), and J is one
     matrix per sample.  An adjoint method must not change these tensors.
@@ -55,7 +55,7 @@ class AdjointSystem:
 
 
 class _CheckedProducts:
-    """Compute Jᵀ v; know at the end which rows had a product with NaN."""
+    """Compute Jᵀ v, and remember in which rows it was not finite."""
 
     def __init__(self, vjp):
         self._vjp, self._sums = vjp, []
@@ -74,7 +74,7 @@ class _CheckedProducts:
 
 
 def _scaled_guess(system, scale, failed):
-    """Divide q0 by the scale of rhs; zero where the guess is of no use.
+    """Divide q0 by the scale of rhs, and drop it in rows where it is useless.
 
     Where q0 is longer than rhs / eps², no digit of rhs would survive in the
     residual rhs - Jᵀ q0.  This includes each row of rhs that is zero, whose

@@ -30,8 +30,8 @@ class ConjugateGradient:
         Adds int(growth / √tol) iterations as the tolerance shrinks: the
         authors' code refines SHINE with max_iter 0 and growth 0.01.
     default_q0 : callable, Tensor (d,) -> Tensor (d,)
-        Makes the initial guess from z where the system has no q0: `zeros` or,
-        as published, `z_as_q0`.
+        Makes the initial guess from z where the system has no q0; the default
+        is zero, published is `z_as_q0`.
     estimate : callable, LinearOperator -> LinearOperator or None
         Makes the preconditioner from the forward pass's estimate of J⁻¹:
         `cold` (the default: none) or `transposed`.  The estimate must be

@@ -71,7 +71,7 @@ class EveryFewSteps:
 
 @dataclass(frozen=True)
 class Opa:
-    """Outer-problem awareness: extra secant pairs in one chosen direction.
+    """Add secant pairs in one chosen direction: outer-problem awareness.
 
     Every M-th iteration adds the pair e = t B v, g(z + e) - g(z), where v is
     the direction and t makes ‖e‖ the length of the last step, but no shorter

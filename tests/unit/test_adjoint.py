@@ -72,32 +72,10 @@ def test_cg_iterates_are_krylov_minimisers(k, start):
     assert len(products) == k + bool(first.any())
 
 
-def test_cg_ends_after_d_iterations():
-    problem, products = system(J, RHS, tol=1e-8)
-    assert relative(ConjugateGradient()(problem), EXACT) < 1e-6
-    assert D <= len(products) <= D + 2
-
-
 def test_cg_leaves_a_good_start_alone():
     problem, products = system(J, RHS, EXACT)
     assert torch.equal(ConjugateGradient()(problem), EXACT)
     assert len(products) == 1
-
-
-def test_cg_does_not_change_its_start():
-    start = normal(8, D)
-    before = start.clone()
-    ConjugateGradient()(system(J, RHS, start)[0])
-    assert torch.equal(start, before)
-
-
-@pytest.mark.parametrize("adjoint", [
-    JacobianFree(), Shine(), ConjugateGradient(), Neumann(3, 0), Neumann(3, 5),
-    Refine(Shine(), ConjugateGradient(5)),
-], ids=str)
-def test_q_of_a_zero_rhs_is_zero(adjoint):
-    problem, _ = system(J, torch.zeros_like(RHS), inverse=Dense(J))
-    assert torch.equal(adjoint(problem), torch.zeros_like(RHS))
 
 
 def test_cg_survives_a_direction_of_no_curvature():

@@ -26,12 +26,6 @@ RHS = normal(1, 4, D)
 EXACT = torch.linalg.solve(J.mT, RHS)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def operator(matrix):
     """Any (B, D, D) as an operator: I plus a low-rank one of full rank."""
     eye = EYE.expand_as(matrix)
@@ -287,14 +281,6 @@ def test_q_of_a_zero_rhs_is_zero(method):
     rhs = torch.zeros_like(RHS)
     q = method(system(rhs=rhs, inverse=operator(NEAR))[0])
     assert torch.equal(q, rhs)
-
-
-@pytest.mark.parametrize("method", METHODS, ids=str)
-def test_inputs_are_not_changed(method):
-    rhs, start = RHS.clone(), EXACT + 1
-    kept = start.clone()
-    method(system(rhs=rhs, start=start, inverse=operator(NEAR))[0])
-    assert torch.equal(rhs, RHS) and torch.equal(start, kept)
 
 
 @pytest.mark.parametrize("make, message", [

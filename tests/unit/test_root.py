@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark_shine.adjoint import Shine
 from benchmark_shine.equation import Equation
-from benchmark_shine.implicit import hypergradient
 from benchmark_shine.root import LBFGS, EveryFewSteps, Opa, loss_gradient
 from benchmark_shine.root.lbfgs import STALLED
 from benchmark_shine.root import LBFGSInverse
@@ -17,7 +15,7 @@ from benchmark_shine.root.line_search import (
 )
 
 from helpers.problems import (
-    counted, jacobian_at, model, normal, quadratic, relative, theta_of,
+    counted, model, normal, quadratic, relative, theta_of,
 )
 
 EVERY = Opa(lambda k: 1)
@@ -518,40 +516,3 @@ def test_opa_without_a_direction_is_skipped(v):
     same = replace(finder, opa=opa)(equation, atol=1e-9)
     assert torch.equal(same.z, plain.z)
     assert same.n_g == plain.n_g
-
-
-# Theorems of Ramzi et al., section 2
-
-
-def test_theorem_1_spanning_steps():
-    # exact line searches on a quadratic: d steps, and B is J⁻¹
-    problem = quadratic(np.geomspace(0.3, 3, 6))
-    root = LBFGS(c1=1e-10, c2=1e-9, max_iter=6)(problem.equation)
-    exact = torch.linalg.inv(problem.A)
-    assert relative(root.inverse.dense(root.z), exact) < 1e-6
-
-
-def test_theorem_2_opa():
-    # more unknowns than steps: only OPA teaches B the direction of dl/dz.
-    # (Below 1e-8 the steps, and with them the differences of g that OPA
-    # takes, lose digits to rounding: the error does not fall for ever.)
-    problem = model("logistic", groups=10, n=20, p=40, seed=1)
-    theta, z = theta_of(problem, 1.0), problem.start()[1]
-    equation = problem.draw(theta, z, 1)
-
-    def errors(opa):
-        for tol in 1e-2, 1e-4, 1e-6, 1e-8:
-            root = LBFGS(memory=100, opa=opa)(equation, atol=tol)
-            assert root.converged
-            assert root.n_iter < 40
-            J = jacobian_at(equation, root.z)
-            q = torch.linalg.solve(J, loss_gradient(equation, root.z))
-            weighted = problem.penalty(theta).detach() * root.z * q
-            exact = -weighted.view(4, 10).sum(dim=1)
-            h = hypergradient(equation, theta, root, Shine())
-            yield relative(h.grads[0], exact)
-
-    plain, opa = list(errors(None)), list(errors(EVERY))
-    assert min(plain) > 1e-2
-    assert opa == sorted(opa, reverse=True)
-    assert opa[-1] < 1e-6

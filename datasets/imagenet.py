@@ -37,11 +37,18 @@ class Dataset(PictureDataset):
         check_network(self.network)
         check_integer("size", self.size, least=1)
         *parts, n_classes = two_folders(named_path(self.path), "train", "val")
+        parts = [
+            some(*part, n)
+            for part, n in zip(parts, (self.n_train, self.n_test))
+        ]
+        if len(parts[0][1]) > 10_000:
+            print("imagenet: looks for pictures to check; the first time it "
+                  "reads all of them", flush=True)
         return tuple(
             PictureFiles.checked(
-                *some(*part, n), n_classes, self.size, CACHE / "checked"
+                *part, n_classes, self.size, CACHE / "checked"
             )
-            for part, n in zip(parts, (self.n_train, self.n_test))
+            for part in parts
         )
 
     def build(self, train, test):

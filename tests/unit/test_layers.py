@@ -23,7 +23,7 @@ PACKAGE = {
                 ".problems .root",
     "rivals": "torch numpy sklearn threadpoolctl optuna jax jaxopt torchdeq "
               ".checks .engine .operators .problems .rivals .root",
-    "bench": "torch numpy sklearn tqdm click joblib benchopt league "
+    "bench": "torch numpy sklearn tqdm click joblib benchopt yaml league "
              ".adjoint .bench .checks .data .engine .evaluate .fingerprints "
              ".implicit .operators .outer .problems .root",
     "__init__": ".adjoint .equation .implicit .root",

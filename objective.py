@@ -147,7 +147,7 @@ class Objective(BaseObjective):
         if not self.reference or (n_outer % self.reference and not last):
             return {}
         found = compare(self.problem, step, method)
-        self._codes.append(found.get("unmeasured", math.nan))
+        self._codes += [found["unmeasured"]] if "unmeasured" in found else []
         told = unmeasured(self._codes)
         if told and (last or step.diverged):
             print(f"        {told}", flush=True)

@@ -8,6 +8,7 @@ import torch
 from benchopt.benchmark import Benchmark
 
 from benchmark_shine.adjoint import JacobianFree
+from benchmark_shine.engine import RootAndAdjoint
 from benchmark_shine.evaluate import networks
 from benchmark_shine.evaluate.networks import probe, scores
 from benchmark_shine.fingerprints import fingerprint
@@ -268,9 +269,11 @@ def test_a_training_that_diverges_is_an_error(suite, network):
         def __str__(self):
             return "Broken"
 
-        def for_equilibrium(self, problem, n_outer):
-            finder, _, *rest = self.solver.for_equilibrium(problem, n_outer)
-            return finder, Known(float("nan")), *rest
+        def method(self, problem, n_outer):
+            method = self.solver.method(problem, n_outer)
+            return replace(method, outer_step=RootAndAdjoint(
+                method.find_root, Known(float("nan"))
+            ))
 
     with pytest.raises(RuntimeError, match="Broken: .* diverged at step 1 "):
         trained(network, Broken(jacobian_free(suite)))

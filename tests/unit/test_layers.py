@@ -26,7 +26,7 @@ PACKAGE = {
     "evaluate": "torch .adjoint .evaluate .implicit .problems .root",
     "rivals": "torch numpy sklearn threadpoolctl optuna jax jaxopt torchdeq "
               ".checks .engine .extras .operators .problems .rivals .root",
-    "bench": "torch numpy sklearn tqdm click joblib benchopt league "
+    "bench": "torch numpy sklearn tqdm click joblib benchopt yaml "
              ".adjoint .bench .checks .data .engine .evaluate .extras "
              ".fingerprints .implicit .operators .outer .problems .root",
     "__init__": ".adjoint .equation .implicit .root",

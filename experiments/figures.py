@@ -1,4 +1,4 @@
-"""Make figures from nothing: plan, run, measure, draw and rank.
+"""Make figures from nothing: run, measure, draw and rank.
 
     python -m experiments.figures fig1 fig2 --scale paper
 
@@ -88,7 +88,6 @@ def race(config, path):
         Where the run ends without a result file.
     """
     options = "--config", f"configs/{config}.yml"
-    call(*options, module="benchmark_shine.bench.plan")
     try:
         call("prepare", ".", *options)
     except Failed:
@@ -159,7 +158,10 @@ def main(words=None):
     )
     options = parser.parse_args(words)
     folder = options.output_dir.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(str(error))
     names = ALL if "all" in options.names else options.names
     failed = []
     for name in names:

@@ -5,7 +5,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import pytest
 import torch
 from benchopt.benchmark import Benchmark
@@ -17,17 +17,12 @@ from benchmark_shine.bench.solver import ImplicitSolver
 from benchmark_shine.operators import Identity
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "examples"))
-
-import page  # noqa: E402
-
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-NUMBER = re.compile(r"-?\d+\.\d+")
 
 
 def markdown_files():
-    """Every Markdown file of the repository, new ones included."""
+    """List every Markdown file of the repository, new ones included."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT,
         capture_output=True, text=True, check=True,
@@ -36,12 +31,12 @@ def markdown_files():
 
 
 def prose(text):
-    """A page without its code blocks."""
+    """Take the code blocks out of a page."""
     return FENCE.sub("", text)
 
 
 def anchors(text):
-    """The fragments that GitHub gives to a page's headings."""
+    """List the fragments that GitHub gives to a page's headings."""
     found = []
     for title in re.findall(r"(?m)^#+ +(.*?) *$", prose(text)):
         title = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).lower()
@@ -194,28 +189,33 @@ def test_every_finder_has_its_row():
         assert f"(../benchmark_shine/root/{path}.py)" in text, name
 
 
-# The example
+# The results
 
-def test_the_example_prints_what_its_page_says():
-    shown = (ROOT / "docs" / "attach.md").read_text(encoding="utf-8")
-    script = ROOT / "examples" / "own_training_loop.py"
-    text = page.page(script)
-    assert shown.startswith(NUMBER.split(text)[0])
-    assert NUMBER.split(shown)[:-1] == NUMBER.split(text)[:-1]
-    said, found = (
-        np.array(NUMBER.findall(words), dtype=float)
-        for words in (shown, text)
-    )
-    # the last digits are the processor's
-    np.testing.assert_allclose(found, said, rtol=0.05, atol=0.005)
+def fingerprints():
+    """Read results/README.md: the fingerprint of each file it names."""
+    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    row = re.compile(r"^\| (`\S+\..+?) \| `(\w{12})` \|", re.MULTILINE)
+    return [
+        (name, found) for names, found in row.findall(text)
+        for name in re.findall(r"`([^`]+)`", names)
+    ]
 
 
-def test_the_example_learns_and_shine_is_nearer_than_jacobian_free():
-    shown = (ROOT / "docs" / "attach.md").read_text(encoding="utf-8")
-    losses = [float(x) for x in re.findall(r"step \d+: loss (.*)", shown)]
-    assert losses == sorted(losses, reverse=True)
-    assert losses[-1] < 0.2 * losses[0]
-    cosines = re.findall(r"(\w+)\(\): cosine .* gradient (.*)", shown)
-    for (ours, ahead), (theirs, behind) in zip(cosines[::2], cosines[1::2]):
-        assert (ours, theirs) == ("Shine", "JacobianFree")
-        assert float(ahead) > float(behind)
+@pytest.mark.parametrize("name, said", fingerprints())
+def test_a_result_file_has_the_fingerprint_that_is_said(name, said):
+    path = ROOT / "results" / name
+    if path.suffix == ".csv":
+        found = pd.read_csv(path)["fingerprint"]
+    else:
+        found = pd.read_parquet(path)["p_obj_fingerprint"]
+    assert set(found) == {said}
+
+
+def test_every_result_file_is_accounted_for():
+    files = {
+        path.name for path in (ROOT / "results").iterdir()
+        if path.suffix in (".parquet", ".csv")
+    }
+    assert files - {name for name, _ in fingerprints()} == {
+        "growth.csv", "league.csv",  # which have no such column
+    }

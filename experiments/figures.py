@@ -1,4 +1,4 @@
-"""Make figures from nothing: plan, run, measure, draw and rank.
+"""Make figures from nothing: run, measure, draw and rank.
 
     python -m experiments.figures fig1 fig2 --scale paper
 
@@ -68,6 +68,12 @@ def call(*words, module="benchopt"):
         raise Failed(f"{command}: failed with status {done.returncode}")
 
 
+def shown(path):
+    """Show a path from the current folder, if it lies there."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def race(config, path):
     """Run a benchopt configuration into a result file.
 
@@ -88,7 +94,6 @@ def race(config, path):
         Where the run ends without a result file.
     """
     options = "--config", f"configs/{config}.yml"
-    call(*options, module="benchmark_shine.bench.plan")
     try:
         call("prepare", ".", *options)
     except Failed:
@@ -102,7 +107,7 @@ def race(config, path):
             if path.exists():
                 path.replace(path.with_suffix(".previous.parquet"))
             new.replace(path)
-    print(f"result file: {path}", flush=True)
+    print(f"result file: {shown(path)}", flush=True)
 
 
 def make(name, scale, folder):
@@ -132,10 +137,11 @@ def make(name, scale, folder):
     call(name, *files, *output, stem, module="figures")
     if config and name != "quickstart":
         call("league", runs, *output, f"{config}_league", module="figures")
-    words = shlex.join(map(str, files))
+    words = shlex.join(map(shown, files))
     print(f'\nNext: make report RESULT="{words}"    one page of all this')
     if config:
-        print(f'      make league RESULT="{runs}"    who is best, in tables')
+        print(f'      make league RESULT="{shown(runs)}"    who is best, in '
+              'tables')
 
 
 def main(words=None):
@@ -159,7 +165,10 @@ def main(words=None):
     )
     options = parser.parse_args(words)
     folder = options.output_dir.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(str(error))
     names = ALL if "all" in options.names else options.names
     failed = []
     for name in names:

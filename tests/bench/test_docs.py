@@ -5,6 +5,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from benchopt.benchmark import Benchmark
@@ -19,11 +20,10 @@ from benchmark_shine.operators import Identity
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-NUMBER = re.compile(r"-?\d+\.\d+")
 
 
 def markdown_files():
-    """Every Markdown file of the repository, new ones included."""
+    """List every Markdown file of the repository, new ones included."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT,
         capture_output=True, text=True, check=True,
@@ -32,12 +32,12 @@ def markdown_files():
 
 
 def prose(text):
-    """A page without its code blocks."""
+    """Take the code blocks out of a page."""
     return FENCE.sub("", text)
 
 
 def anchors(text):
-    """The fragments that GitHub gives to a page's headings."""
+    """List the fragments that GitHub gives to a page's headings."""
     found = []
     for title in re.findall(r"(?m)^#+ +(.*?) *$", prose(text)):
         title = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).lower()
@@ -192,3 +192,35 @@ def test_every_finder_has_its_row():
         assert f"`{name}`" in text
         path = stem.rpartition(".")[2]
         assert f"(../benchmark_shine/root/{path}.py)" in text, name
+
+
+# The results
+
+def fingerprints():
+    """Read results/README.md: the fingerprint of each file it names."""
+    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    row = re.compile(r"^\| (`\S+\..+?) \| `(\w{12})` \|", re.MULTILINE)
+    return [
+        (name, found) for names, found in row.findall(text)
+        for name in re.findall(r"`([^`]+)`", names)
+    ]
+
+
+@pytest.mark.parametrize("name, said", fingerprints())
+def test_a_result_file_has_the_fingerprint_that_is_said(name, said):
+    path = ROOT / "results" / name
+    if path.suffix == ".csv":
+        found = pd.read_csv(path)["fingerprint"]
+    else:
+        found = pd.read_parquet(path)["p_obj_fingerprint"]
+    assert set(found) == {said}
+
+
+def test_every_result_file_is_accounted_for():
+    files = {
+        path.name for path in (ROOT / "results").iterdir()
+        if path.suffix in (".parquet", ".csv")
+    }
+    assert files - {name for name, _ in fingerprints()} == {
+        "growth.csv", "league.csv",  # which have no such column
+    }

@@ -51,20 +51,13 @@ def test_what_a_figure_is_drawn_from_exists(
                 assert scale in experiment.SETTINGS[words[0]]
 
 
-def test_the_plan_comes_before_the_run(calls, tmp_path):
-    main(["quickstart", "--output-dir", str(tmp_path)])
-    assert [module for module, *_ in calls] == [
-        "benchmark_shine.bench.plan", "benchopt", "benchopt", "figures",
-    ]
-
-
 def test_what_was_just_run_is_drawn_and_what_was_there_is_kept(
     calls, tmp_path
 ):
     result = tmp_path / "fig1_quick.parquet"
     result.write_text("before")
     main(["fig1", "--output-dir", str(tmp_path)])
-    assert result.read_text() == "3"
+    assert result.read_text() == "2"
     before = tmp_path / "fig1_quick.previous.parquet"
     assert before.read_text() == "before"
     assert set(tmp_path.iterdir()) == {result, before}
@@ -75,7 +68,7 @@ def test_what_was_just_run_is_drawn_and_what_was_there_is_kept(
 def test_what_had_finished_before_a_failure_is_kept(calls, tmp_path, capsys):
     calls.fails = ("run",)
     assert main(["fig1", "figE2", "--output-dir", str(tmp_path)]) == 1
-    assert (tmp_path / "fig1_quick.parquet").read_text() == "3"
+    assert (tmp_path / "fig1_quick.parquet").read_text() == "2"
     assert [words[0] for words in calls.of("figures")] == ["figE2"]
     assert capsys.readouterr().err == "error: benchopt\n"
 

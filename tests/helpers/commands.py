@@ -1,12 +1,11 @@
-"""Every shell command of README.md and docs/, run in a fresh clone.
+"""Run every shell command of README.md and docs/ in a fresh clone.
 
     python tests/helpers/commands.py [PAGE ...] [--venv FOLDER] [--list]
 
 The clone is of the last commit, in an empty home folder, as
 ~/benchmark_shine.  A page's commands run one after the other, in one shell
-that starts in the clone.  Of the blocks of code, fenced or indented, those
-are shell whose fence says sh, bash or console, or without a word at their
-fence where a line begins with a command that is known here: then all must.
+that starts in the clone.  A block of code is shell where its fence says sh
+or bash, or where it is indented and begins with a program of `PROGRAMS`.
 A comment before a block steers it:
 
     <!-- not run: reason -->           none of its commands
@@ -20,26 +19,27 @@ import argparse
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 ROOT = Path(__file__).resolve().parents[2]
-LANGUAGES = ("sh", "bash", "console", "shell")
-KNOWN = re.compile(
-    r"(?:\$ )?(?:\w+=\S* )*(?:\S*/bin/\S+|(?:make|python3?|pip|benchopt|dask"
-    r"|git|cd|mkdir|export|sudo|apt-get|sbatch|srun|sacct|scancel)\s)"
+PROGRAMS = r"(?:\S*/bin/\S+|(?:make|python3?|pip|benchopt|git|cd|mkdir)\s)"
+BLOCK = re.compile(
+    r"(?:^ *<!-- (?P<mark>not run|file)(?P<places>[\d ,]*): (?P<words>[^>]+?)"
+    r" -->\n\n?)?"
+    r"(?:^ *```(?P<language>\w*)\n(?P<fenced>(?s:.*?))^ *```$"
+    rf"|(?<=\n\n)(?P<indented>(?: {{4,}}#.*\n)* {{4,}}{PROGRAMS}.*\n"
+    r"(?: {4,}.*\n|\n)*))",
+    re.MULTILINE,
 )
-MARK = re.compile(r"<!-- (not run|file)((?:[ ,]+\d+)*): (.+?) -->$", re.DOTALL)
-FENCE = re.compile(r"^ *(`{3,}|~{3,})\s*(\S*)")
-ITEM = re.compile(r" {0,3}(?:[-*+]|\d+[.)]) +(?=\S)")
-LIMIT = 3600  # seconds; what takes longer should be marked
+LINES = re.compile(r"(?:^.*\\\n)*^.*\n?", re.MULTILINE)
+LIMIT = 3600  # seconds of a page; what takes longer should be marked
 
 
 @dataclass(frozen=True)
@@ -52,133 +52,72 @@ class Command:
     line : int
         Of the page, from 1.
     text : str
-        For bash; of a file, its content.
+        For bash.
     reason : str
         Why it is not run; empty: it is.
-    file : str
-        The name of the file that the text goes to; empty: a command.
     """
 
     page: str
     line: int
     text: str
     reason: str = ""
-    file: str = ""
 
-    @property
-    def title(self):
-        """One line of it."""
-        return self.file or re.sub(r"\s*\\\n\s*", " ", self.text)
+    def __str__(self):
+        title = re.sub(r"\s*\\\n\s*", " ", self.text).partition("\n")[0]
+        return f"{self.page}:{self.line}: {title}"
 
 
-def blocks(text):
-    """The blocks of code of a page.
-
-    Yields
-    ------
-    (language, mark, line, body)
-        ``language`` is None for an indented block; ``mark`` is the comment
-        before it, or empty; ``line`` that of its first line, from 1.
-    """
-    lines, n, before, item = ["", *text.splitlines()], 1, "", 0
-    while n < len(lines):
-        line, fence = lines[n], FENCE.match(lines[n])
-        code = " " * (item + 4)  # an item's text is indented already
-        if fence:
-            end = n + 1
-            while not lines[end].strip().startswith(fence[1]):
-                end += 1
-            yield fence[2], before, n + 1, lines[n + 1:end]
-            n, before = end, ""
-        elif line.startswith(code) and not lines[n - 1].strip():
-            end = n
-            while end < len(lines) and (
-                lines[end].startswith(code) or not lines[end].strip()
-            ):
-                end += 1
-            yield None, before, n, [line[len(code):] for line in lines[n:end]]
-            n, before = end - 1, ""
-        elif line.strip():
-            bullet = ITEM.match(line)
-            if bullet:
-                item = len(bullet[0])
-            elif not line.startswith(" ") and not lines[n - 1].strip():
-                item = 0
-            # a comment, or a paragraph, may have several lines
-            goes_on = lines[n - 1].strip() and before
-            before = f"{before}\n{line}" if goes_on else line
-        n += 1
-
-
-def joined(body):
-    """Commands of a block: their place in it, and their lines as one text."""
-    start, parts, until = 0, [], None
-    for n, line in enumerate(body):
-        if not parts:
-            start = n
-        parts.append(line)
-        if until is None and "<<" in line:
-            until = re.search(r"<<-?\s*['\"]?(\w+)", line)[1]
-        if line.rstrip().endswith("\\") or until not in (None, line.strip()):
-            continue
-        until = None
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield start, "\n".join(parts)
-        parts = []
+def commands_of_block(page, line, block):
+    """List the commands of one match of `BLOCK`."""
+    body = dedent(block["fenced"] or block["indented"] or "")
+    words = " ".join((block["words"] or "").split())
+    if block["mark"] == "file":
+        text = f"cat > {words} <<'END'\n{body}END\n"
+        return [Command(page, line, text)]
+    if block["indented"] is None and block["language"] not in ("sh", "bash"):
+        return []
+    chosen = {int(n) for n in re.findall(r"\d+", block["places"] or "")}
+    found = [
+        (line + body[:match.start()].count("\n"), match[0].rstrip("\n"))
+        for match in LINES.finditer(body)
+        if match[0].strip() and not match[0].startswith("#")
+    ]
+    if chosen - set(range(1, len(found) + 1)):
+        raise ValueError(f"{page}:{line}: not so many commands as {chosen}")
+    return [
+        Command(page, at, text, words if not chosen or n in chosen else "")
+        for n, (at, text) in enumerate(found, start=1)
+    ]
 
 
 def read(page, text):
-    """Every command and file of a page.
+    """List the commands of a page, in order.
 
     Raises
     ------
     ValueError
-        Where a mark is not understood, or a block of unknown language has
-        lines that are no commands among such that are.
+        Where a mark is not understood.
     """
-    for language, before, line, body in blocks(text):
-        mark = MARK.search(before)
-        if before.startswith("<!-- not run") and not mark:
-            raise ValueError(f"{page}:{line}: cannot read {before!r}")
-        what, places, words = mark.groups() if mark else ("", "", "")
-        words = " ".join(words.split())
-        if what == "file":
-            yield Command(page, line, "\n".join(body) + "\n", file=words)
-            continue
-        commands = list(joined(body))
-        if not language:
-            known = [bool(KNOWN.match(text)) for _, text in commands]
-            if not any(known):
-                continue
-            if not all(known):
-                raise ValueError(
-                    f"{page}:{line}: commands and something else; give the "
-                    "block a fence with a language"
-                )
-        elif language not in LANGUAGES:
-            continue
-        elif language == "console":  # the rest is what they print
-            commands = [c for c in commands if c[1].startswith("$ ")]
-        chosen = {int(n) for n in re.findall(r"\d+", places)}
-        if chosen - set(range(1, len(commands) + 1)):
-            raise ValueError(f"{page}:{line}: not so many commands: {before}")
-        for n, (start, text) in enumerate(commands, start=1):
-            skipped = what and (not chosen or n in chosen)
-            yield Command(
-                page, line + start, text.removeprefix("$ "),
-                reason=words if skipped else "",
-            )
+    found, n_marks = [], 0
+    for block in BLOCK.finditer(text):
+        part = "indented" if block["fenced"] is None else "fenced"
+        line = text[:block.start(part)].count("\n") + 1
+        found += commands_of_block(page, line, block)
+        n_marks += block["mark"] is not None
+    if n_marks != len(re.findall(r"(?m)^ *<!-- (?:not run|file)", text)):
+        raise ValueError(f"{page}: a mark is not understood, or has no block")
+    return found
 
 
 def pages(root):
-    """README.md and every page of docs/, whoever wrote it."""
+    """List README.md and every page of docs/."""
     return ["README.md", *sorted(
         path.relative_to(root).as_posix() for path in root.glob("docs/*.md")
     )]
 
 
 def commands_of(root, names):
-    """All commands of some pages, in order."""
+    """List the commands of some pages, in order."""
     return [
         command for name in names
         for command in read(name, (root / name).read_text(encoding="utf-8"))
@@ -188,7 +127,7 @@ def commands_of(root, names):
 # Running
 
 def borrow(clone, venv):
-    """A .venv in the clone that finds its packages in another one.
+    """Make a .venv in the clone that finds its packages in another one.
 
     `make` then installs the package itself, and finds the rest installed.
     """
@@ -201,76 +140,56 @@ def borrow(clone, venv):
     script.chmod(0o755)
 
 
-class Shell:
-    """bash; folder and exported variables last from command to command.
-
-    Parameters
-    ----------
-    home, clone : Path
-    """
-
-    def __init__(self, home, clone):
-        self.place, self.home = clone, home
-        self.groups = []
-        data = os.environ.get(
-            "SCIKIT_LEARN_DATA", str(Path.home() / "scikit_learn_data")
-        )
-        self.environment = os.environ | {
-            "HOME": str(home), "SCIKIT_LEARN_DATA": data,
-            "PATH": f"{clone / '.venv' / 'bin'}:{os.environ['PATH']}",
-            # of a virtual environment's, or .venv's own once it is there
-            "PYTHON": sys._base_executable,
-        }
-        for name in ("PYTHONPATH", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL"):
-            self.environment.pop(name, None)
-
-    def run(self, text):
-        """Exit status, what was printed, and seconds."""
-        log, place, exports = (
-            self.home / f".commands-{name}" for name in ("log", "at", "env")
-        )
-        exports.touch()
-        script = (
-            f". {exports}; cd {shlex.quote(str(self.place))}\n{text}\n"
-            f"status=$?; pwd > {place}; export -p > {exports}; exit $status"
-        )
-        began = time.perf_counter()
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                ["bash", "-c", script], env=self.environment, stdout=output,
-                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            self.groups.append(process.pid)
-            try:
-                status = process.wait(timeout=LIMIT)
-            except subprocess.TimeoutExpired:
-                self.end()
-                status = process.wait()
-        seconds = time.perf_counter() - began
-        if status == 0:
-            self.place = Path(place.read_text().strip())
-        return status, log.read_text(errors="replace"), seconds
-
-    def end(self):
-        """End what commands have left running in the background."""
-        for group in self.groups:
-            with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
-        self.groups.clear()
+def environment(home, clone):
+    """Make the environment variables of a user who has just cloned."""
+    data = Path.home() / "scikit_learn_data"
+    settings = {"SCIKIT_LEARN_DATA": str(data)} | os.environ | {
+        "HOME": str(home),
+        "PATH": f"{clone / '.venv' / 'bin'}:{os.environ['PATH']}",
+        # of a virtual environment's, or .venv's own once it is there
+        "PYTHON": sys._base_executable,
+    }
+    for name in "PYTHONPATH", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL":
+        settings.pop(name, None)
+    return settings
 
 
-def run_one(shell, command):
-    """What became of a command, a word on it, and what it printed."""
-    if command.file:
-        (shell.place / command.file).write_text(command.text)
-        return "file", "written", ""
-    if command.reason:
-        return "not run", command.reason, ""
-    status, output, seconds = shell.run(command.text)
-    if status:
-        return "FAILED", f"status {status}, {seconds:.0f} s", output
-    return "ok", f"{seconds:.0f} s", output
+def script_of(commands, log):
+    """Write the bash script that runs commands and reports on each."""
+    return "\n".join(
+        f"began=$SECONDS; eval {shlex.quote(command.text)} > {log}.{n} 2>&1 "
+        f"< /dev/null\necho $? $((SECONDS - began))"
+        for n, command in enumerate(commands)
+    )
+
+
+def run_page(home, clone, commands):
+    """Run the commands of one page in one shell; list those that fail."""
+    log = home / "log"
+    shell = subprocess.Popen(
+        ["timeout", str(LIMIT), "bash", "-c", script_of(commands, log)],
+        env=environment(home, clone), cwd=clone, stdout=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )
+    failed = []
+    for n, command in enumerate(commands):
+        # nothing where the shell has ended
+        status, _, seconds = shell.stdout.readline().partition(" ")
+        note = f"{seconds.strip() or '?'} s"
+        print("FAILED" if status != "0" else "ok", command, f"[{note}]",
+              flush=True)
+        if status != "0":
+            failed.append(command)
+            output = Path(f"{log}.{n}")
+            said = (output.read_text("utf-8", "replace") if output.exists()
+                    else "the shell ended before")
+            for line in said.replace("\r", "\n").splitlines()[-30:]:
+                print("    " + line)
+    with suppress(ProcessLookupError):  # what was left in the background
+        os.killpg(shell.pid, signal.SIGKILL)
+    shell.stdout.close()
+    shell.wait()
+    return failed
 
 
 def run(names, venv=None, root=ROOT):
@@ -290,7 +209,7 @@ def run(names, venv=None, root=ROOT):
     list of Command
         Those that failed.
     """
-    failed, counts = [], dict.fromkeys(("ok", "FAILED", "not run", "file"), 0)
+    failed = []
     with tempfile.TemporaryDirectory(prefix="commands-") as folder:
         home = Path(folder)
         clone = home / "benchmark_shine"
@@ -298,20 +217,14 @@ def run(names, venv=None, root=ROOT):
         if venv:
             borrow(clone, venv)
         for name in names or pages(clone):
-            shell = Shell(home, clone)
-            for command in commands_of(clone, [name]):
-                state, note, output = run_one(shell, command)
-                counts[state] += 1
-                print(
-                    f"{state:8}{command.page}:{command.line}: "
-                    f"{command.title}  [{note}]", flush=True,
-                )
-                if state == "FAILED":
-                    failed.append(command)
-                    for line in output.rstrip("\n").split("\n")[-30:]:
-                        print("    " + line.rpartition("\r")[2])
-            shell.end()
-    print(", ".join(f"{count} {state}" for state, count in counts.items()))
+            commands = commands_of(clone, [name])
+            failed += run_page(
+                home, clone, [c for c in commands if not c.reason]
+            )
+            for command in commands:
+                if command.reason:
+                    print("not run", command, f"[{command.reason}]")
+    print(f"{len(failed)} failed")
     return failed
 
 
@@ -331,12 +244,9 @@ def main(words=None):
         "--list", action="store_true", help="run nothing, print what is there"
     )
     options = parser.parse_args(words)
-    if shutil.which("git") is None:
-        parser.error("git is not installed: a fresh clone needs it")
     if options.list:
-        for c in commands_of(ROOT, options.pages or pages(ROOT)):
-            state = "file" if c.file else "not run" if c.reason else "run"
-            print(f"{state:8}{c.page}:{c.line}: {c.title}")
+        for command in commands_of(ROOT, options.pages or pages(ROOT)):
+            print("not run" if command.reason else "run", command)
         return 0
     return 1 if run(options.pages, options.venv) else 0
 

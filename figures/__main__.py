@@ -30,9 +30,9 @@ PATIENCE = 2  # seconds before it is told which file is read
 def draw_figure(name, options):
     """Write a figure's pictures and tables."""
     entry, inputs = FIGURES[name], read(options)
-    if entry.with_view:
+    if entry.viewed:
         log_x = {"linear": False, "log": True}.get(options.x_scale)
-        drawing = entry.with_view(inputs, View(options.floor, log_x))
+        drawing = entry.draw(inputs, View(options.floor, log_x))
     else:
         drawing = entry.draw(inputs)
     warn(drawing.warnings)
@@ -235,7 +235,7 @@ def make_parser():
         )
         own.set_defaults(run=draw_figure)
         _add_files(own, name)
-        if entry.with_view:
+        if entry.viewed:
             _add_view(own)
     for name, (title, run) in TABLES.items():
         own = commands.add_parser(name, help=title, description=title + ".")

@@ -30,6 +30,8 @@ class Convergence:
         Data sets in the paper's figure.
     n_seeds : int
         Seeds in the paper's figure.
+    remark : str
+        Of the caption, at its end.
     log_x : bool
         Whether time is on a logarithmic axis unless told otherwise.
     """
@@ -42,6 +44,7 @@ class Convergence:
     formulation: str | None = None
     paper: tuple = ()
     n_seeds: int = 10
+    remark: str = ""
     log_x: bool = False
 
 
@@ -54,7 +57,8 @@ FIGE1 = Convergence(
     hidden=frozenset({"SHINE-OPA"}), paper=("20news", "real-sim"),
 )
 NLS = Convergence(
-    quantiles=(0.25, 0.75), formulation="nls", paper=("20news",),
+    quantiles=(0.25, 0.75), formulation="nls",
+    remark=" The paper has no such figure: its authors' code has, of 20news.",
 )
 QUICKSTART = Convergence(loss="value", axes=("time",), log_x=True)
 
@@ -172,26 +176,27 @@ def lacking(runs, figure):
     str
         A sentence after a space, or nothing.
     """
-    wanted = set(figure.paper)
-    absent = sorted(wanted - set(runs["bare_dataset"]))
-    if wanted and len(absent) == len(wanted):
+    if not figure.paper:
+        return figure.remark
+    absent = sorted(set(figure.paper) - set(runs["bare_dataset"]))
+    if len(absent) == len(figure.paper):
         return (
             f" The paper's claim is about {' and '.join(absent)}, with "
             f"{figure.n_seeds} seeds: these runs cannot test it."
         )
     more = [f"also shows {' and '.join(absent)}"] if absent else []
-    if wanted and stats.seeds_of(runs)[1] < figure.n_seeds:
+    if stats.seeds_of(runs)[1] < figure.n_seeds:
         more.append(f"takes {figure.n_seeds} seeds")
     return f" The paper's figure {' and '.join(more)}." if more else ""
 
 
-def draw(inputs, figure, view=View()):
+def draw(figure, inputs, view=View()):
     """Draw such a figure from result files.
 
     Parameters
     ----------
-    inputs : results.Inputs
     figure : Convergence
+    inputs : results.Inputs
     view : View
 
     Returns

@@ -46,12 +46,13 @@ NUMBERS = {
 PAPER = "cifar10", 5  # data set and seeds
 
 EXPLAINED = """\
-Test accuracy: mean ± standard deviation over the seeds that did not diverge,
-at the end.  The rest: medians over seeds (backward: and quartiles) of what an
-outer step costs, itself the median over the points of a run.  Products: with
-the transposed Jacobian, in both passes; evaluations: of g.  Cosine of q with
-the exact one: median over the samples of a fixed batch, last measured.
-Spectral radius: of df/dz, the largest of that batch.
+The test accuracy is the mean ± standard deviation at the end, over the seeds
+that did not diverge.  All other numbers are medians over seeds (for backward:
+with quartiles) of what one outer step costs, which is itself the median over
+the points of a run.  Products are with the transposed Jacobian, in both
+passes; evaluations are of g.  The cosine compares q with the exact q: it is
+the median over the samples of a fixed batch, last measured.  The spectral
+radius is that of df/dz, the largest in that batch.
 """
 
 

@@ -49,10 +49,11 @@ RATIOS = (
     (0.9, 0.95, 1, 1.05, 1.1, 1.15, 1.2),
 )
 EXPLAINED = """\
-Medians over batches.  Cosine, ratio ‖exact‖ / ‖q‖ and relative error of the
-batch as one vector; by sample: quartiles of the samples' cosines.  Residual:
-of the forward pass, ‖g‖ / ‖z‖.  Exact: batches on which GMRES in float64
-reached its tolerance, of all; elsewhere the numbers mean little.
+All numbers are medians over batches.  The cosine, the ratio ‖exact‖ / ‖q‖ and
+the relative error take the batch as one vector; "by sample" has the quartiles
+of the samples' cosines.  The residual is ‖g‖ / ‖z‖ of the forward pass.
+"Exact" counts the batches on which GMRES in float64 reached its tolerance; on
+the others the numbers mean little.
 """
 
 

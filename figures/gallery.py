@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from . import convergence, deq, fig2, fig3, figE2
-from .convergence import View
 
 RUNS = "result files of `benchopt run`"
 
@@ -21,60 +20,48 @@ class Entry:
         What files it is drawn from.
     draw : callable, results.Inputs -> plotting.Drawing
         Raises a ResultError where the files lack what it shows.
-    with_view : callable, (results.Inputs, View) -> plotting.Drawing, or None
-        The same, for figures that a reader may view in several ways.
+    viewed : bool
+        Whether ``draw`` also takes a View.
     """
 
     title: str
     needs: str
     draw: Callable
-    with_view: Callable | None = None
-
-
-def _viewed(title, needs, draw):
-    return Entry(title, needs, draw, lambda inputs, view: draw(
-        inputs, view=view))
-
-
-def _convergence(title, needs, figure):
-    return _viewed(
-        title, needs, partial(convergence.draw, figure=figure)
-    )
+    viewed: bool = False
 
 
 FIGURES = {
-    "quickstart": _convergence(
+    "quickstart": Entry(
         "A first look: validation loss of every method against time",
-        RUNS, convergence.QUICKSTART,
+        RUNS, partial(convergence.draw, convergence.QUICKSTART), viewed=True,
     ),
-    "fig1": _convergence(
+    "fig1": Entry(
         "Figure 1: test loss against time, and against evaluations",
-        RUNS, convergence.FIG1,
+        RUNS, partial(convergence.draw, convergence.FIG1), viewed=True,
     ),
-    "fig2": _viewed(
+    "fig2": Entry(
         "Figure 2: SHINE with OPA, convergence and quality of the inverse",
-        RUNS + ", and the CSV file of the inversion", fig2.draw,
+        RUNS + ", and the CSV file of the inversion", fig2.draw, viewed=True,
     ),
     "fig3": Entry(
         "Figure 3: accuracy of networks against time of a backward pass",
         RUNS + " on networks", fig3.draw,
     ),
-    "figE1": _convergence(
+    "figE1": Entry(
         "Figure E.1: as figure 1, with every method but OPA",
-        RUNS, convergence.FIGE1,
+        RUNS, partial(convergence.draw, convergence.FIGE1), viewed=True,
     ),
     "figE2": Entry(
         "Figure E.2: how well each method inverts J in networks",
         "CSV files of that measurement", figE2.draw,
     ),
-    "nls": _convergence(
+    "nls": Entry(
         "Non-linear least squares: as figure 1, every method",
-        RUNS + " with formulation nls", convergence.NLS,
+        RUNS + " with formulation nls",
+        partial(convergence.draw, convergence.NLS), viewed=True,
     ),
     "deq": Entry(
         "Networks: test loss and accuracy of every method against time",
         RUNS + " on networks", deq.draw,
     ),
 }
-
-__all__ = ["FIGURES", "Entry", "View"]

@@ -288,6 +288,8 @@ def plain_value(value):
             value = _Plain(io.BytesIO(value[len(PICKLED):])).load()
         except Exception:  # damaged bytes may raise anything
             return value
+    if isinstance(value, dict):
+        value = list(value.items())
     if isinstance(value, (list, tuple, np.ndarray)):
         return tuple(plain_value(x) for x in value)
     if value is None or (isinstance(value, float) and np.isnan(value)):
@@ -324,9 +326,8 @@ def settings_of(frame, prefix, leave_out=()):
 
 
 def _hashable(value):
-    if isinstance(value, (list, np.ndarray)):
-        return tuple(value)
-    return value
+    lists = isinstance(value, (list, dict, np.ndarray))
+    return plain_value(value) if lists else value
 
 
 # Older files, which lack the columns of a bare name and of the protocol
@@ -553,51 +554,66 @@ def named(rows):
 def _with_datasets(rows):
     """Add ``dataset`` and ``formulation``."""
     keys = ["bare_dataset", "dataset_settings", "data"]
-    own = rows[keys].drop_duplicates().reset_index(drop=True)
-    content, warnings = _told_apart(own, "bare_dataset", "data", "contents")
+    own, code = _distinct(rows, keys)
+    contents, warnings = _told_apart(own, "bare_dataset", {
+        "data": "contents"})
     things = [
-        Thing(row.bare_dataset, dict(row.dataset_settings) | more)
-        for row, more in zip(own.itertuples(), content)
+        Thing(row.bare_dataset, dict(row.dataset_settings) | content)
+        for row, content in zip(own.itertuples(), contents)
     ]
-    own["dataset"] = [
-        label(thing.name, words)
-        for thing, words in zip(things, distinct_labels(things))
-    ]
-    own["formulation"] = [
-        str(thing.settings.get("formulation", "")) for thing in things
-    ]
-    return _joined(rows, own, keys), warnings
+    new = pd.DataFrame({
+        "dataset": [
+            label(thing.name, words)
+            for thing, words in zip(things, distinct_labels(things))
+        ],
+        "formulation": [
+            str(thing.settings.get("formulation", "")) for thing in things
+        ],
+    })
+    return rows.join(new.iloc[code].set_axis(rows.index)), warnings
 
 
-def _joined(rows, own, keys):
-    """Give rows the columns of a table of their distinct keys."""
-    place = {key: i for i, key in enumerate(
-        own[keys].itertuples(index=False, name=None))}
-    places = [place[key] for key in rows[keys].itertuples(
-        index=False, name=None)]
-    new = own.drop(columns=keys).iloc[places].set_axis(rows.index)
-    return rows.join(new)
+def _distinct(rows, keys):
+    """Return the distinct keys, and for each row the place of its own."""
+    code = rows.groupby(keys, dropna=False, sort=False).ngroup()
+    return rows.loc[~code.duplicated(), keys].reset_index(drop=True), code
 
 
-def _told_apart(own, name, column, what):
-    """Return, for each row, a setting that tells its fingerprint.
+def _told_apart(own, name, columns):
+    """Find settings that tell things of one name but different content.
 
-    Where all rows of one name have one fingerprint, or none, it is empty.
-    Rows without a fingerprint come from older files.
+    Parameters
+    ----------
+    own : pandas.DataFrame
+        A row per thing.
+    name : str
+        Column of names.
+    columns : dict of str to str
+        Column that tells content, the best first, and what it has several
+        of in a warning.  Older files lack some: None there.
+
+    Returns
+    -------
+    list of dict, list of str
+        A setting for each thing, if any; warnings.
     """
-    words, warnings = [{} for _ in range(len(own))], []
+    told, warnings = [{} for _ in range(len(own))], []
     for thing, rows in own.groupby(name):
-        prints = sorted(set(rows[column].dropna()))
-        if len(prints) < 2:
-            continue
-        for i in rows.index:
-            print_ = own.at[i, column]
-            words[i] = {column: str(print_ or "unknown")[:12]}
-        warnings.append(
-            f"{thing}: rows of {len(prints)} {what} ({', '.join(prints)}): "
-            "they are told apart where nothing else does"
-        )
-    return words, warnings
+        for column, several in columns.items():
+            values = sorted(rows[column].dropna().unique())
+            if len(values) > 1:
+                for i in rows.index:
+                    value = own.at[i, column] or "unknown"
+                    short = value if "/" in value else value[:12]
+                    told[i] = {column: short}
+                warnings.append(
+                    f"{thing}: rows of {len(values)} {several} "
+                    f"({', '.join(values)}): they are told apart where "
+                    "nothing else does"
+                )
+            if len(values) > 1 or (values and rows[column].notna().all()):
+                break  # one content: whatever else differs does not matter
+    return told, warnings
 
 
 def _with_protocols(rows):
@@ -623,23 +639,28 @@ def in_protocol_order(names):
 def _with_methods(rows, protocol):
     """Add the method of the rows of one protocol, and what it consists of."""
     keys = ["solver", "solver_settings", "file", "source", "solver_name"]
-    own = rows[keys].drop_duplicates().reset_index(drop=True)
-    origins, warnings = _origins(own)
+    own, code = _distinct(rows, keys)
+    origins, warnings = _told_apart(own, "solver", {
+        "source": "sources", "file": "files"})
     things = [
         _method(row, protocol, origin)
         for row, origin in zip(own.itertuples(), origins)
     ]
     words = distinct_labels(things)
-    own["base"] = [thing.name for thing in things]
-    own["method"] = [label(t.name, told) for t, told in zip(things, words)]
-    own["variant"] = [
-        label("", [pair for pair in told if pair[0] != "backward_steps"])
-        for told in words
-    ]
-    for name in "backward_steps", "c2":
-        values = [thing.settings.get(name) for thing in things]
-        own[name] = pd.to_numeric(pd.Series(values), errors="coerce")
-    return _joined(rows, own, keys), warnings
+    new = pd.DataFrame({
+        "base": [thing.name for thing in things],
+        "method": [label(t.name, told) for t, told in zip(things, words)],
+        "variant": [
+            label("", [pair for pair in told if pair[0] != "backward_steps"])
+            for told in words
+        ],
+    } | {
+        name: pd.to_numeric(
+            [thing.settings.get(name, np.nan) for thing in things],
+            errors="coerce",
+        ) for name in ("backward_steps", "c2")
+    })
+    return rows.join(new.iloc[code].set_axis(rows.index)), warnings
 
 
 def _method(row, protocol, origin):
@@ -649,26 +670,7 @@ def _method(row, protocol, origin):
         key for key in settings if name not in BY_NAME
         and any(mark + key + "=" in row.solver_name for mark in "[,")
     ]
-    settings = {**usual, **settings, **origin}
-    return Thing(name, settings, usual, tuple(told))
-
-
-def _origins(own):
-    """Tell solvers of one name by their sources, or else by their files."""
-    words, warnings = _told_apart(own, "solver", "source", "sources")
-    for name, rows in own.groupby("solver"):
-        files = rows["file"].dropna().unique()
-        one_source = rows["source"].notna().all() and rows[
-            "source"].nunique() == 1
-        if len(files) < 2 or one_source:
-            continue
-        for i in rows.index:
-            words[i] = {"file": str(own.at[i, "file"] or "unknown")}
-        warnings.append(
-            f"{name}: {len(files)} files have a solver of this name "
-            f"({', '.join(sorted(files))}): they are told apart"
-        )
-    return words, warnings
+    return Thing(name, usual | settings | origin, usual, tuple(told))
 
 
 def _merged(rows):

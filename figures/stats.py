@@ -51,7 +51,11 @@ def by_step(runs, y):
     y : str
         Column.
     """
-    ys = runs.pivot(index="step", columns="seed", values=y)
+    return complete(runs.pivot(index="step", columns="seed", values=y))
+
+
+def complete(ys):
+    """Keep the steps that every seed has; see `by_step`."""
     last = ys.ffill()
     return ys.mask(ys.isna() & np.isinf(last), last).dropna()
 

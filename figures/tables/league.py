@@ -163,7 +163,9 @@ def note_of_losses(runs):
     fall, n = start - best, in_words(len(best), "seed")
     measured = f"was measured {_stride_in_words(runs, 'F')}."
     unranked = why_unranked(runs)
-    if unranked:
+    if best.isna().all():
+        parts = ["F is not known of any run."]
+    elif unranked:
         parts = [
             f"{unranked[0].upper()}{unranked[1:]}; F falls nowhere below "
             f"{quantile(best, 0.5):.6g} (median of {n}). F {measured}"
@@ -179,7 +181,8 @@ def note_of_losses(runs):
                 f"With {_these_seeds(flat)} no method improves on the start: "
                 "nobody arrives there."
             )
-    if (unknown := start.index[start.isna()]).size:
+    unknown = start.index[start.isna() & best.notna()]
+    if unknown.size:
         parts.append(
             f"F(θ₀) is not known of {_these_seeds(unknown)}: arrivals are "
             "not counted there."
@@ -250,11 +253,12 @@ BILEVEL = Family(
         for title in ("1e-1", "1e-2", "1e-3")
     },
     explained="""\
-Medians over seeds of the time and the evaluations (of g, plus products with
-Jᵀ) until (F(θ) − best) / (F(θ₀) − best) is down to 1e-1, 1e-2, 1e-3.  F is the
-validation loss at the exact inner solution, best the lowest that any method
-reached; "–": half of the seeds or more never get there.  Bold: a winner whose
-quartiles over the seeds overlap with no other method's.
+The table shows medians over seeds of the time and of the evaluations (of g,
+plus products with Jᵀ) until (F(θ) − best) / (F(θ₀) − best) falls to 1e-1, 1e-2
+and 1e-3.  F is the validation loss at the exact inner solution, and best is
+the lowest F that any method reached.  "–" means that half of the seeds or more
+never get there.  Bold marks a winner: its quartiles over the seeds overlap
+with those of no other method.
 """,
 )
 NETWORK = Family(
@@ -278,9 +282,10 @@ NETWORK = Family(
         "Jᵀ": ("Jᵀ",),
     },
     explained="""\
-Medians over seeds: test accuracy at the end; time and evaluations until it is
-first within 2 points of the best; cosine of q with a tight solve, the median
-sample's along the run; time of one backward pass; products with Jᵀ in the run.
+The table shows medians over seeds: the test accuracy at the end; the time and
+the evaluations until the accuracy is first within 2 points of the best; the
+cosine of q with the q of a tight solve (the median sample's, along the run);
+the time of one backward pass; and the products with Jᵀ in the whole run.
 """,
 )
 
@@ -616,7 +621,8 @@ def _winners(problem, protocol):
 def _first(problem, protocol, title):
     column = problem.family.columns[title]
     rows = problem.rows(protocol, title)
-    value = rows["median"] * -column.better
+    whole = rows[rows["counted"] >= rows["of"]]  # others met fewer seeds
+    value = (rows if whole.empty else whole)["median"] * -column.better
     finite = value[np.isfinite(value)]
     if finite.empty:
         return f"no method has a finite {title}"

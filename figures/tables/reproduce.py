@@ -170,9 +170,10 @@ def network_inversion(*paths):
 # The page
 
 ENDS_EXPLAINED = """\
-Authors / ours, both seed 0, at the authors' last outer step (29; searches:
-their tenth value): the loss that no method descends, log λ of that solution,
-evaluations of g and products with Jᵀ up to there."""
+A cell has the authors' number / ours, both of seed 0, at the authors' last
+outer step (29; searches: their tenth value).  The loss is the one that no
+method descends, log λ is that of its solution, and g and Jᵀ count evaluations
+and products up to there."""
 
 # Heading; file names, of which the first found is used (all that match, where
 # it is a pattern); table; what it shows.
@@ -184,16 +185,17 @@ SECTIONS = (
     ("Figure 2, left: 20 newsgroups", ["fig2_paper.parquet"],
      partial(newsgroups, schemes=PYTHON_SCHEMES), ENDS_EXPLAINED),
     ("Figure 2, right: the inverse", ["fig2_inversion.csv"], inversion, """\
-Quartiles over 100 tries of ‖Bv‖ / ‖J⁻¹v‖ and of the cosine of these two."""),
+The table has quartiles, over 100 tries, of ‖Bv‖ / ‖J⁻¹v‖ and of the cosine of
+these two vectors."""),
     ("Figure 3: networks", ["deq_paper.parquet", "deq_quick.parquet"],
      networks, """\
-Published: CIFAR-10 with MDEQ LARGE, 5 seeds, and ImageNet with MDEQ SMALL, 1
-seed.  What can be compared across data sets is the difference to the full
+The published numbers are of CIFAR-10 with MDEQ LARGE, 5 seeds, and of ImageNet
+with MDEQ SMALL, 1 seed.  What can be compared across data sets is the difference to the full
 solve, in points, and how much faster than it the backward pass is."""),
     ("Figure E.2: the inverse in networks", ["figE2*.csv"],
      network_inversion, """\
 The paper draws a point per batch; what it says is the order of the methods.
-Ours: cosine of q with the exact one, median sample."""),
+Ours is the cosine of q with the exact q, of the median sample."""),
 )
 
 

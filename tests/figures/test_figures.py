@@ -1,88 +1,61 @@
-"""Figures of a result file whose every median is known beforehand."""
+"""Figures of result files whose every median is known beforehand."""
 import ast
 import functools
-import importlib
+import io
+import os
+import pickle
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from pyarrow.parquet import write_table
 from matplotlib.image import imread
+from pyarrow.parquet import write_table
 
-FIGURES = Path(__file__).resolve().parents[2] / "figures"
-sys.path.insert(0, str(FIGURES))
+from helpers.figure_rows import (
+    assert_nothing_overlaps, bilevel, losses, older, rows, run, runs_of,
+    save, warnings_of,
+)
+from figures import authors, convergence, methods, plotting, results, stats
+from figures.convergence import View
+from figures.gallery import FIGURES
 
-import authors  # noqa: E402
-import common  # noqa: E402
-import drawing  # noqa: E402
-
+ROOT = Path(__file__).resolve().parents[2]
 SEEDS = (0, 1, 2)
-SCRIPTS = ("fig1_bilevel", "figE1_bilevel_extended", "fig2_opa", "nls",
-           "quickstart")
-PARAMETERS = {1: "", 2: "[decay=0.78,moves=2]"}
-
-
-def run_of(method, seed, gaps, moves=np.nan, products=0,
-           dataset="toy[formulation=logistic,seed={}]", **columns):
-    """One run: a step takes 0.1 (seed + 1) s and 10 evaluations of g.
-
-    Test and validation loss are ``gaps`` above 100 + seed and 200 + seed.
-    """
-    steps, gaps = np.arange(len(gaps)), np.array(gaps, dtype=float)
-    return pd.DataFrame({
-        "dataset_name": dataset.format(seed),
-        "solver_name": method + PARAMETERS.get(moves, ""),
-        "p_dataset_seed": seed,
-        "p_solver_moves": moves,
-        "p_obj_fingerprint": "abc",
-        "stop_val": steps,
-        "time": 0.1 * (seed + 1) * steps,
-        "objective_value": 200.0 + seed + gaps,
-        "objective_test_loss": 100.0 + seed + gaps,
-        "objective_value_function": np.where(steps == steps[-1], 7.0, np.nan),
-        "objective_theta": -1.0 * steps,
-        "objective_n_g": 10.0 * steps,
-        "objective_n_jvp": float(products) * steps,
-        "objective_diverged": 0.0,
-    } | columns)
+NAN, INF = np.nan, np.inf
+LOGISTIC = {"p_dataset_formulation": "logistic"}
+CONVERGENCE = ("fig1", "figE1", "fig2", "nls", "quickstart")
 
 
 def gaps_of_shine(seed):
     return [256, 20 * (seed + 1), 5 * (seed + 1), (seed + 1) / 2, 0]
 
 
-def results(dataset="toy[formulation=logistic,seed={}]"):
+def race(dataset="toy", formulation="logistic"):
     """Both protocols; in the published one SHINE goes 1 below the rest."""
-    methods = [
-        ("SHINE", None, 1, 0),
-        ("HOAG", [256, 30, 8, 2, 1], 1, 5),
-        ("SHINE-OPA", [256, 16, 4, 2, 1], 1, 0),
-        ("Jacobian-Free", [256, 64, 64, 32], 1, 0),
-        ("Newton", [256, 4], 1, 0),
-        ("Grid-search", [256, 50, 50], np.nan, 0),
-        ("SHINE", [256, 8, -1], 2, 0),
-        ("HOAG", [256, 12, 3], 2, 0),
-    ]
+    data = {"dataset": dataset, "p_dataset_formulation": formulation}
+    published = data | {"p_solver_protocol": "published"}
     return pd.concat([
-        run_of(method, seed, gaps or gaps_of_shine(seed), moves, products,
-               dataset)
-        for seed in SEEDS for method, gaps, moves, products in methods
+        losses(method, seed, gaps or gaps_of_shine(seed), products, **columns)
+        for seed in SEEDS for method, gaps, products, columns in (
+            ("SHINE", None, 0, data),
+            ("HOAG", [256, 30, 8, 2, 1], 5, data),
+            ("SHINE-OPA", [256, 16, 4, 2, 1], 0, data),
+            ("Jacobian-Free", [256, 64, 64, 32], 0, data),
+            ("Newton", [256, 4], 0, data),
+            ("Grid-search", [256, 50, 50], 0,
+             data | {"p_solver_protocol": None}),
+            ("SHINE", [256, 8, -1], 0, published),
+            ("HOAG", [256, 12, 3], 0, published),
+        )
     ], ignore_index=True)
 
 
-def loaded(tmp_path, frame, **arguments):
-    path = tmp_path / "loaded.parquet"
-    frame.to_parquet(path)
-    options = Namespace(results=[path], datasets=[])
-    return common.load(options, **arguments)
-
-
-def pick(frame, method, protocol="fair"):
+def gaps(frame, method, protocol="fair"):
+    frame = stats.add_gap(frame, "test_loss")
     return frame[
         (frame["method"] == method) & (frame["protocol"] == protocol)
     ]
@@ -91,14 +64,7 @@ def pick(frame, method, protocol="fair"):
 @pytest.fixture(scope="module")
 def result_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("results") / "both.parquet"
-    frames = [
-        results(f"{name}[formulation={formulation},seed={{}}]")
-        for name, formulation in (
-            ("toy", "logistic"), ("toy", "nls"), ("20news", "logistic"),
-        )
-    ]
-    pd.concat(frames, ignore_index=True).to_parquet(path)
-    return path
+    return save(path, race(), race("toy", "nls"), race("20news"))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +81,7 @@ def inversion_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def authors_file(tmp_path_factory):
+def traces_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("authors") / "authors.csv"
     pd.DataFrame([
         {"scheme": scheme, "outer_step": k, "time_s": 0.5 * k,
@@ -129,205 +95,280 @@ def authors_file(tmp_path_factory):
     return path
 
 
-# Numbers
+# Whose a row is
 
-def test_searches_belong_to_both_protocols(tmp_path):
-    frame = loaded(tmp_path, results())
-    methods = frame.groupby("protocol")["method"].unique().map(set)
-    assert methods["fair"] == {
-        "SHINE", "HOAG", "SHINE-OPA", "Jacobian-Free", "Newton", "Grid-search"
-    }
-    assert methods["published"] == {"SHINE", "HOAG", "Grid-search"}
+def labels(*frames):
+    return set(runs_of(*frames)["method"])
 
 
-def test_searches_alone_are_fair(tmp_path):
-    frame = results().query("solver_name == 'Grid-search'")
-    without = loaded(tmp_path, frame.drop(columns="p_solver_moves"))
-    assert set(without["protocol"]) == {"fair"}
-    assert set(loaded(tmp_path, frame)["protocol"]) == {"fair"}
+def variant(solver, seed=0, file=None, **settings):
+    settings = {f"p_solver_{key}": [value] * 2
+                for key, value in settings.items()}
+    return bilevel(solver, seed, [1, 0], file_solver=file, **settings)
 
 
-def test_other_numbers_of_moves_are_left_out(tmp_path, capsys):
-    frame = pd.concat([results(), run_of("HOAG", 0, [1, -50], 3)])
-    assert loaded(tmp_path, frame)["best"].min() == 99
-    assert "2 rows of neither protocol" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("protocol, offset", [("fair", 0), ("published", 1)])
-def test_gap_is_to_the_best_of_the_seed_in_the_protocol(
-    tmp_path, protocol, offset
-):
-    # figure 1 does not show the best method: it counts all the same
-    frame = loaded(tmp_path, results(), keep={"Grid-search"}.__contains__)
-    own = pick(frame, "Grid-search", protocol)
-    for seed in SEEDS:
-        gaps = own.loc[own["seed"] == seed, "gap"]
-        assert gaps.tolist() == [256 + offset, 50 + offset, 50 + offset]
-
-
-def test_curve_is_the_median_with_quantiles(tmp_path):
-    runs = pick(loaded(tmp_path, results()), "SHINE")
-    curve = common.over_seeds(runs, "time", (0.1, 0.9))
-    assert curve["gap"].tolist() == [256, 40, 10, 1, 0]
-    np.testing.assert_allclose(curve["x"], 0.2 * np.arange(5))
-    np.testing.assert_allclose(curve["low"], [256, 24, 6, 0.6, 0])
-    np.testing.assert_allclose(curve["high"], [256, 56, 14, 1.4, 0])
-    curve = common.over_seeds(runs, "evaluations", (0.25, 0.75))
-    np.testing.assert_allclose(curve["x"], 10 * np.arange(5))
-    np.testing.assert_allclose(curve["low"], [256, 30, 7.5, 0.75, 0])
-
-
-def test_products_count_as_evaluations(tmp_path):
-    runs = pick(loaded(tmp_path, results()), "HOAG")
-    curve = common.over_seeds(runs, "evaluations", (0.1, 0.9))
-    assert curve["x"].tolist() == [0, 15, 30, 45, 60]
-
-
-@pytest.mark.parametrize("numbers, quartiles", [
-    ([3, 1, 2], [1.5, 2, 2.5]),
-    ([2, np.inf, 1], [1.5, 2, np.inf]),
-    ([1, np.inf, np.inf], [np.inf, np.inf, np.inf]),
-    ([1, 2, np.inf, np.inf, np.inf], [2, np.inf, np.inf]),
-    ([-np.inf, 4, 6], [-np.inf, 4, 5]),
-    ([np.nan, 7], [7, 7, 7]),
-    ([np.nan], [np.nan, np.nan, np.nan]),
+@pytest.mark.parametrize("solver, settings, label", [
+    ("HOAG", {"backward_steps": 5}, "HOAG-limited"),
+    ("HOAG", {"backward_steps": 7}, "HOAG-limited (backward_steps=7)"),
+    ("HOAG", {"backward_steps": NAN}, "HOAG"),
+    ("HOAG", {"preconditioner": "shine"}, "SHINE-PCG"),
+    ("HOAG", {"preconditioner": "recycled"}, "Recycled-PCG"),
+    ("HOAG", {"backward": "gmres"}, "HOAG (backward=gmres)"),
+    ("HOAG", {"memory": 30, "tol": 1e-3}, "HOAG"),
+    ("HOAG", {"memory": 10}, "HOAG (memory=10)"),
+    ("SHINE", {"backward_steps": 5}, "SHINE-refine"),
+    ("SHINE", {"backward_steps": 0}, "SHINE"),
+    ("SHINE", {"keep_pairs": "corrected"}, "SHINE-corrected"),
+    ("SHINE", {"keep_pairs": "True"}, "SHINE"),
+    ("SHINE", {"root_pairs": 5}, "SHINE-at-root"),
+    ("SHINE", {"root_pairs": 5, "keep_pairs": "corrected"},
+     "SHINE-corrected-at-root"),
+    ("SHINE", {"slurm_gres": "gpu:1"}, "SHINE"),
+    ("Neumann", {"backward_steps": 10}, "Neumann"),
+    ("Mine", {"alpha": 3}, "Mine"),
 ])
-def test_quantiles_with_infinity(numbers, quartiles):
-    found = [common.quantile(numbers, q) for q in (0.25, 0.5, 0.75)]
-    np.testing.assert_array_equal(found, quartiles)
+def test_labels_of_settings_alone_in_a_file(solver, settings, label):
+    assert labels(variant(solver, **settings)) == {label}
 
 
-def test_one_diverged_seed_of_three_leaves_the_median(tmp_path):
-    dead = np.array([0.0, 0.0, 1.0])
-    frame = pd.concat([results()] + [
-        run_of("Neumann", seed, [256, 2, 1], 1,
-               objective_diverged=dead * (seed == 0))
-        for seed in SEEDS
-    ])
-    runs = pick(loaded(tmp_path, frame), "Neumann")
-    curve = common.over_seeds(runs, "time", (0.25, 0.75))
-    assert curve["gap"].tolist() == [256, 2, 1]
-    assert curve["high"].tolist() == [256, 2, np.inf]
+def test_older_names_are_the_same_methods():
+    new = [variant("HOAG", backward_steps=5),
+           variant("SHINE", 1, backward_steps=5)]
+    old = [
+        older(variant("HOAG-limited", 1, n_cg=5)),
+        older(variant("SHINE-refine", 0, n_refine=5)),
+        older(variant("Neumann", n_steps=1), settings="[n_steps=1]"),
+        older(variant("SHINE-at-root", n_pairs=5)),
+    ]
+    assert labels(*new, *old) == {
+        "HOAG-limited", "SHINE-refine", "Neumann (backward_steps=1)",
+        "SHINE-at-root",
+    }
 
 
-def with_broken_runs():
-    """Two of three seeds of Neumann diverge at step 2 and end there."""
-    dead = np.array([0.0, 0.0, 1.0])
-    return pd.concat([results()] + [
-        run_of("Neumann", 0, [256, 2, 1, 0.5], 1),
-        run_of("Neumann", 1, [256, 2, np.nan], 1, objective_diverged=dead),
-        # a finite loss, but no hypergradient to go on with
-        run_of("Neumann", 2, [256, 2, -90], 1, objective_diverged=dead),
-    ])
+def test_variants_are_told_apart_by_what_differs():
+    assert labels(
+        variant("SHINE"), variant("SHINE", memory=3),
+        variant("Mine", alpha=1, beta=1), variant("Mine", alpha=2, beta=2),
+        variant("Mine", alpha=2, beta=3),
+    ) == {"SHINE", "SHINE (memory=3)", "Mine (alpha=1)",
+          "Mine (alpha=2, beta=2)", "Mine (alpha=2, beta=3)"}
 
 
-def test_divergence_is_for_ever(tmp_path):
-    frame = loaded(tmp_path, with_broken_runs())
-    assert frame["best"].min() == 99  # not the loss of the broken run
-    curve = common.over_seeds(pick(frame, "Neumann"), "time", (0.1, 0.9))
-    assert curve["gap"].tolist() == [256, 2, np.inf, np.inf]
-    np.testing.assert_allclose(curve["x"], [0, 0.2, 0.4, 0.4])
+def test_an_unknown_solver_shows_what_benchopt_shows():
+    odd = variant("Mine", alpha=3).assign(solver_name="Mine[alpha=3]")
+    assert labels(odd) == {"Mine (alpha=3)"}
 
 
-def test_curve_ends_with_the_shortest_run(tmp_path):
-    # on top of one another, as files that keep pandas' row numbers
-    frame = pd.concat([results(), run_of("Neumann", 0, [256, 2], 1),
-                       run_of("Neumann", 1, [256, 4, 2], 1)])
-    runs = pick(loaded(tmp_path, frame), "Neumann")
-    curve = common.over_seeds(runs, "time", (0.1, 0.9))
-    assert curve["gap"].tolist() == [256, 3]
+def test_different_solvers_never_get_one_label():
+    pair = [variant("Mine [a]", file="mine_a.py"),
+            variant("Mine [b]", file="mine_b.py")]
+    assert labels(*pair) == {"Mine [a]", "Mine [b]"}
+    # of older files only the name up to the bracket is known
+    assert labels(*map(older, pair)) == {
+        "Mine (file=mine_a.py)", "Mine (file=mine_b.py)"}
+    same = [variant("Mine", file="a/mine.py"),
+            variant("Mine", file="b/mine.py")]
+    assert labels(*same) == {"Mine (file=a/mine.py)", "Mine (file=b/mine.py)"}
+    warning, = warnings_of(*same)
+    assert "Mine: rows of 2 files (a/mine.py, b/mine.py)" in warning
+    sources = [variant("Mine", solver_fingerprint=x) for x in "xy"]
+    sources = [frame.rename(columns={
+        "p_solver_solver_fingerprint": "objective_solver_fingerprint"
+    }) for frame in sources]
+    assert labels(*sources) == {"Mine (source=x)", "Mine (source=y)"}
+    assert "2 sources (x, y)" in warnings_of(*sources)[0]
 
 
-def test_repeated_runs_of_a_seed_are_one(tmp_path):
-    again = results()
-    again["time"] *= 3
-    frame = loaded(tmp_path, pd.concat([results(), again]))
-    runs = pick(frame, "SHINE")
+def on(path, content="", seed=0):
+    return bilevel(
+        "SHINE", seed, [1, 0], dataset="svmlight", p_dataset_path=path,
+        data_fingerprint=content,
+    )
+
+
+def test_different_data_never_get_one_label():
+    names = runs_of(on("/data/cohort, 2023/x.svm"),
+                    on("/data/cohort, 2024/x.svm"))["dataset"]
+    assert set(names) == {"svmlight (path=cohort, 2023/x.svm)",
+                          "svmlight (path=cohort, 2024/x.svm)"}
+    frames = on("x.svm", "abc"), on("x.svm", "def", seed=1)
+    assert set(runs_of(*frames)["dataset"]) == {
+        "svmlight (data=abc)", "svmlight (data=def)"}
+    assert "2 contents (abc, def)" in warnings_of(*frames)[0]
+    # one content at two places is told by the path alone
+    assert len(set(runs_of(on("a/x", "abc"), on("b/x", "abc"))["dataset"])
+               ) == 2
+    assert set(runs_of(on("x.svm", "abc"))["dataset"]) == {"svmlight"}
+
+
+def test_settings_that_benchopt_pickled():
+    def pickled(value):
+        return b"\x00benchopt-pkl\x00" + pickle.dumps(value)
+
+    assert labels(
+        variant("SHINE-OPA", opa_every=pickled([5, 5])),
+        variant("SHINE-OPA", 0, opa_every=pickled([29, 0])),
+    ) == {"SHINE-OPA", "SHINE-OPA (opa_every=(29, 0))"}
+    assert results.plain_value(pickled(np.nan)) is None
+    assert results.plain_value(pickled({"a": [1, None]})) == (
+        ("a", (1, None)),)
+    code = pickled(os.getcwd)  # needs an import: stays as it is
+    assert results.plain_value(code) == code
+
+
+def test_network_rows_of_older_files_lose_settings_that_nothing_used():
+    old = older(rows("SHINE", 0, 2, "net", test_accuracy=0.5,
+                     p_solver_memory=7, p_solver_forward="anderson"))
+    assert labels(old) == {"SHINE (forward=anderson)"}
+
+
+def test_searches_are_in_every_protocol_of_their_data_set():
+    for search in None, "fair":
+        frame = race()
+        mine = frame["solver_name"] == "Grid-search"
+        frame.loc[mine, "p_solver_protocol"] = search
+        found = runs_of(frame).groupby("protocol")["method"].unique().map(set)
+        assert found["fair"] == {"SHINE", "HOAG", "SHINE-OPA",
+                                 "Jacobian-Free", "Newton", "Grid-search"}
+        assert found["published"] == {"SHINE", "HOAG", "Grid-search"}
+        assert set(runs_of(frame[mine])["protocol"]) == {"fair"}
+
+
+def test_protocols_of_older_files():
+    frames = [
+        older(bilevel("SHINE", 0, [1, 0])),
+        older(bilevel("SHINE", 0, [1, 0]), 2, "[memory=10,moves=2]"),
+        older(bilevel("Grid-search", 0, [1, 0]), NAN),
+        older(bilevel("HOAG", 0, [1, 0]), 3),
+    ]
+    runs = runs_of(*frames)
+    assert set(runs.groupby(["protocol", "method"]).groups) == {
+        ("fair", "SHINE"), ("fair", "Grid-search"), ("published", "SHINE"),
+        ("fair", "HOAG (moves=3)"), ("published", "Grid-search"),
+    }
+
+
+def test_protocols_are_an_open_list():
+    frames = [bilevel("HOAG", 0, [1, 0], p_solver_protocol=name)
+              for name in ("mine", "hoag", "published", "fair")]
+    assert results.in_protocol_order(runs_of(*frames)["protocol"].unique()
+                                     ) == ["fair", "published", "hoag", "mine"]
+
+
+def test_repeated_runs_of_a_seed_are_one():
+    again = race().assign(time=lambda frame: 3 * frame["time"])
+    runs = gaps(runs_of(race(), again), "SHINE")
     assert len(runs) == 5 * len(SEEDS)
     np.testing.assert_allclose(
         runs.groupby("seed")["time"].max(), [0.8, 1.6, 2.4]
     )
 
 
-def test_markdown():
-    frame = pd.DataFrame({"a": ["1", "22"], "method": ["SHINE", "Jᵀ"]})
-    assert common.markdown(frame) == (
-        "| a   | method |\n| --- | ------ |\n"
-        "| 1   | SHINE  |\n| 22  | Jᵀ     |\n"
-    )
+def test_versions_of_the_package_are_not_mixed_in_silence():
+    frame, other = race(), race("other").assign(p_obj_fingerprint="def")
+    assert not warnings_of(frame, other)
+    frame.loc[:5, "p_obj_fingerprint"] = "def"
+    warning, = warnings_of(frame)
+    assert "abc, def" in warning
 
 
-@pytest.mark.parametrize("names, labels", [
-    (["HOAG[memory=10,moves=2]"], ["HOAG"]),
-    (["A[seed_x=1,formulation=nls]", "A[seed_x=2,formulation=ridge]", "B"],
-     ["A (nls)", "A (ridge)", "B"]),
-    (["SHINE", "SHINE[memory=10]", "SHINE[every=(5, 5),memory=10]"],
-     ["SHINE", "SHINE (memory=10)", "SHINE (every=(5, 5))"]),
-    (["SHINE[a=1]", "SHINE[b=2]"], ["SHINE (a=1)", "SHINE (b=2)"]),
+# Statistics
+
+@pytest.mark.parametrize("protocol, offset", [("fair", 0), ("published", 1)])
+def test_gap_is_to_the_best_of_the_seed_in_the_protocol(protocol, offset):
+    own = gaps(runs_of(race()), "Grid-search", protocol)
+    for seed in SEEDS:
+        found = own.loc[own["seed"] == seed, "gap"].tolist()
+        assert found == [256 + offset, 50 + offset, 50 + offset]
+
+
+def test_curve_is_the_median_with_quantiles():
+    runs = gaps(runs_of(race()), "SHINE")
+    curve = stats.median_curve(runs, "time", "gap")
+    assert curve["y"].tolist() == [256, 40, 10, 1, 0]
+    np.testing.assert_allclose(curve["x"], 0.2 * np.arange(5))
+    np.testing.assert_allclose(curve["low"], [256, 24, 6, 0.6, 0])
+    np.testing.assert_allclose(curve["high"], [256, 56, 14, 1.4, 0])
+    runs = gaps(runs_of(race()), "HOAG")
+    curve = stats.median_curve(runs, "evaluations", "gap", (0.25, 0.75))
+    assert curve["x"].tolist() == [0, 15, 30, 45, 60]
+
+
+@pytest.mark.parametrize("numbers, quartiles", [
+    ([3, 1, 2], [1.5, 2, 2.5]), ([2, INF, 1], [1.5, 2, INF]),
+    ([1, INF, INF], [INF, INF, INF]), ([-INF, 4, 6], [-INF, 4, 5]),
+    ([1, 2, INF, INF, INF], [2, INF, INF]), ([NAN, 7], [7, 7, 7]),
+    ([NAN], [NAN, NAN, NAN]),
 ])
-def test_short_names(names, labels):
-    assert list(common.short_names(names).values()) == labels
+def test_quantiles_with_infinity(numbers, quartiles):
+    found = [stats.quantile(numbers, q) for q in (0.25, 0.5, 0.75)]
+    np.testing.assert_array_equal(found, quartiles)
 
 
-def test_variants_of_a_method_are_told_apart(tmp_path):
-    few = run_of("SHINE", 0, [256, 1], 1, solver_name="SHINE[memory=3]")
-    methods = set(loaded(tmp_path, pd.concat([results(), few]))["method"])
-    assert {"SHINE", "SHINE (memory=3)"} <= methods
+def broken_runs():
+    """Two of three seeds of Neumann diverge at step 2 and end there."""
+    dead = {"diverged": np.array([0.0, 0.0, 1.0]), **LOGISTIC}
+    return pd.concat([
+        race(), losses("Neumann", 0, [256, 2, 1, 0.5], **LOGISTIC),
+        losses("Neumann", 1, [256, 2, NAN], **dead),
+        # a finite loss, but no hypergradient to go on with
+        losses("Neumann", 2, [256, 2, -90], **dead),
+    ])
 
 
-def test_seed_leaves_the_name_of_a_data_set():
-    assert common.without_seed("20news[formulation=nls,seed=3]") == (
-        "20news[formulation=nls]"
-    )
-    assert common.without_seed("digits[seed=3]") == "digits"
+def test_divergence_is_for_ever():
+    own = gaps(runs_of(broken_runs()), "Neumann")
+    assert own["best"].min() == 100  # not the loss of the broken run
+    curve = stats.median_curve(own, "time", "gap")
+    assert curve["y"].tolist() == [256, 2, INF, INF]
+    np.testing.assert_allclose(curve["x"], [0, 0.2, 0.4, 0.4])
+
+
+def test_curve_ends_with_the_shortest_run():
+    runs = runs_of(race(), losses("Neumann", 0, [256, 2], **LOGISTIC),
+                   losses("Neumann", 1, [256, 4, 2], **LOGISTIC))
+    curve = stats.median_curve(gaps(runs, "Neumann"), "time", "gap")
+    assert curve["y"].tolist() == [256, 3]
+
+
+def test_profile():
+    runs = stats.add_suboptimality(runs_of(
+        bilevel("A", 0, [1, 0]), bilevel("B", 0, [1, 1, 0]),
+        bilevel("A", 1, [1, 1, 1, 0]), bilevel("B", 1, [1, 0]),
+    ))
+    found = stats.profile(stats.arrivals(runs, 0.1, "time"), [1, 2, 3])
+    assert found["A"].tolist() == [0.5, 0.5, 1]
+    assert found["B"].tolist() == [0.5, 1, 1]
 
 
 # Looks
 
-def test_one_style_per_method():
-    assert tuple(drawing.STYLES) == common.METHODS
-    known = drawing.STYLES | drawing.VARIANTS
-    assert len(set(known.values())) == len(known)
-    for variant, (colour, _) in drawing.VARIANTS.items():
-        assert colour == drawing.STYLES[common.base_of(variant)][0]
-    with drawing.paper_style():
-        spare = drawing.style_of("Newton")
-        assert spare == drawing.style_of("Newton")
-        assert spare["color"] in drawing.SPARE_COLOURS
-        # as many more as there are looks: no two share one
-        others = [f"Method {i}" for i in range(len(drawing.SPARE) - 1)]
-        looks = [drawing.style_of(name) for name in ["Newton", *others]]
-        pairs = {(look["color"], look["linestyle"]) for look in looks}
-        assert len(pairs) == len(looks) > 15
-        assert not pairs & set(known.values())
-        drawing.style_of("one more")  # shares
-    with drawing.paper_style():
-        assert drawing.style_of("Newton") == spare
-
-
-def draw(script, folder, *arguments):
-    main = importlib.import_module(script).main
-    return main([*map(str, arguments), "--output-dir", str(folder)])
+def test_one_look_per_method():
+    known = [m.name for m in methods.METHODS] + list(methods.VARIANT_DASHES)
+    others = [f"Method {i}" for i in range(len(methods.SPARE))]
+    looks = methods.looks(known + others)
+    pairs = {(look["color"], look["linestyle"]) for look in looks.values()}
+    assert len(pairs) == len(known) + len(others)
+    for label in methods.VARIANT_DASHES:
+        base = label.partition(" (")[0]
+        assert looks[label]["color"] == methods.BY_NAME[base].colour
+    assert methods.looks(["Mine"])["Mine"] == looks.get(
+        "Mine", methods.looks(["Mine", "SHINE"])["Mine"])
 
 
 @pytest.fixture(scope="module")
-def drawn(result_file, inversion_file, authors_file, tmp_path_factory):
-    """Each script's figures, and the folder that they went to."""
-    arguments = {
-        "fig1_bilevel": ("20news", "--authors", authors_file),
-        "figE1_bilevel_extended": ("20news",),
-        "fig2_opa": ("20news", "--inversion", inversion_file),
-        "nls": ("toy",),
-        "quickstart": ("toy",),
-    }
+def drawn(result_file, inversion_file, traces_file):
+    """The drawing of each figure, made once."""
+    extra = {"fig1": [traces_file], "fig2": [inversion_file]}
+    kept = {"nls": ["toy"], "quickstart": ["toy"]}
 
     @functools.cache
-    def once(script):
-        folder = tmp_path_factory.mktemp(script)
-        figures = draw(
-            script, folder, result_file, "--datasets", *arguments[script]
+    def once(name):
+        inputs = results.read_inputs(
+            [result_file, *extra.get(name, [])], kept.get(name, ["20news"])
         )
-        return figures, folder
+        return FIGURES[name].draw(inputs, View(log_x=False))
 
     return once
 
@@ -340,83 +381,77 @@ def lines(ax):
     return {line.get_label(): line for line in ax.lines}
 
 
-def heights(band):
-    return band.get_paths()[0].vertices[:, 1]
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_files(script, drawn):
-    figures, folder = drawn(script)
-    stems = ([script] if script == "quickstart"
-             else [f"{script}_{x}" for x in common.X_LABELS])
-    expected = {f"{stem}.{kind}" for stem in stems for kind in ("pdf", "png")}
-    if script == "fig2_opa":
-        expected.add(f"{script}_inversion.md")
-    assert {path.name for path in folder.iterdir()} == expected
-    for figure, stem in zip(figures, stems, strict=True):
-        assert (folder / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+@pytest.mark.parametrize("name", CONVERGENCE)
+def test_nothing_is_covered_or_cut_off(name, drawn, tmp_path):
+    for end, figure in drawn(name).figures.items():
+        pdf, png = plotting.save(figure, tmp_path, f"a{end}")
+        assert pdf.read_bytes().startswith(b"%PDF")
         width = 3.3 if len(figure.axes) == 2 else 6.8
-        assert imread(folder / f"{stem}.png").shape[1] == round(200 * width)
+        assert imread(png).shape[1] == round(200 * width)
+        with plotting.paper_style():
+            assert_nothing_overlaps(figure)
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_nothing_is_covered_or_cut_off(script, drawn):
-    for figure in drawn(script)[0]:
-        figure.canvas.draw()
-        boxes = [ax.get_tightbbox() for ax in figure.axes]
-        boxes += [legend.get_window_extent() for legend in figure.legends]
-        page = figure.bbox
-        for i, box in enumerate(boxes):
-            assert box.width > 0 and box.height > 0
-            assert box.x0 >= -1 and box.x1 <= page.x1 + 1
-            assert box.y0 >= -1 and box.y1 <= page.y1 + 1
-            assert not any(box.overlaps(other) for other in boxes[:i])
-
-
-@pytest.mark.parametrize("script, shown, ends", [
-    ("fig1_bilevel", {"SHINE", "HOAG", "Jacobian-Free", "Grid-search"},
+@pytest.mark.parametrize("name, shown, ends", [
+    ("fig1", {"SHINE", "HOAG", "Jacobian-Free", "Grid-search"}, (24, 56)),
+    ("figE1", {"SHINE", "HOAG", "Jacobian-Free", "Grid-search", "Newton"},
      (24, 56)),
-    ("figE1_bilevel_extended",
-     {"SHINE", "HOAG", "Jacobian-Free", "Grid-search", "Newton"}, (24, 56)),
-    ("fig2_opa", {"SHINE", "SHINE-OPA", "HOAG"}, (30, 50)),
+    ("fig2", {"SHINE", "SHINE-OPA", "HOAG"}, (30, 50)),
     ("nls", {"SHINE", "SHINE-OPA", "HOAG", "Jacobian-Free", "Grid-search",
              "Newton"}, (30, 50)),
 ])
-def test_convergence_figures(script, shown, ends, drawn):
-    name = "toy" if script == "nls" else "20news"
-    suffix = "" if script == "fig2_opa" else " protocol"  # 3 columns
-    for figure, (x, label) in zip(drawn(script)[0], common.X_LABELS.items()):
-        ax = panels(figure)[f"{name}, fair{suffix}"]
-        assert ax.get_xlabel() == label
-        assert "floor" in ax.get_ylabel()
+def test_convergence_figures(name, shown, ends, drawn):
+    title = "toy (nls)" if name == "nls" else "20news"
+    suffix = "" if name == "fig2" else " protocol"  # 3 columns
+    for x, figure in drawn(name).figures.items():
+        ax = panels(figure)[f"{title}, fair{suffix}"]
+        assert ax.get_xlabel() == plotting.X_LABELS[x]
         assert set(lines(ax)) == shown
         assert len(ax.collections) == len(shown)  # a band each
         shine = lines(ax)["SHINE"]
         unit = {"time": 0.2, "evaluations": 10}[x]
         np.testing.assert_allclose(shine.get_xdata(), unit * np.arange(5))
         np.testing.assert_allclose(shine.get_ydata(), [256, 40, 10, 1, 1e-3])
-        assert shine.get_color() == drawing.STYLES["SHINE"][0]
+        band = ax.collections[0].get_paths()[0].vertices[:, 1]
         for end in ends:  # of the band at SHINE's second point
-            assert np.isclose(heights(ax.collections[0]), end).any()
-        published = panels(figure)[f"{name}, published{suffix}"]
-        assert shown & {"SHINE", "HOAG", "Grid-search"} <= set(
-            lines(published))
+            assert np.isclose(band, end).any()
+        published = panels(figure)[f"{title}, published{suffix}"]
+        assert shown & {"SHINE", "HOAG"} <= set(lines(published))
         texts = {text.get_text() for text in figure.legends[0].get_texts()}
         assert shown <= texts
 
 
 def test_quickstart(drawn):
-    figure, = drawn("quickstart")[0]
+    figure, = drawn("quickstart").figures.values()
     assert set(panels(figure)) == {
         f"toy ({formulation}), {protocol} protocol"
-        for formulation in ("logistic", "nls") for protocol in common.PROTOCOLS
+        for formulation in ("logistic", "nls")
+        for protocol in ("fair", "published")
     }
     ax = panels(figure)["toy (logistic), fair protocol"]
-    assert "validation" in ax.get_ylabel()
-    assert ax.get_xlabel() == common.X_LABELS["time"]
-    assert {"SHINE", "SHINE-OPA", "Newton", "Grid-search"} <= set(lines(ax))
-    np.testing.assert_allclose(
-        lines(ax)["SHINE"].get_ydata(), [256, 40, 10, 1, 1e-3]
+    assert "validation" in ax.get_ylabel() and "floor" in ax.get_ylabel()
+
+
+@pytest.mark.parametrize("name, band, more", [
+    ("fig1", "80 %", "The paper's figure also shows real-sim and takes 10"),
+    ("fig2", "50 %", "The paper's figure takes 10 seeds"),
+    ("nls", "50 %", "The paper has no such figure"),
+    ("quickstart", "80 %", ""),
+])
+def test_every_picture_states_its_seeds_and_band(name, band, more, drawn):
+    drawing = drawn(name)
+    for figure in drawing.figures.values():
+        told = figure._suptitle.get_text().replace("\n", " ")
+        assert told == drawing.caption
+        assert f"medians of 3 seeds; bands: the middle {band}" in told
+        assert more in told and ("paper" in told) == bool(more)
+
+
+def test_a_quick_figure_says_that_it_cannot_test_the_claim():
+    drawing = FIGURES["figE1"].draw(results.Inputs(runs_of(race())))
+    assert drawing.caption.endswith(
+        "The paper's claim is about 20news and real-sim, with 10 seeds: "
+        "these runs cannot test it."
     )
 
 
@@ -424,55 +459,55 @@ def test_quickstart(drawn):
     (1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3)),
 ])
 def test_panels_wrap(n, shape):
-    frame = pd.DataFrame({
+    places = plotting.stacked(pd.DataFrame({
         "dataset": [f"d{i}" for i in range(n)], "protocol": "fair",
-    })
-    places = drawing.stacked(frame)
+    }))
     assert len(set(places.values())) == n
-    assert drawing.grid_for(places)[1].shape == shape
+    assert plotting.make_grid(places)[1].shape == shape
 
 
-def drawn_panels(frame, x_scale="linear"):
-    options = Namespace(floor=1e-3, x_scale=x_scale)
-    with drawing.paper_style():
-        places = drawing.stacked(frame)
-        _, axes = drawing.grid_for(places)
-        return drawing.draw_panels(
-            axes, places, frame, "time", (0.1, 0.9), options
-        )
+def draw(*frames, view=View(), figure=convergence.QUICKSTART):
+    drawing = convergence.draw(
+        figure, results.Inputs(runs_of(*frames)), view)
+    return list(drawing.figures.values())[0]
 
 
-def test_one_seed_has_no_band(tmp_path):
-    frame = results().query("p_dataset_seed == 0")
-    for ax in drawn_panels(loaded(tmp_path, frame)):
+def test_one_seed_has_no_band():
+    figure = draw(race().query("p_dataset_seed == 0"))
+    for ax in figure.axes:
         assert len(ax.lines) and not len(ax.collections)
+    assert figure._suptitle.get_text().startswith("One seed")
 
 
-def test_log_time_leaves_the_start_out(tmp_path):
-    for ax in drawn_panels(loaded(tmp_path, results()), x_scale="log"):
-        assert ax.get_xscale() == "log"
-        for line in ax.lines:
-            assert min(line.get_xdata()) > 0
-
-
-@pytest.mark.parametrize("x_scale", ["linear", "log"])
-@pytest.mark.parametrize("first", [0, 1])
-def test_a_panel_of_diverged_runs_says_so(first, x_scale, tmp_path):
-    frame = results()
+@pytest.mark.parametrize("log_x", [True, False])
+@pytest.mark.parametrize("first", [0, 1, 9])
+def test_log_time_and_panels_of_diverged_runs(first, log_x):
+    frame = race()
     frame["objective_diverged"] = 1.0 * (frame["stop_val"] >= first)
-    empty = first == 0 or x_scale == "log"  # where the start is left out
-    for ax in drawn_panels(loaded(tmp_path, frame), x_scale):
+    empty = first == 0 or (first == 1 and log_x)  # the start is left out
+    for ax in draw(frame, view=View(log_x=log_x)).axes:
         ax.figure.canvas.draw()
         told = [text.get_text() for text in ax.texts]
         assert told == ["no run has a finite value"] * empty
+        for line in ax.lines if log_x else ():
+            assert min(line.get_xdata(), default=1) > 0
+
+
+def test_names_are_drawn_as_they_are(tmp_path):
+    frames = [bilevel(name, 0, [1, 0], dataset="a $b$")
+              for name in ("$x^$", "_hidden", "cost in $")]
+    figure = draw(*frames)
+    plotting.save(figure, tmp_path, "odd")  # would fail as a formula
+    legend, = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == {
+        r"\$x^\$", " _hidden", r"cost in \$"}
+    assert figure.axes[0].get_title() == r"a \$b\$, fair protocol"
 
 
 def test_inversion_quality(drawn):
-    figures, folder = drawn("fig2_opa")
-    for figure in figures:
+    drawing = drawn("fig2")
+    for figure in drawing.figures.values():
         ax = panels(figure)["inversion quality"]
-        assert ax.get_xlim() == (0.994, 1.0005)
-        assert ax.get_ylim() == (0.985, 1.1)
         assert [c.get_label() for c in ax.collections] == [
             "random (1 of 4 outside)", "prescribed (0 of 4 outside)",
             "krylov (0 of 4 outside)",
@@ -480,21 +515,24 @@ def test_inversion_quality(drawn):
         np.testing.assert_allclose(
             ax.collections[0].get_offsets()[0], [0.999, 1.05]
         )
-    table = (folder / "fig2_opa_inversion.md").read_text("utf-8")
-    row, = (line for line in table.splitlines()
+    row, = (line for line in drawing.tables["inversion"].splitlines()
             if line.startswith("| random") and "cosine" in line)
-    n, ours, authors = (c.strip() for c in row.strip("| ").split("|")[2:])
+    n, ours, theirs = (c.strip() for c in row.strip("| ").split("|")[2:])
     assert n == "4"
     assert ours == "0.900000 / 0.974250 / 0.999000 / 0.999000 / 0.999000"
-    assert authors.startswith("0.991283 / 0.997713 / 0.998619")
+    assert theirs.startswith("0.991283 / 0.997713 / 0.998619")
+
+
+def test_figure_2_without_the_inversion(result_file):
+    drawing = FIGURES["fig2"].draw(results.read_inputs([result_file]))
+    assert "right panel needs" in drawing.caption and not drawing.tables
 
 
 def test_authors_lines(drawn):
     greys = {
-        (x, title): [
-            line for line in ax.lines if line.get_color() == drawing.GREY
-        ]
-        for x, figure in zip(common.X_LABELS, drawn("fig1_bilevel")[0])
+        (x, title): [line for line in ax.lines
+                     if line.get_color() == plotting.GREY]
+        for x, figure in drawn("fig1").figures.items()
         for title, ax in panels(figure).items()
     }
     assert not greys["time", "20news, fair protocol"]
@@ -507,162 +545,174 @@ def test_authors_lines(drawn):
     assert hoag.get_xdata().tolist() == [0, 0.5, 1]
 
 
-@pytest.mark.parametrize("dataset, factor, words", [
-    ("20news[formulation=logistic,seed={}]", 1, ""),
-    ("20news[formulation=logistic,seed={}]", 1.5, "seed 0 starts at 356"),
-    ("toy[seed={}]", 1.5, ""), ("20news[formulation=nls,seed={}]", 1.5, ""),
+@pytest.mark.parametrize("dataset, formulation, factor, words", [
+    ("20news", "logistic", 1, ""),
+    ("20news", "logistic", 1.5, "seed 0 starts at 356"),
+    ("toy", "logistic", 1.5, ""), ("20news", "nls", 1.5, ""),
 ])
 def test_authors_of_another_split_are_announced(
-    dataset, factor, words, authors_file, tmp_path, capsys
+    dataset, formulation, factor, words, traces_file, tmp_path
 ):
-    theirs = pd.read_csv(authors_file)
+    theirs = pd.read_csv(traces_file)
     theirs["heldout_loss"] *= factor
     theirs.to_csv(tmp_path / "theirs.csv", index=False)
-    options = Namespace(authors=tmp_path / "theirs.csv", floor=1e-3,
-                        x_scale="linear")
-    overlay = authors.make_overlay(
-        options, loaded(tmp_path, results(dataset))
-    )
-    assert bool(overlay) == dataset.startswith("20news[formulation=logistic")
-    message = capsys.readouterr().err
-    assert words in message and message.count("\n") == bool(words)
+    inputs = results.read_inputs([tmp_path / "theirs.csv"])
+    runs = stats.add_gap(runs_of(race(dataset, formulation)), "test_loss")
+    overlay, warnings = authors.find_overlay(runs, inputs)
+    assert bool(overlay) == (dataset == "20news" and formulation != "nls")
+    assert words in " ".join(warnings) and len(warnings) == bool(words)
 
 
-@pytest.mark.parametrize("solver, scheme", [
-    ("SHINE[decay=0.78]", "shine-big-rank"), ("HOAG", "original"),
-    ("SHINE[c2=0.0009,keep_pairs=True]", "shine-big-rank-pp"),
-    ("HOAG[c2=0.0009]", "pure-python"), ("Grid-search", "random-search"),
-    ("SHINE-OPA[c2=0.0009,memory=60]", "shine-big-rank-opa"),
-    ("SHINE-OPA", None), ("Jacobian-Free[c2=0.0009]", None), ("AmIGO", None),
+@pytest.mark.parametrize("base, c2, scheme", [
+    ("SHINE", NAN, "shine-big-rank"), ("HOAG", 0.9, "original"),
+    ("SHINE", 9e-4, "shine-big-rank-pp"), ("HOAG", 9e-4, "pure-python"),
+    ("Grid-search", NAN, "random-search"), ("SHINE-OPA", 0.9, None),
+    ("SHINE-OPA", 9e-4, "shine-big-rank-opa"), ("AmIGO", NAN, None),
+    ("Jacobian-Free", 9e-4, None),
 ])
-def test_authors_lines_are_of_the_same_forward_solver(solver, scheme):
-    assert authors.scheme_of(solver) == scheme
+def test_authors_lines_are_of_the_same_forward_solver(base, c2, scheme):
+    assert authors.scheme_of(base, c2) == scheme
 
 
-# Errors
+# The command
+
+def test_it_writes_pictures_and_says_who_won(result_file, tmp_path, capsys):
+    status, out, err = run(
+        capsys, "quickstart", result_file, "--output-dir", tmp_path,
+        "--name", "first", "--datasets", "20news",
+    )
+    assert (status, err) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "first.pdf", "first.png"}
+    assert "20news, fair protocol, 3 seeds: " in out
+
 
 def broken(kind, tmp_path, good):
-    """A file that will not do, and what its message should say."""
-    path = tmp_path / "broken.parquet"
+    """A file that will not do."""
+    path, frame = tmp_path / "broken.parquet", pd.read_parquet(good)
     if kind == "truncated":
-        data = good.read_bytes()
-        path.write_bytes(data[:len(data) // 2])
-    elif kind == "text":
-        path.write_text("no parquet\n")
+        path.write_bytes(good.read_bytes()[:999])
     elif kind == "column":
-        pd.read_parquet(good).drop(columns="objective_n_g").to_parquet(path)
+        frame.drop(columns="objective_n_g").to_parquet(path)
     elif kind == "words":
-        pd.read_parquet(good).assign(time="soon").to_parquet(path)
+        frame.assign(time="soon").to_parquet(path)
     elif kind == "empty":
-        pd.read_parquet(good).iloc[:0].to_parquet(path)
+        frame.iloc[:0].to_parquet(path)
     elif kind == "others":
-        pd.read_parquet(good).assign(
-            solver_name="Newton", dataset_name="toy[formulation=nls]"
-        ).to_parquet(path)
+        frame.assign(objective_solver="Newton").to_parquet(path)
+    elif kind == "not utf-8":
+        offsets = pa.py_buffer(np.array([0, 1], dtype="int32").tobytes())
+        write_table(pa.table({"solver_name": pa.Array.from_buffers(
+            pa.string(), 1, [None, offsets, pa.py_buffer(b"\x80")]
+        )}), path)
     return path
 
 
-def assert_one_line(error, path, capsys):
-    assert error.value.code == 2
-    line, = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and str(path) in line
-    assert "Traceback" not in line
-    return line
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize("kind, words", [
-    ("missing", "no such file"), ("truncated", "cannot be read"),
-    ("text", "cannot be read"), ("column", "no column objective_n_g"),
-    ("words", "not numbers"), ("empty", "has no rows"),
+@pytest.mark.parametrize("name, kind, words", [
+    ("fig1", "missing", "no such file"),
+    ("quickstart", "truncated", "cannot be read"),
+    ("league", "column", "no column objective_n_g"),
+    ("claims", "words", "not numbers"), ("nls", "empty", "has no rows"),
+    ("fig2", "others", "none of its methods"),
+    ("figE1", "not utf-8", "UTF8"), ("fig3", "others", "no equilibrium"),
+    ("figE2", "others", "no CSV file"),
 ])
-def test_bad_result_file(script, kind, words, result_file, inversion_file,
-                         tmp_path, capsys):
+def test_bad_result_file(name, kind, words, result_file, tmp_path, capsys):
     path = broken(kind, tmp_path, result_file)
-    extra = ("--inversion", inversion_file) if script == "fig2_opa" else ()
-    with pytest.raises(SystemExit) as error:
-        draw(script, tmp_path / "out", path, *extra)
-    assert words in assert_one_line(error, path, capsys)
-    assert not (tmp_path / "out").exists()
+    status, out, err = run(
+        capsys, name, path, "--output-dir", tmp_path / "out")
+    line, = err.splitlines()
+    assert status == 2 and line.startswith("error: ") and words in line
+    assert not out and not (tmp_path / "out").exists()
 
 
-def test_nothing_to_draw(result_file, tmp_path, capsys):
-    path = broken("others", tmp_path, result_file)
-    with pytest.raises(SystemExit) as error:
-        draw("fig1_bilevel", tmp_path, path)
-    assert_one_line(error, path, capsys)
-    with pytest.raises(SystemExit) as error:
-        draw("fig1_bilevel", tmp_path, result_file, "--datasets", "mnist")
-    assert_one_line(error, result_file, capsys)
-
-
-@pytest.mark.parametrize("script, option", [
-    ("fig1_bilevel", "--authors"), ("fig2_opa", "--inversion"),
+@pytest.mark.parametrize("text, words", [
+    ("", "cannot be read"), ("a,b\n1,2\n", "leave it out"),
+    ("scheme,outer_step\nx,1\n", "no column time_s"),
+    ("direction,ratio,cosine\nrandom,long,1\n", "not numbers"),
 ])
-@pytest.mark.parametrize("text", [None, "", "scheme,direction\n1,2\n"])
-def test_bad_extra_file(script, option, text, result_file, tmp_path, capsys):
+def test_bad_csv_file(text, words, result_file, tmp_path, capsys):
     path = tmp_path / "extra.csv"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(SystemExit) as error:
-        draw(script, tmp_path / "out", result_file, option, path)
-    assert_one_line(error, path, capsys)
+    path.write_text(text)
+    name = "fig2" if "direction" in text else "fig1"
+    status, _, err = run(capsys, name, result_file, path, "--datasets",
+                         "20news", "--output-dir", tmp_path / "out")
+    line, = err.splitlines()
+    assert status == 2 and words in line and str(path) in line
 
 
-def test_floor_must_be_positive(result_file, tmp_path, capsys):
+def test_without_runs_there_is_a_sentence(inversion_file, capsys, tmp_path):
+    status, _, err = run(capsys, "fig2", inversion_file, "--output-dir",
+                         tmp_path)
+    assert status == 2 and "no result file of runs" in err
+
+
+def test_floor_must_be_positive(result_file, capsys):
     with pytest.raises(SystemExit) as error:
-        draw("nls", tmp_path, result_file, "--floor", "0")
+        run(capsys, "nls", result_file, "--floor", "0")
     assert error.value.code == 2
     assert "--floor" in capsys.readouterr().err
 
 
-def test_versions_of_the_package_are_not_mixed_in_silence(tmp_path, capsys):
-    frame = results()
-    loaded(tmp_path, frame)
-    assert not capsys.readouterr().err
-    frame.loc[:5, "p_obj_fingerprint"] = "def"
-    loaded(tmp_path, frame)
-    line, = capsys.readouterr().err.splitlines()
-    assert line.startswith("warning: ") and "abc, def" in line
-    other = results("other[seed={}]").assign(p_obj_fingerprint="def")
-    loaded(tmp_path, pd.concat([results(), other]))
-    assert not capsys.readouterr().err
-
-
-def test_as_a_program(tmp_path):
-    run = subprocess.run(
-        [sys.executable, "-W", "error", FIGURES / "quickstart.py", "gone"],
-        capture_output=True, text=True, cwd=tmp_path,
+def test_help_lists_every_figure():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "figures", "--help"],
+        capture_output=True, text=True, cwd=ROOT,
     )
-    assert run.returncode == 2 and not run.stdout
-    line, = run.stderr.splitlines()
-    assert line.startswith("error: gone: no such file")
+    assert done.returncode == 0
+    for name, entry in FIGURES.items():
+        assert name in done.stdout and entry.title in " ".join(
+            done.stdout.split())
 
 
-@pytest.mark.parametrize("path", sorted(FIGURES.glob("*.py")),
-                         ids=lambda path: path.name)
-def test_imports_neither_the_package_nor_torch(path):
-    roots = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            roots |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0
-            roots.add(node.module.split(".")[0])
-    own = {script.stem for script in FIGURES.glob("*.py")}
-    allowed = {"matplotlib", "numpy", "pandas", "pyarrow"} | own
-    # the report inlines plotly.js; what benchopt's page loads is fetched once
-    own_needs = {"report.py": {"plotly"}, "offline.py": {"pooch"}}
-    allowed |= own_needs.get(path.name, set())
-    assert roots <= allowed | sys.stdlib_module_names
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+def test_any_terminal_will_do(encoding, tmp_path, monkeypatch):
+    path = save(tmp_path / "a.parquet", bilevel("SHINE", 0, [1, 0]))
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    from figures.__main__ import main
+    assert main(["league", path, "--output-dir", tmp_path]) == 0
+    terminal.flush()
+    assert b"| error of dF/d? |" in terminal.buffer.getvalue()
+    assert "F(θ₀)" in (tmp_path / "league.md").read_text(encoding="utf-8")
 
 
-def test_text_that_is_none(tmp_path):
-    offsets = pa.py_buffer(np.array([0, 1], dtype="int32").tobytes())
-    text = pa.Array.from_buffers(
-        pa.string(), 1, [None, offsets, pa.py_buffer(b"\x80")]
-    )
-    path = tmp_path / "damaged.parquet"
-    write_table(pa.table({"solver_name": text}), path)
-    with pytest.raises(common.ResultError, match="damaged.*UTF8.*run again"):
-        common.read_table(path, common.read_parquet, [], "run again")
+def test_imports_neither_the_package_nor_torch():
+    allowed = {"matplotlib", "numpy", "pandas", "pyarrow", "figures"}
+    for path in (ROOT / "figures").rglob("*.py"):
+        roots = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                roots |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                roots.add(node.module.split(".")[0])
+        if path.parent.name == "report":
+            roots -= {"jinja2", "plotly"}
+        assert roots - allowed <= sys.stdlib_module_names, path
+
+
+# benchopt's own page
+
+def test_benchopts_page_has_the_suboptimality():
+    benchmark_module = pytest.importorskip("benchopt.benchmark")
+    benchmark = benchmark_module.Benchmark(ROOT)
+    benchmark.check_plots()
+    frame = pd.concat([race(), broken_runs().query(
+        "solver_name == 'Neumann'")])
+    frame["solver_name"] += "[protocol=" + frame["p_solver_protocol"].astype(
+        str) + "]"
+    data, options = benchmark.get_plot_data(frame, ["suboptimality"])
+    assert options["suboptimality"]["panel"] == ["toy[all seeds]"]
+    for view in benchmark.get_plot_config()["plot_configs"].values():
+        for key in set(view) - {"plot_kind", "scale"}:
+            own = options["suboptimality"][
+                key.removeprefix("suboptimality_")]
+            assert view[key] in own
+    traces = data["suboptimality"][
+        "suboptimality_toy[all seeds]_test loss_evaluations"]["data"]
+    curves = {trace["label"]: trace for trace in traces}
+    shine = curves["SHINE[protocol=fair]"]
+    assert shine["x"] == [0, 10, 20, 30, 40]
+    assert shine["y"] == pytest.approx([257, 41, 11, 2, 1])
+    assert curves["Neumann[protocol=fair]"]["y"] == pytest.approx([257, 3])
+    assert curves["SHINE[protocol=published]"]["y"][-1] == 1e-3

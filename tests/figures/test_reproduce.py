@@ -1,52 +1,46 @@
-"""The paper's numbers beside those of result files known beforehand."""
+"""The paper's numbers beside ours, and its claims, on known files."""
 import os
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "figures"))
+from helpers import figure_rows
+from helpers.figure_rows import bilevel, rows, run, runs_of
+from figures import __main__ as command
+from figures import fig3
+from figures.tables import claims, league, reproduce
 
-import reproduce  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def table(text, title):
-    """The cells of a table, a dict per row."""
-    _, _, rest = text.partition(f"**{title}")
-    lines = re.search(r"(?m)(?:^\|.*\n)+", rest)[0].splitlines()
-    head, _, *body = (
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in lines
-    )
-    return [dict(zip(head, row, strict=True)) for row in body]
+    """The cells of the table below a title, a dict per row."""
+    return figure_rows.table(text.partition(f"**{title}")[2], "|")
 
 
-def runs(method, losses, seed, moves=2):
+def on_news(method, losses, seed, protocol="published"):
     """A run on 20 newsgroups, 30 outer steps, with one loss a step."""
     steps = np.arange(31)
-    return pd.DataFrame({
-        "dataset_name": f"20news[formulation=logistic,seed={seed}]",
-        "solver_name": f"{method}[moves={moves}]", "p_dataset_seed": seed,
-        "p_solver_moves": moves, "p_obj_fingerprint": "abc",
-        "stop_val": steps, "time": 1.0 * steps,
-        "objective_value": losses + steps, "objective_test_loss":
-        losses + steps, "objective_value_function": np.nan,
-        "objective_theta": -0.1 * steps, "objective_n_g": 10.0 * steps,
-        "objective_n_jvp": 2.0 * steps, "objective_diverged": 0.0,
-    })
+    return rows(
+        method, seed, 31, "20news", p_dataset_formulation="logistic",
+        p_solver_protocol=protocol, test_loss=losses + steps,
+        theta=-0.1 * steps, n_g=10.0 * steps, n_vjp=2.0 * steps,
+    )
 
 
 def test_runs_end_where_the_authors_do(tmp_path, capsys):
-    pd.concat([
-        runs("SHINE", 100, 0), runs("SHINE", 200, 1), runs("SHINE", 400, 2),
-        runs("SHINE", 7, 0, moves=1), runs("HOAG", 300, 1),
-    ]).to_parquet(tmp_path / "fig1_paper.parquet")
-    text = reproduce.main([tmp_path])
-    assert capsys.readouterr().out == text
+    figure_rows.save(
+        tmp_path / "fig1_paper.parquet",
+        on_news("SHINE", 100, 0), on_news("SHINE", 200, 1),
+        on_news("SHINE", 400, 2), on_news("SHINE", 7, 0, "fair"),
+        on_news("HOAG", 300, 1),
+    )
+    status, text, _ = run(capsys, "reproduce", tmp_path)
+    assert status == 0
     assert table(text, "Figure 1, left") == [
         # of the authors' run, at its step 29
         {"method": "`SHINE`", "held-out loss": "107.65 / 129.00",
@@ -73,19 +67,16 @@ def test_points_beside_the_full_solve():
 
 
 def test_nothing_to_compare(tmp_path, capsys):
-    with pytest.raises(SystemExit) as error:
-        reproduce.main([tmp_path])
-    assert error.value.code == 2
-    line, = capsys.readouterr().err.splitlines()
-    assert str(tmp_path) in line and "make figure" in line
+    status, _, err = run(capsys, "reproduce", tmp_path)
+    line, = err.splitlines()
+    assert status == 2 and str(tmp_path) in line and "make figure" in line
 
 
 def test_published_points_are_those_of_the_paper():
     """What the abstract's figure says, read off the files by hand."""
     cifar, imagenet = (
-        reproduce.beside_full(
-            reproduce.fig3_deq.read_authors(reproduce.HERE / name)
-        ) for name in reproduce.PUBLISHED.values()
+        reproduce.beside_full(fig3.read_published(path))
+        for path in reproduce.PUBLISHED.values()
     )
     assert cifar.loc[("SHINE", 0), "backward (ms)"] == "16 (13.1 ×)"
     assert cifar.loc[("Jacobian-Free", 10), "top-1 (%)"] == "93.60 (+0.09)"
@@ -98,14 +89,114 @@ def test_published_points_are_those_of_the_paper():
 def test_the_page_is_not_stale(tmp_path, monkeypatch):
     page = ROOT / "docs" / "reproduce.md"
     text = page.read_text(encoding="utf-8")
-    command, = re.findall(r"<!-- reproduce:begin (.*) -->", text)
-    program, script, *words = shlex.split(command)
-    assert (program, script) == ("python", "figures/reproduce.py")
+    told, = re.findall(r"<!-- reproduce:begin (.*) -->", text)
+    program, option, package, *words = shlex.split(told)
+    assert (program, option, package) == ("python", "-m", "figures")
     (tmp_path / "docs").mkdir()
     os.symlink(ROOT / "results", tmp_path / "results")
     copy = tmp_path / "docs" / "reproduce.md"
     copy.write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    reproduce.main(words)
+    assert command.main(words) == 0
     again = copy.read_text(encoding="utf-8")
-    assert again == text, f"docs/reproduce.md is stale: run {command}"
+    assert again == text, f"docs/reproduce.md is stale: run {told}"
+
+
+# Claims
+
+def spread(q1, median, q3, counted=3, of=3):
+    return claims.Spread(q1, median, q3, counted, of)
+
+
+INF = np.inf
+LOW, MIDDLE, HIGH = spread(1, 2, 3), spread(2, 3, 4), spread(5, 6, 7)
+
+
+@pytest.mark.parametrize("rule, one, other, settings, verdict", [
+    (claims.better, LOW, HIGH, {}, "confirmed"),
+    (claims.better, HIGH, LOW, {}, "refuted"),
+    (claims.better, LOW, MIDDLE, {}, "undecided"),
+    (claims.better, LOW, HIGH, {"factor": 2}, "undecided"),
+    (claims.better, LOW, spread(31, 40, 50), {"factor": 10}, "confirmed"),
+    (claims.better, LOW, HIGH, {"factor": 10}, "refuted"),
+    (claims.better, HIGH, spread(INF, INF, INF), {}, "confirmed"),
+    (claims.no_worse, LOW, LOW, {}, "confirmed"),
+    (claims.no_worse, MIDDLE, LOW, {}, "undecided"),
+    (claims.no_worse, HIGH, LOW, {}, "refuted"),
+    (claims.no_worse, HIGH, LOW, {"margin": 4}, "confirmed"),
+    (claims.no_worse, spread(INF, INF, INF), spread(INF, INF, INF), {},
+     "undecided"),
+    (claims.within, LOW, MIDDLE, {"margin": 1}, "confirmed"),
+    (claims.within, LOW, MIDDLE, {"margin": 0.5}, "undecided"),
+    (claims.within, LOW, HIGH, {"margin": 1}, "refuted"),
+    (claims.within, HIGH, LOW, {"margin": 1}, "refuted"),
+])
+def test_rules(rule, one, other, settings, verdict):
+    assert rule(one, other, **settings) == verdict
+
+
+def found(title, *frames):
+    problems, _ = league.problems_of(runs_of(*frames))
+    claim, = (c for c in claims.CLAIMS if c.title.startswith(title))
+    table = claims.findings(claim, claims.places_of(problems))
+    return dict(zip(table.get("quantity", []), zip(
+        table.get("verdict", []), table.get("why", []))))
+
+
+def pair(shine, hoag, seeds=(0, 1, 2), **columns):
+    return [
+        bilevel(method, seed, [1, 0], unit=unit + seed / 10, **columns)
+        for seed in seeds for method, unit in (("SHINE", shine),
+                                               ("HOAG", hoag))
+    ]
+
+
+SOONER = "SHINE reaches a given suboptimality sooner than HOAG"
+
+
+def test_a_claim_about_times():
+    assert found(SOONER, *pair(1, 2)) == {
+        "time to 1e-2": ("confirmed", ""),
+        "evaluations to 1e-2": ("undecided", ""),
+    }
+    assert found(SOONER, *pair(2, 1))["time to 1e-2"][0] == "refuted"
+    verdict, why = found(SOONER, *pair(1, 2, (0, 1)))["time to 1e-2"]
+    assert verdict == "not tested" and "2 of 2 seeds" in why
+    several = [bilevel("HOAG", 0, [1, 0])] + [
+        bilevel("SHINE", 0, [1, 0], p_solver_memory=m) for m in (3, 4)]
+    _, why = found(SOONER, *several)["time to 1e-2"]
+    assert "several settings of SHINE" in why
+    assert not found(SOONER, bilevel("SHINE", 0, [1, 0]))
+
+
+def on_network(method, accuracy):
+    return [rows(method, seed, 2, "net", test_accuracy=[
+        0.1, (accuracy + seed / 10) / 100]) for seed in range(3)]
+
+
+@pytest.mark.parametrize("shine, refined, loss, repaired", [
+    (90, 95, "refuted", "confirmed"), (90, 91, "refuted", "refuted"),
+    (94.8, 95, "confirmed", "confirmed"), (96, 95, "confirmed", "not tested"),
+])
+def test_claims_of_which_more_is_better(shine, refined, loss, repaired):
+    frames = [
+        *on_network("SHINE", shine), *on_network("HOAG", 95),
+        *(frame.assign(p_solver_backward_steps=5)
+          for frame in on_network("SHINE", refined)),
+    ]
+    assert found("… at a loss of at most", *frames)["accuracy"][0] == loss
+    made_good = found("… which a few refining steps", *frames)
+    assert made_good["accuracy"][0] == repaired
+
+
+def test_the_page_of_claims_has_every_claim(tmp_path, capsys):
+    path = figure_rows.save(tmp_path / "a.parquet", *pair(1, 2))
+    status, text, _ = run(
+        capsys, "claims", path, "--output-dir", tmp_path / "out")
+    assert status == 0 and text.startswith("# The paper's claims")
+    assert text.count("\n## ") == len(claims.CLAIMS)
+    first = figure_rows.table(text, "verdict")[0]
+    assert first["the claim is for"] == "SHINE: 1.1 (1.05–1.15)"
+    assert first["verdict"] == "confirmed"
+    written = (tmp_path / "out" / "claims.md").read_text(encoding="utf-8")
+    assert written in text

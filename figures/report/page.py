@@ -1,0 +1,239 @@
+"""Fill the page: who won, claims, curves, league, figures, what was run."""
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from plotly.io import to_html
+from plotly.offline import get_plotlyjs
+
+from .. import fig2, figE2
+from ..gallery import FIGURES
+from ..plotting import paper_style
+from ..results import ResultError
+from ..tables import claims, league
+from . import curves, facts
+
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure of the page.
+
+    Parameters
+    ----------
+    title, caption : str
+    images : list of (str, int)
+        PNG in base64, and the width in CSS pixels.
+    """
+
+    title: str
+    caption: str
+    images: list
+
+
+def write_page(inputs, path):
+    """Write one page of everything in some files.
+
+    Parameters
+    ----------
+    inputs : results.Inputs
+        At least one result file of benchopt among them.
+    path : Path
+
+    Returns
+    -------
+    tuple of str
+        Warnings, which the page shows too.
+
+    Raises
+    ------
+    ResultError
+        Where there is no result file of runs.
+    """
+    problems, warnings = problems_of(inputs.need_runs())
+    pictures, lacking, more = draw_figures(inputs)
+    warnings = (*warnings, *more)
+    files = [facts.read_file(file) for file in inputs.files]
+    shared, differing = facts.shared_facts(files)
+    page = template().render(
+        files=files, shared=shared, differing=differing,
+        notices=[*inputs.warnings, *warnings],
+        winners=league.who_won(problems),
+        rules=claims.RULES, claims=judged(inputs, problems),
+        tables=[table for p in problems for table in league_tables(p)],
+        league_csv=as_link(league_csv(problems)),
+        explained=league.EXPLAINED.partition("\n\n")[2],
+        curves=list(html_of(inputs.runs)),
+        curves_csv=as_link(runs_csv(inputs.runs)),
+        pictures=pictures, lacking=lacking, plotly=get_plotlyjs(),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8", errors="replace")
+    return warnings
+
+
+def template():
+    """Return the template; every text in it is escaped."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )
+    environment.filters["paragraphs"] = lambda text: text.strip().split(
+        "\n\n")
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+
+
+def as_link(text):
+    """Return a text as the address of a download."""
+    data = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
+    return f"data:text/csv;base64,{data}"
+
+
+# The league
+
+def problems_of(runs):
+    """Return the league's problems, none where nothing was measured."""
+    try:
+        return league.problems_of(runs)
+    except ResultError as error:
+        return [], [str(error)]
+
+
+def league_tables(problem):
+    """Return the tables of one problem: title, note, head and rows.
+
+    Yields
+    ------
+    dict
+        A cell is its text, and whether it is a winner's.
+    """
+    note, before = problem.note, None
+    for protocol in problem.protocols:
+        own = problem.league[problem.league["protocol"] == protocol]
+        for columns in problem.family.tables:
+            title = f"{problem.dataset}, {protocol} protocol"
+            yield {
+                "title": "" if title == before else title,
+                "note": note,
+                "head": ["method", "seeds", *(c.heading for c in columns)],
+                "rows": [
+                    league_row(method, rows.set_index("quantity"), columns)
+                    for method, rows in own.groupby("method", sort=False)
+                ],
+            }
+            note, before = "", title
+
+
+def league_row(method, rows, columns):
+    """Return the cells of one method."""
+    cells = [(method, False), (league.seeds(rows.iloc[0]), False)]
+    for column in columns:
+        row = rows.loc[column.title]
+        text = league.cell(column, row).replace("**", "")
+        cells.append((text, bool(row["winner"])))
+    return cells
+
+
+def league_csv(problems):
+    """Return every number of the league as CSV."""
+    return "".join(
+        problem.league.to_csv(
+            index=False, header=not i, float_format="%.10g")
+        for i, problem in enumerate(problems)
+    )
+
+
+# Claims
+
+def judged(inputs, problems):
+    """Return every claim with its comparisons and the count of verdicts."""
+    alignment = inputs.csv.get("alignment")
+    places = claims.places_of(
+        problems, fig2.find_inversion(inputs),
+        figE2.read_alignment(alignment) if alignment else None,
+    )
+    return [
+        one_claim(claim, claims.findings(claim, places))
+        for claim in claims.CLAIMS
+    ]
+
+
+def one_claim(claim, found):
+    """Return a claim for the template."""
+    counts = {} if found.empty else found["verdict"].value_counts().to_dict()
+    return {
+        "claim": claim,
+        "verdicts": [
+            (verdict, counts[verdict]) for verdict in claims.VERDICTS
+            if verdict in counts
+        ],
+        "comparisons": found.to_dict("records"),
+        "pairs": " or ".join(" and ".join(pair) for pair in claim.pairs),
+    }
+
+
+# Curves and figures
+
+DOWNLOAD = (
+    "dataset", "protocol", "method", "seed", "step", "time", "evaluations",
+    "n_g", "n_vjp", "value", "value_function", "test_loss", "test_accuracy",
+    "theta", "cosine", "hypergrad_rel_error", "diverged",
+)
+
+
+def runs_csv(runs):
+    """Return the runs as CSV, the columns that have a number."""
+    shown = [name for name in DOWNLOAD if runs[name].notna().any()]
+    return runs[shown].to_csv(index=False, float_format="%.7g")
+
+
+def html_of(runs):
+    """Return the curves as HTML that the page's own plotly draws.
+
+    Yields
+    ------
+    (str, str)
+    """
+    for i, (title, figure) in enumerate(curves.figures_of(runs)):
+        yield title, to_html(
+            figure, validate=False, full_html=False, include_plotlyjs=False,
+            div_id=f"curves{i}",
+            config={"displaylogo": False, "responsive": True},
+        )
+
+
+def draw_figures(inputs):
+    """Draw every figure that the files hold.
+
+    Returns
+    -------
+    pictures : list of Picture
+    lacking : list of (str, str)
+        Titles of the others, and why.
+    warnings : tuple of str
+    """
+    pictures, lacking, warnings = [], [], []
+    for entry in FIGURES.values():
+        try:
+            with paper_style():
+                drawing = entry.draw(inputs)
+                images = [as_png(f) for f in drawing.figures.values()]
+        except ResultError as error:
+            lacking.append((entry.title, str(error)))
+            continue
+        pictures.append(Picture(entry.title, drawing.caption, images))
+        warnings += drawing.warnings
+    return pictures, lacking, tuple(dict.fromkeys(warnings))
+
+
+def as_png(figure, dpi=150):
+    """Return a figure as PNG in base64, and its width in CSS pixels."""
+    buffer = io.BytesIO()
+    figure.get_layout_engine().execute(figure)  # once, not at each drawing
+    figure.set_layout_engine("none")
+    figure.savefig(buffer, format="png", dpi=dpi)
+    width = round(figure.get_figwidth() * 140)
+    return base64.b64encode(buffer.getvalue()).decode("ascii"), width

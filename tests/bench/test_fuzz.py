@@ -5,7 +5,6 @@ says whether it was turned away; `explained` decides what is a sentence.
 """
 import ast
 import contextlib
-import gzip
 import hashlib
 import io
 import os
@@ -20,28 +19,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow
 import pytest
 import torch
 from benchopt.benchmark import Benchmark
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pyarrow.parquet import write_table
 
 from benchmark_shine.bench.checkpoint import Checkpoint
 from benchmark_shine.bench.dataset import loaded
 from benchmark_shine.bench.door.files import load
 from benchmark_shine.bench.door.invalid import Invalid, Source
-from benchmark_shine.checks import (
-    check_integer, check_number, check_path, check_seed,
-)
-from benchmark_shine.data.pictures import pictures
 from benchmark_shine.data.readers import (
-    list_folder, open_picture, read_cifar10, read_idx_pictures, read_pictures,
-    two_folders,
+    list_folder, open_picture, read_cifar10, read_pictures, two_folders,
 )
-from figures import authors, fig2, fig3, figE2
 from figures.results import ResultError, read_inputs
 from figures.tables import league
 
@@ -109,17 +100,11 @@ VALUES = st.recursive(
 
 LINES = st.lists(
     st.sampled_from([
-        b"1 1:1 3:0.5", b"-1 2:1e3", b"0 1:1", b"1", b"", b"# comment",
-        b"1 qid:2 1:3", b"1,2 1:1", b"nan 1:1", b"1e400 2:1", b"1 1:nan",
-        b"1 1:1e400", b"1 0:1", b"1 -1:1", b"1 2:1 1:1", b"1 1:1 1:2",
-        b"1 1.5:1", b"1 one", b"1 99999999999:1", b"1 2147483648:1",
-        b"1 9223372036854775808:1", b"1 1:", b"1 :1", b"1:1", b"\xff 1:1",
-        b"1 1:0x10", b"1\t1:1", b"1 1_0:1", "1 \u0661:1".encode(), b"1 1:1\0",
-        b"1 300000000:1",
-    ]) | st.binary(max_size=12) | st.from_regex(
-        rb"-?[0-9]{1,3}( [0-9]{1,3}:-?[0-9]{1,3}(e[0-9]{1,3})?){0,3}",
-        fullmatch=True,
-    ), max_size=14,
+        b"1 1:1 3:0.5", b"-1 2:1e3", b"1", b"", b"# comment", b"1 qid:2 1:3",
+        b"1,2 1:1", b"nan 1:1", b"1e400 2:1", b"1 1:nan", b"1 0:1", b"1 -1:1",
+        b"1 2:1 1:1", b"1 1:1 1:2", b"1 one", b"1 99999999999:1", b"1 1:",
+        b"1:1", b"\xff 1:1", b"1\t1:1", b"1 1_0:1", "1 \u0661:1".encode(),
+    ]) | st.binary(max_size=12), max_size=14,
 )
 GOOD_SVM = b"".join(
     b"%d 1:%d %d:%d\n" % (i % 2, i, 2 + i % 3, i % 5) for i in range(40)
@@ -139,16 +124,14 @@ def fuzz_svmlight(content, world):
 
 def setting(classes):
     """A class of these, one of its parameters, and a value for it."""
-    pairs = [
+    return st.tuples(st.sampled_from([
         (name, key) for name, cls in sorted(classes.items())
         for keys in cls.parameters for key in keys.split(", ")
-    ]
-    return st.tuples(st.sampled_from(pairs), VALUES)
+    ]), VALUES)
 
 
 def usual_settings(folder):
-    """Settings of each data set that this machine has, under which it is
-    fast."""
+    """Small settings of each data set that is at hand."""
     return {
         "simulated": {
             "formulation": "ridge", "n_samples": 40, "n_features": 8,
@@ -156,11 +139,6 @@ def usual_settings(folder):
         "breast_cancer": {}, "digits_multinomial": {},
         "svmlight": {"path": str(folder / "good.svm"), "train_size": 0.5},
         "digits": {"width": 4, "batch_size": 32, "epochs": 1},
-        "imagenet": {
-            "path": str(folder / "tree"), "size": 8, "network": "dense",
-            "n_train": None, "n_test": None, "batch_size": 4, "epochs": 1,
-            "unrolled_steps": 0,
-        },
     }
 
 
@@ -206,19 +184,13 @@ def picture_file(form, mode="RGB", size=(6, 5)):
     return file.getvalue()
 
 
-PICTURES = [
-    picture_file(*kind) for kind in (
-        ("PNG",), ("JPEG",), ("PNG", "P"), ("PNG", "RGBA"), ("JPEG", "CMYK"),
-    )
-]
+PICTURES = [picture_file(*kind) for kind in (
+    ("PNG",), ("JPEG",), ("PNG", "P"), ("PNG", "RGBA"), ("JPEG", "CMYK"),
+)]
 # what Pillow would read, some of it with the help of other programs
-OTHERS = [
-    *(picture_file(form) for form in (
-        "GIF", "BMP", "TIFF", "PPM", "ICO", "EPS", "PDF", "WEBP",
-    )),
-    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n",
-    b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"<svg/>",
-]
+OTHERS = [*map(picture_file, ("GIF", "BMP", "TIFF", "EPS", "PDF", "WEBP")),
+          b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n",
+          b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"<svg/>"]
 
 
 def fuzz_picture(content, world):
@@ -227,21 +199,17 @@ def fuzz_picture(content, world):
     return turned_away(lambda: open_picture(path).load(), path)
 
 
-NAMES = st.sampled_from([
-    "train", "test", "a", "b", ".hidden", "x.jpg", "y.PNG", "é\n.jpg",
-    "-rf.png",
-])
-KINDS = ("picture", "wide", "text", "folder", "fifo", "dangling", "loop",
-         "closed")
 TREES = st.lists(st.tuples(
-    st.lists(NAMES, min_size=1, max_size=4), st.sampled_from(KINDS)
+    st.lists(st.sampled_from([
+        "train", "test", "a", ".hidden", "x.jpg", "y.PNG", "é\n.jpg",
+    ]), min_size=1, max_size=4),
+    st.sampled_from(["picture", "wide", "text", "folder", "fifo", "loop",
+                     "closed"]),
 ), max_size=9)
 
 
-def tree(*parts):
-    """Paths of a plausible folder of pictures."""
-    return [([part, label, f"{i}.png"], "picture")
-            for part in parts for label in "ab" for i in range(4)]
+PLAUSIBLE = [([part, label, f"{i}.png"], "picture")
+             for part in ("train", "test") for label in "ab" for i in range(3)]
 
 
 def plant(root, entries):
@@ -258,8 +226,8 @@ def plant(root, entries):
                 path.mkdir()
             elif kind == "fifo":
                 os.mkfifo(path)
-            elif kind in ("dangling", "loop"):
-                path.symlink_to("nowhere" if kind == "dangling" else path.name)
+            elif kind == "loop":
+                path.symlink_to(path.name)
             elif not path.is_dir():
                 path.unlink(missing_ok=True)
                 path.write_bytes(contents[kind])
@@ -269,7 +237,7 @@ def plant(root, entries):
 def fuzz_folder(drawn, world):
     whole, entries = drawn
     root = Path(tempfile.mkdtemp(dir=world.folder))
-    plant(root, [*tree("train", "test") * whole, *entries])
+    plant(root, PLAUSIBLE * whole + entries)
 
     def read():
         with warnings.catch_warnings():
@@ -282,31 +250,6 @@ def fuzz_folder(drawn, world):
     return reason_of(loaded(read), root)
 
 
-def idx(data, kind=8):
-    data = np.asarray(data, np.uint8)
-    shape = b"".join(n.to_bytes(4, "big") for n in data.shape)
-    return bytes([0, 0, kind, data.ndim]) + shape + data.tobytes()
-
-
-IDX = [
-    idx(np.arange(32).reshape(2, 4, 4)), idx([1, 0]), idx([]), idx(3),
-    gzip.compress(idx([1, 0]), mtime=0), idx([1, 0], kind=9),
-    b"\0\0\x08\xff" + b"\xff" * 1020, b"\0\0\x08\x03" + b"\xff" * 12,
-]
-
-
-def fuzz_idx(drawn, world):
-    paths = world.folder / "images-idx3", world.folder / "labels-idx1"
-    for path, content in zip(paths, drawn):
-        path.write_bytes(content)
-
-    def read():
-        part = read_idx_pictures(*paths)
-        pictures(part, part)
-
-    return turned_away(read, *paths, "labels")
-
-
 # Archives
 
 WANTED = [
@@ -316,11 +259,11 @@ WANTED = [
 ]
 
 
-def member(name, kind=tarfile.REGTYPE, target="", label=1):
+def member(name, kind=tarfile.REGTYPE, target=""):
     """A header and what goes with it."""
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, target
-    content = bytes([label] + [7] * 3072) * (kind == tarfile.REGTYPE)
+    content = bytes([1] + [7] * 3072) * (kind == tarfile.REGTYPE)
     info.size = len(content)
     return info, content
 
@@ -333,21 +276,15 @@ def archive(members, form="gz"):
     return file.getvalue()
 
 
-ODD_MEMBERS = st.builds(
-    member, st.sampled_from([*WANTED, "../escaped", "/tmp/escaped"]),
-    st.sampled_from([
-        tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE,
-        tarfile.BLKTYPE, tarfile.FIFOTYPE,
-    ]), st.sampled_from([WANTED[0], "../../etc/passwd", "nowhere"]),
-    st.sampled_from([0, 9, 10, 255]),
-)
-ARCHIVES = st.builds(
-    lambda kept, odd, form: archive(
-        [*odd, *(member(name) for name in sorted(kept))], form
-    ), st.sets(st.sampled_from(WANTED), min_size=4),
-    st.lists(ODD_MEMBERS, min_size=1, max_size=4),
-    st.sampled_from(["", "gz", "bz2", "xz"]),
-) | damaged([archive(map(member, WANTED), form) for form in ("", "gz")])
+ODD = [
+    archive([member(name, kind, target), *map(member, WANTED[1:])], form)
+    for name in (WANTED[0], "../escaped", "/tmp/escaped")
+    for kind, target, form in (
+        (tarfile.SYMTYPE, "../../etc/passwd", "gz"),
+        (tarfile.LNKTYPE, WANTED[1], "bz2"), (tarfile.DIRTYPE, "", "xz"),
+        (tarfile.BLKTYPE, "", ""), (tarfile.FIFOTYPE, "", "gz"),
+    )
+]
 
 
 def fuzz_archive(content, world):
@@ -388,23 +325,19 @@ CELLS = st.none() | st.floats() | st.integers(-5, 5) | st.text(max_size=5) | (
 )
 CHANGES = st.lists(st.tuples(
     st.sampled_from(sorted(RESULTS)),
-    st.sampled_from(["drop", "all", "one", "rows", "twice", "name"]), CELLS,
+    st.sampled_from(["all", "one", "twice", "name"]), CELLS,
 ), min_size=1, max_size=3)
 
 
 def fuzz_columns(changes, world):
     frame = RESULTS
     for name, how, cell in changes:
-        if how == "drop":
-            frame = frame.drop(columns=name, errors="ignore")
-        elif how == "all":
+        if how == "all":
             frame = frame.assign(**{name: [cell] * len(frame)})
-        elif how == "one" and name in frame and len(frame):
+        elif how == "one" and name in frame:
             column = frame[name].astype(object)
             column.iloc[0] = cell
             frame = frame.assign(**{name: column})
-        elif how == "rows":
-            frame = frame[:len(name) % 3]
         elif how == "twice":
             frame = pd.concat([frame, frame])
         elif how == "name":
@@ -431,26 +364,6 @@ def parquet(frame):
     file = io.BytesIO()
     frame.to_parquet(file)
     return file.getvalue()
-
-
-# A file that is read as a table, by what, and its first rows.
-TABLES = st.one_of([
-    st.tuples(st.just(read), damaged(
-        [b"".join((ROOT / name).read_bytes().splitlines(True)[:5])]
-    )) for name, read in (
-        ("results/figE2_dense.csv", lambda path: figE2.read_alignment([path])),
-        ("figures/authors_cifar10.csv", fig3.read_published),
-        ("figures/authors_20news_seed0.csv", authors.read_traces),
-        ("results/fig2_inversion.csv", fig2.read_inversion),
-    )
-])
-
-
-def fuzz_csv(drawn, world):
-    read, content = drawn
-    path = world.folder / "table.csv"
-    path.write_bytes(content)
-    return turned_away(lambda: (read_inputs([path]), read(path)), path)
 
 
 def checkpoint(content):
@@ -494,7 +407,6 @@ def world(tmp_path_factory):
     """What the targets need, made once."""
     benchmark = Benchmark(ROOT)
     folder = tmp_path_factory.mktemp("fuzz")
-    plant(folder / "tree", tree("train", "test", "val"))
     (folder / "good.svm").write_bytes(GOOD_SVM)
     datasets = {cls.name: cls for cls in benchmark.get_datasets()}
     problems = {
@@ -524,13 +436,12 @@ TARGETS = {
     "picture": (lambda world: damaged(PICTURES) | st.sampled_from(OTHERS),
                 fuzz_picture),
     "folder": (lambda world: st.tuples(st.booleans(), TREES), fuzz_folder),
-    "idx": (lambda world: st.tuples(
-        *[st.sampled_from(IDX) | damaged(IDX)] * 2), fuzz_idx),
-    "archive": (lambda world: ARCHIVES, fuzz_archive),
+    "archive": (lambda world: st.sampled_from(ODD) | damaged(
+        [archive(map(member, WANTED), form) for form in ("", "gz")]
+    ), fuzz_archive),
     "parquet bytes": (lambda world: damaged([parquet(RESULTS)]),
                       fuzz_parquet),
     "parquet columns": (lambda world: CHANGES, fuzz_columns),
-    "csv": (lambda world: TABLES, fuzz_csv),
     "checkpoint": (lambda world: damaged(
         [checkpoint({"x": torch.ones(3)}), checkpoint(3)]), fuzz_checkpoint),
     "door": (lambda world: damaged(FILES), fuzz_door),
@@ -545,8 +456,7 @@ FOUND = {
     "data set settings": [
         (("digits", "width"), None), (("digits", "device"), ""),
         (("digits", "width"), 2 ** 31 - 1), (("digits", "contraction"), "x"),
-        (("digits", "seed"), 2 ** 32), (("imagenet", "device"), "meta"),
-        (("imagenet", "size"), {}), (("imagenet", "path"), 3),
+        (("digits", "seed"), 2 ** 32), (("digits", "device"), "meta"),
         (("svmlight", "path"), "~nosuchuser/x"),
         (("simulated", "n_samples"), 10 ** 30),
     ],
@@ -558,7 +468,7 @@ FOUND = {
     ],
     "picture": OTHERS,
     "folder": [(True, [(["train", "a", "x.jpg"], kind)])
-               for kind in ("fifo", "loop", "dangling", "folder")],
+               for kind in ("fifo", "loop", "folder")],
     "archive": [archive(
         [member(name, tarfile.SYMTYPE, name) for name in WANTED]
     )],
@@ -573,6 +483,8 @@ FOUND = {
 @pytest.fixture
 def little_memory():
     """4 GiB more than there are now: a slip must not take the machine."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the limit on memory is Linux's")
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     now = pages * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -604,9 +516,6 @@ def bad_inputs(name, n, world):
     return sum(away), len(away)
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="the limit on memory"
-)
 @pytest.mark.parametrize("name", TARGETS)
 def test_bad_inputs_get_a_sentence(name, world, little_memory):
     away, n = bad_inputs(name, 8, world)
@@ -641,39 +550,3 @@ def test_nothing_is_unpickled_extracted_or_evaluated():
                         assert re.search("md5|sha256:", words), path
     assert len(seen) > 1_000
     assert FORBIDDEN.search("pickle.loads") and not FORBIDDEN.search("re.eval")
-
-
-@pytest.mark.parametrize("error, caught", [
-    (MemoryError("Unable to allocate 8 TiB"), True),
-    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
-    (RuntimeError("shapes do not match"), False),
-])
-def test_what_does_not_fit_is_said_and_slips_are_not_hidden(error, caught):
-    def build():
-        raise error
-
-    if caught:
-        assert "does not fit into memory" in loaded(build)["reason"]
-    else:
-        with pytest.raises(RuntimeError, match="shapes"):
-            loaded(build)
-
-
-def test_two_columns_of_one_name(tmp_path):
-    path = tmp_path / "twice.parquet"
-    table = pyarrow.Table.from_pandas(RESULTS)
-    write_table(table.append_column("time", table["time"]), path)
-    with pytest.raises(ResultError, match="two columns of one name"):
-        read_inputs([path])
-
-
-@pytest.mark.parametrize("check, words", [
-    (lambda: check_integer("n", 2 ** 31, least=1), "at most 2147483647"),
-    (lambda: check_integer("n", True, least=0), "at least 0, got True"),
-    (lambda: check_seed(2 ** 32), "seed: .* at most 4294967295"),
-    (lambda: check_number("n", True, least=0), "number in .*, got True"),
-    (lambda: check_path("path", 3), "path: must be text, got 3"),
-])
-def test_checks_say_what_is_wrong(check, words):
-    with pytest.raises(ValueError, match=words):
-        check()

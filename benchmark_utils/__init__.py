@@ -64,3 +64,4 @@ if get_running_benchmark() is not None:
     make_absolute(get_running_benchmark())
     selection = importlib.import_module("benchmark_shine.bench.selection")
     selection.watch(get_running_benchmark())
+importlib.import_module("benchmark_shine.bench.plan").announce()

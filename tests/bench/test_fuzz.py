@@ -5,8 +5,6 @@ says whether it was turned away; `explained` decides what is a sentence.
 """
 import ast
 import contextlib
-import datetime
-import gzip
 import hashlib
 import io
 import os
@@ -15,50 +13,30 @@ import resource
 import sys
 import tarfile
 import tempfile
-import traceback
 import warnings
 from argparse import Namespace
 from pathlib import Path
 
-import benchopt
 import numpy as np
 import pandas as pd
-import pyarrow
 import pytest
 import torch
-import yaml
-from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
-from benchopt.cli.main import run as benchopt_run
-from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pyarrow.parquet import ParquetFile, write_table
-from test_figures import FIGURES, results
 
 from benchmark_shine.bench.checkpoint import Checkpoint
 from benchmark_shine.bench.dataset import loaded
-from benchmark_shine.checks import (
-    check_integer, check_number, check_path, check_seed,
-)
-from benchmark_shine.data.pictures import pictures
+from benchmark_shine.bench.door.files import load
+from benchmark_shine.bench.door.invalid import Invalid, Source
 from benchmark_shine.data.readers import (
-    list_folder, open_picture, read_cifar10, read_idx_pictures, read_pictures,
-    two_folders,
+    list_folder, open_picture, read_cifar10, read_pictures, two_folders,
 )
+from figures.results import ResultError, read_inputs
+from figures.tables import league
 
-sys.path.insert(0, str(FIGURES))
-
-import authors  # noqa: E402
-import common  # noqa: E402
-import fig2_opa  # noqa: E402
-import fig3_deq  # noqa: E402
-import figE2_deq_inversion  # noqa: E402
-import league  # noqa: E402
-
-ROOT = FIGURES.parent
-BENCHOPT = Path(benchopt.__file__).parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def sentence(told, names):
@@ -68,19 +46,14 @@ def sentence(told, names):
     )
 
 
-def explained(error, *names):
-    """Whether an exception is a sentence that names what is wrong."""
-    return isinstance(error, (ValueError, common.ResultError)) and (
-        sentence(str(error), names)
-    )
-
-
 def turned_away(call, *names):
-    """Whether a call ends in an explained error; any other is the test's."""
+    """Whether a call ends in a sentence; any other error is the test's."""
     try:
-        call()
-    except Exception as error:
-        if not explained(error, *names):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            call()
+    except (ValueError, ResultError) as error:
+        if not sentence(str(error), names):
             raise
         return True
     return False
@@ -94,8 +67,6 @@ def reason_of(data, *names):
     return True
 
 
-# ------------------------------------------------------------ what is drawn
-
 def damaged(wholes):
     """Bytes of which some are cut off, changed, inserted or exchanged."""
     @st.composite
@@ -104,59 +75,36 @@ def damaged(wholes):
         place = st.integers(0, len(data))
         for _ in range(draw(st.integers(1, 4))):
             where = draw(place)
-            how = draw(st.sampled_from(["cut", "set", "insert", "flip"]))
-            if how == "cut":
-                del data[where:draw(place)]
-            elif how == "set":
-                new = draw(st.binary(max_size=8))
-                data[where:where + len(new)] = new
-            elif how == "insert":
-                data[where:where] = draw(st.binary(max_size=8))
-            elif where < len(data):
-                data[where] ^= 1 << draw(st.integers(0, 7))
+            end = draw(st.sampled_from([where, where + 8]) | place)
+            data[where:end] = draw(st.binary(max_size=8))
         return bytes(data)
 
     return draw_one()
 
 
-HUGE = 2 ** 31, 2 ** 63, -2 ** 63, 10 ** 30, 10 ** 12
 WORDS = (
-    "", "x", "secant", "corrected", "now", "None", "1", "nan", "../..",
-    "~nosuchuser/x", "\0", "a\nb", "cuda", "cuda:99", "gpu", "meta", "dense",
-    "large", "nls", "é" * 300,
+    "", "x", "secant", "None", "1", "nan", "../..", "~nosuchuser/x", "\0",
+    "a\nb", "cuda:99", "meta", "large", "é" * 300,
 )
 # what YAML knows
 VALUES = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(-3, 40), st.sampled_from(HUGE),
-        st.floats(), st.sampled_from(WORDS), st.text(max_size=6),
-        st.binary(max_size=3), st.dates(max_value=datetime.date(2030, 1, 1)),
-    ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.text(max_size=2), inner, max_size=2
-    ),
+    st.none() | st.booleans() | st.integers(-3, 40) | st.floats()
+    | st.sampled_from((2 ** 31, 2 ** 63, -2 ** 63, 10 ** 30))
+    | st.sampled_from(WORDS) | st.text(max_size=6) | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(max_size=2), inner, max_size=2),
     max_leaves=4,
 )
 
-
-# -------------------------------------------------------------- svmlight files
+# Data sets
 
 LINES = st.lists(
-    st.one_of(
-        st.sampled_from([
-            b"1 1:1 3:0.5", b"-1 2:1e3", b"0 1:1", b"1", b"", b"# comment",
-            b"1 qid:2 1:3", b"1,2 1:1", b"nan 1:1", b"inf 1:1", b"1e400 2:1",
-            b"1 1:nan", b"1 1:1e400", b"1 0:1", b"1 -1:1", b"1 2:1 1:1",
-            b"1 1:1 1:2", b"1 1.5:1", b"1 one", b"1 99999999999:1",
-            b"1 2147483648:1", b"1 9223372036854775808:1", b"1 1:", b"1 :1",
-            b"1:1", b"\xff 1:1", b"1 1:0x10", b"1\t1:1", b"1 1:1 # 2:2",
-            b"1 1_0:1", "1 \u0661:1".encode(), b"1 1:1\x00", b"1 300000000:1",
-        ]),
-        st.binary(max_size=12), st.from_regex(
-            rb"-?[0-9]{1,3}( [0-9]{1,3}:-?[0-9]{1,3}(e[0-9]{1,3})?){0,3}",
-            fullmatch=True,
-        ),
-    ), max_size=14,
+    st.sampled_from([
+        b"1 1:1 3:0.5", b"-1 2:1e3", b"1", b"", b"# comment", b"1 qid:2 1:3",
+        b"1,2 1:1", b"nan 1:1", b"1e400 2:1", b"1 1:nan", b"1 0:1", b"1 -1:1",
+        b"1 2:1 1:1", b"1 1:1 1:2", b"1 one", b"1 99999999999:1", b"1 1:",
+        b"1:1", b"\xff 1:1", b"1\t1:1", b"1 1_0:1", "1 \u0661:1".encode(),
+    ]) | st.binary(max_size=12), max_size=14,
 )
 GOOD_SVM = b"".join(
     b"%d 1:%d %d:%d\n" % (i % 2, i, 2 + i % 3, i % 5) for i in range(40)
@@ -169,28 +117,33 @@ def fuzz_svmlight(content, world):
     data = world.datasets["svmlight"].get_instance(path=str(path)).get_data()
     if reason_of(data, path, "y:", "X:", "train_size"):
         return True
-    problem = data["problem"]
-    assert problem.train.y.unique().numel() <= 2
-    theta, z = problem.start()
-    assert problem.draw(theta, z, 1).g(z).shape == z.shape
+    theta, z = data["problem"].start()
+    assert data["problem"].draw(theta, z, 1).g(z).shape == z.shape
     return False
 
 
-# ------------------------------------------------------------ settings
-
 def setting(classes):
     """A class of these, one of its parameters, and a value for it."""
-    pairs = [
+    return st.tuples(st.sampled_from([
         (name, key) for name, cls in sorted(classes.items())
         for keys in cls.parameters for key in keys.split(", ")
-    ]
-    return st.tuples(st.sampled_from(pairs), VALUES)
+    ]), VALUES)
+
+
+def usual_settings(folder):
+    """Small settings of each data set that is at hand."""
+    return {
+        "simulated": {
+            "formulation": "ridge", "n_samples": 40, "n_features": 8,
+        },
+        "breast_cancer": {}, "digits_multinomial": {},
+        "svmlight": {"path": str(folder / "good.svm"), "train_size": 0.5},
+        "digits": {"width": 4, "batch_size": 32, "epochs": 1},
+    }
 
 
 def fuzz_datasets(drawn, world):
     (name, key), value = drawn
-    if (name, key) == ("cifar10", "path") and value is None:
-        value = ""  # None: the whole data set, where a machine has it
     usual = usual_settings(world.folder)[name]
     data = world.datasets[name].get_instance(**usual | {key: value}).get_data()
     # what does not fit into memory is a sum of settings
@@ -199,27 +152,6 @@ def fuzz_datasets(drawn, world):
         return True
     data["problem"].start()
     return False
-
-
-def usual_settings(folder):
-    """Of each data set that this machine has: those that are fast."""
-    small = {"batch_size": 4, "epochs": 1, "unrolled_steps": 0}
-    return {
-        "simulated": {
-            "formulation": "ridge", "n_samples": 40, "n_features": 8,
-        },
-        "breast_cancer": {}, "digits_multinomial": {},
-        "svmlight": {"path": str(folder / "good.svm"), "train_size": 0.5},
-        "digits": {"width": 4, "batch_size": 32, "epochs": 1},
-        "cifar10": {
-            "path": str(folder / "tree"), "size": None, "network": "dense",
-            "width": 4, "n_train": None, "n_test": None, **small,
-        },
-        "imagenet": {
-            "path": str(folder / "tree"), "size": 8, "network": "dense",
-            "n_train": None, "n_test": None, **small,
-        },
-    }
 
 
 def fuzz_solvers(drawn, world):
@@ -236,27 +168,13 @@ def fuzz_solvers(drawn, world):
         return True
     if isinstance(value, int) and value > 50:
         return False  # a long run, but a run
-    solver.set_objective(problem, 1, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert list(solver.steps())
+        assert list(solver.method(problem, 1).run(problem))
     return False
 
 
-def fuzz_objective(drawn, world):
-    (_, key), value = drawn
-    instance = world.objective.get_instance(**{key: value})
-    skipped, told = instance.skip(world.problems["bilevel"])
-    if skipped:
-        assert sentence(told, [key]), told
-        return True
-    instance.set_data(world.problems["bilevel"])
-    threads = instance.get_objective()["threads"]
-    assert threads <= 4096
-    return False
-
-
-# ------------------------------------------------------------ pictures
+# Pictures
 
 def picture_file(form, mode="RGB", size=(6, 5)):
     file = io.BytesIO()
@@ -266,48 +184,40 @@ def picture_file(form, mode="RGB", size=(6, 5)):
     return file.getvalue()
 
 
-PICTURES = [
-    picture_file("PNG"), picture_file("JPEG"), picture_file("PNG", "P"),
-    picture_file("PNG", "RGBA"), picture_file("JPEG", "CMYK"),
-    picture_file("JPEG", "L"),
-]
+PICTURES = [picture_file(*kind) for kind in (
+    ("PNG",), ("JPEG",), ("PNG", "P"), ("PNG", "RGBA"), ("JPEG", "CMYK"),
+)]
 # what Pillow would read, some of it with the help of other programs
-OTHERS = [
-    *(picture_file(form) for form in (
-        "GIF", "BMP", "TIFF", "PPM", "ICO", "EPS", "PDF", "WEBP", "TGA",
-    )),
-    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n",
-    b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"<svg/>",
-]
+OTHERS = [*map(picture_file, ("GIF", "BMP", "TIFF", "EPS", "PDF", "WEBP")),
+          b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n",
+          b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"<svg/>"]
 
 
 def fuzz_picture(content, world):
     path = world.folder / "one.jpg"
     path.write_bytes(content)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return turned_away(lambda: open_picture(path).load(), path)
+    return turned_away(lambda: open_picture(path).load(), path)
 
 
-NAMES = st.sampled_from([
-    "train", "test", "a", "b", ".hidden", "x.jpg", "y.PNG", "z.txt",
-    "é\n.jpg", "-rf.png",
-])
-KINDS = st.sampled_from([
-    "picture", "picture", "wide", "text", "empty", "folder", "fifo",
-    "dangling", "loop", "link", "closed",
-])
-TREES = st.lists(
-    st.tuples(st.lists(NAMES, min_size=1, max_size=4), KINDS), max_size=9
-)
-PLAUSIBLE = [
-    (part, label, f"{i}.png")
-    for part in ("train", "test") for label in "ab" for i in range(3)
-]
+TREES = st.lists(st.tuples(
+    st.lists(st.sampled_from([
+        "train", "test", "a", ".hidden", "x.jpg", "y.PNG", "é\n.jpg",
+    ]), min_size=1, max_size=4),
+    st.sampled_from(["picture", "wide", "text", "folder", "fifo", "loop",
+                     "closed"]),
+), max_size=9)
+
+
+PLAUSIBLE = [([part, label, f"{i}.png"], "picture")
+             for part in ("train", "test") for label in "ab" for i in range(3)]
 
 
 def plant(root, entries):
     """Make files of any kind; what does not go is left out."""
+    contents = {
+        "picture": PICTURES[0], "wide": picture_file("PNG", size=(9, 5)),
+        "text": b"no picture", "closed": PICTURES[1],
+    }
     for names, kind in entries:
         path = root.joinpath(*names)
         with contextlib.suppress(OSError):
@@ -316,31 +226,18 @@ def plant(root, entries):
                 path.mkdir()
             elif kind == "fifo":
                 os.mkfifo(path)
-            elif kind == "dangling":
-                path.symlink_to("nowhere")
             elif kind == "loop":
                 path.symlink_to(path.name)
-            elif kind == "link":
-                path.symlink_to("/etc/passwd")
             elif not path.is_dir():
                 path.unlink(missing_ok=True)
-                path.write_bytes({
-                    "picture": PICTURES[0], "wide": picture_file(
-                        "PNG", size=(9, 5)
-                    ), "text": b"no picture", "empty": b"",
-                    "closed": PICTURES[1],
-                }[kind])
+                path.write_bytes(contents[kind])
                 path.chmod(0 if kind == "closed" else 0o644)
 
 
 def fuzz_folder(drawn, world):
-    whole, entries, empty = drawn
+    whole, entries = drawn
     root = Path(tempfile.mkdtemp(dir=world.folder))
-    if whole:
-        plant(root, [(names, "picture") for names in PLAUSIBLE])
-    plant(root, entries)
-    if empty:
-        plant(root, [(["train", "c"], "folder")])
+    plant(root, PLAUSIBLE * whole + entries)
 
     def read():
         with warnings.catch_warnings():
@@ -353,52 +250,22 @@ def fuzz_folder(drawn, world):
     return reason_of(loaded(read), root)
 
 
-def idx(data, kind=8):
-    data = np.asarray(data, np.uint8)
-    shape = b"".join(n.to_bytes(4, "big") for n in data.shape)
-    return bytes([0, 0, kind, data.ndim]) + shape + data.tobytes()
+# Archives
 
-
-IDX = [
-    idx(np.arange(32).reshape(2, 4, 4)), idx([1, 0]), idx([]), idx(3),
-    gzip.compress(idx(np.arange(32).reshape(2, 4, 4)), mtime=0),
-    gzip.compress(idx([1, 0]), mtime=0), idx([1, 0], kind=9),
-    b"\0\0\x08\xff" + b"\xff" * 1020, b"\0\0\x08\x03" + b"\xff" * 12,
-    gzip.compress(b"\0\0\x08\x01\xff\xff\xff\xff" + b"\0" * 9, mtime=0),
+WANTED = [
+    f"cifar-10-batches-bin/{name}.bin" for name in (
+        *(f"data_batch_{i}" for i in range(1, 6)), "test_batch",
+    )
 ]
 
 
-def fuzz_idx(drawn, world):
-    paths = world.folder / "images-idx3", world.folder / "labels-idx1"
-    for path, content in zip(paths, drawn):
-        path.write_bytes(content)
-
-    def read():
-        x, y = read_idx_pictures(*paths)
-        pictures((x, y), (x, y))
-
-    return turned_away(read, *paths, "labels")
-
-
-# ------------------------------------------------------------ archives
-
-def member(name, kind="file", target="x", n=2, label=1):
+def member(name, kind=tarfile.REGTYPE, target=""):
     """A header and what goes with it."""
     info = tarfile.TarInfo(name)
-    content = bytes([label] + [7] * 3072) * n
-    info.type = {
-        "file": tarfile.REGTYPE, "folder": tarfile.DIRTYPE,
-        "symlink": tarfile.SYMTYPE, "link": tarfile.LNKTYPE,
-        "device": tarfile.BLKTYPE, "fifo": tarfile.FIFOTYPE,
-        "character": tarfile.CHRTYPE,
-    }[kind]
-    info.linkname = target if kind in ("symlink", "link") else ""
-    info.size = len(content) if kind == "file" else 0
-    return info, content if kind == "file" else b""
-
-
-WANTED = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
-PLACE = "cifar-10-batches-bin/"
+    info.type, info.linkname = kind, target
+    content = bytes([1] + [7] * 3072) * (kind == tarfile.REGTYPE)
+    info.size = len(content)
+    return info, content
 
 
 def archive(members, form="gz"):
@@ -409,59 +276,37 @@ def archive(members, form="gz"):
     return file.getvalue()
 
 
-ODD_MEMBERS = st.builds(
-    member,
-    st.sampled_from([
-        *(PLACE + name for name in WANTED), "../escaped", "/tmp/escaped",
-        PLACE + "../../escaped", PLACE, "x" * 200,
-    ]),
-    st.sampled_from([
-        "file", "folder", "symlink", "link", "device", "fifo", "character",
-    ]),
-    st.sampled_from([
-        PLACE + WANTED[0], WANTED[0], WANTED[1], "../../etc/passwd",
-        "/etc/passwd", "nowhere",
-    ]), st.integers(0, 2), st.sampled_from([0, 9, 10, 255]),
-)
-ARCHIVES = st.builds(
-    lambda kept, odd, form: archive(
-        [*odd, *(member(PLACE + name) for name in sorted(kept))], form
-    ),
-    st.sets(st.sampled_from(WANTED), min_size=4),
-    st.lists(ODD_MEMBERS, min_size=1, max_size=4),
-    st.sampled_from(["", "gz", "bz2", "xz"]),
-)
-WHOLE_ARCHIVES = [
-    archive([member(PLACE + name, n=1) for name in WANTED], form)
-    for form in ("", "gz", "bz2", "xz")
+ODD = [
+    archive([member(name, kind, target), *map(member, WANTED[1:])], form)
+    for name in (WANTED[0], "../escaped", "/tmp/escaped")
+    for kind, target, form in (
+        (tarfile.SYMTYPE, "../../etc/passwd", "gz"),
+        (tarfile.LNKTYPE, WANTED[1], "bz2"), (tarfile.DIRTYPE, "", "xz"),
+        (tarfile.BLKTYPE, "", ""), (tarfile.FIFOTYPE, "", "gz"),
+    )
 ]
 
 
 def fuzz_archive(content, world):
     path = world.folder / "cifar.tar"
     path.write_bytes(content)
-    before = sorted(world.folder.rglob("*")), Path("/tmp/escaped").exists()
+
+    def lies_there():
+        return sorted(world.folder.rglob("*")), Path("/tmp/escaped").exists()
+
+    before = lies_there()
     away = turned_away(lambda: read_cifar10(path), path)
-    assert before == (
-        sorted(world.folder.rglob("*")), Path("/tmp/escaped").exists()
-    )
+    assert before == lies_there()
     return away
 
 
-# ------------------------------------------------------------ result files
+# Result files, checkpoints, solvers
 
-def parquet(frame):
-    file = io.BytesIO()
-    frame.to_parquet(file)
-    return file.getvalue()
-
-
-RESULTS = results()
+RESULTS = pd.read_parquet(ROOT / "results" / "rivals_quick.parquet")
 RESULTS = RESULTS[
     RESULTS["solver_name"].isin(["SHINE", "HOAG", "Grid-search"])
-    & (RESULTS["p_dataset_seed"] < 2)
+    & (RESULTS["p_dataset_seed"] < 2) & (RESULTS["stop_val"] < 5)
 ].reset_index(drop=True)
-PARQUET = parquet(RESULTS)
 
 
 class Bomb:
@@ -471,30 +316,28 @@ class Bomb:
         return os.mkdir, ("exploded",)
 
 
-CELLS = st.one_of(
-    st.none(), st.floats(), st.integers(-5, 5), st.sampled_from([
-        "1", "", "nan", "x" * 100_000, "a[b=1,seed=", "[[[]]]", "\0",
-        2 ** 62, True, datetime.datetime(2020, 1, 1),
-        datetime.timedelta(days=1), [1.0, 2.0], {"a": 1},
+CELLS = st.none() | st.floats() | st.integers(-5, 5) | st.text(max_size=5) | (
+    st.sampled_from([
+        "1", "nan", "x" * 100_000, "a[b=1,seed=", "[[[]]]", "\0", 2 ** 62,
+        True, pd.Timestamp(2020, 1, 1), [1.0, 2.0], {"a": 1},
         b"\x00benchopt-pkl\x00cos\nmkdir\n(S'exploded'\ntR.",
-    ]), st.text(max_size=5), st.binary(max_size=4),
+    ])
 )
-COLUMNS = sorted(RESULTS)
+CHANGES = st.lists(st.tuples(
+    st.sampled_from(sorted(RESULTS)),
+    st.sampled_from(["all", "one", "twice", "name"]), CELLS,
+), min_size=1, max_size=3)
 
 
 def fuzz_columns(changes, world):
     frame = RESULTS
     for name, how, cell in changes:
-        if how == "drop":
-            frame = frame.drop(columns=name, errors="ignore")
-        elif how == "all":
+        if how == "all":
             frame = frame.assign(**{name: [cell] * len(frame)})
-        elif how == "one" and name in frame and len(frame):
+        elif how == "one" and name in frame:
             column = frame[name].astype(object)
             column.iloc[0] = cell
             frame = frame.assign(**{name: column})
-        elif how == "rows":
-            frame = frame[:len(name) % 3]
         elif how == "twice":
             frame = pd.concat([frame, frame])
         elif how == "name":
@@ -504,60 +347,24 @@ def fuzz_columns(changes, world):
         frame.to_parquet(path)
     except Exception:
         return False  # no such file can be
-    return read_results_of(path)
+    return turned_away(lambda: rank(path), path, "dataset", "reference")
 
 
 def fuzz_parquet(content, world):
     path = world.folder / "damaged.parquet"
     path.write_bytes(content)
-    return read_results_of(path)
+    return turned_away(lambda: rank(path), path)
 
 
-def read_results_of(path):
-    options = Namespace(results=[path], datasets=[], methods=None)
-
-    def read():
-        with contextlib.redirect_stderr(io.StringIO()):
-            frame = common.load(options)
-            for _, runs in frame.groupby(["protocol", "dataset", "method"]):
-                common.over_seeds(runs, "time", (0.1, 0.9))
-            league.read_problems(options)
-
-    return turned_away(read, path)
+def rank(path):
+    league.problems_of(read_inputs([path]).need_runs())
 
 
-def figE2_read(path):
-    return figE2_deq_inversion.panels_of(figE2_deq_inversion.read([path]))
+def parquet(frame):
+    file = io.BytesIO()
+    frame.to_parquet(file)
+    return file.getvalue()
 
-
-# A file that is read as a table, by what, and its first rows.
-CSV = [
-    (read, b"".join((ROOT / name).read_bytes().splitlines(True)[:5]))
-    for name, read in (
-        ("results/figE2_dense.csv", figE2_read),
-        ("figures/authors_cifar10.csv", fig3_deq.read_authors),
-        ("figures/authors_20news_seed0.csv", authors.read_authors),
-        ("results/fig2_inversion.csv", fig2_opa.read_inversion),
-    )
-]
-TABLES = st.one_of([
-    st.tuples(st.just(read), damaged([whole])) for read, whole in CSV
-])
-
-
-def fuzz_csv(drawn, world):
-    read, content = drawn
-    path = world.folder / "table.csv"
-    path.write_bytes(content)
-
-    def quietly():
-        with contextlib.redirect_stderr(io.StringIO()):
-            read(path)
-
-    return turned_away(quietly, path)
-
-
-# ------------------------------------------------------------ checkpoints
 
 def checkpoint(content):
     file = io.BytesIO()
@@ -577,177 +384,97 @@ def fuzz_checkpoint(content, world):
     return True
 
 
-# ------------------------------------------------------------ config files
-
-def fuzz_config(drawn, world):
-    """A whole run by a file: whatever is wrong in it, it is said."""
-    pairs, value = drawn
-    parts = {
-        "objective": {"outer-loss": {"n_outer": 1, "reference": 0}},
-        "dataset": {"svmlight": {"path": str(world.folder / "good.svm")}},
-        "solver": {"SHINE": {}},
-    }
-    for part, key in pairs:
-        own, = parts[part].values()
-        own[key] = value
-    path, output = (world.folder / name for name in ("a.yml", "a.parquet"))
-    output.unlink(missing_ok=True)
-    path.write_text(yaml.safe_dump(
-        {part: [own] for part, own in parts.items()} | {"plot": False}
-    ), encoding="utf-8")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        done = CliRunner().invoke(benchopt_run, [
-            str(ROOT), "--config", str(path), "--no-cache", "--output",
-            str(output),
-        ])
-    assert "Traceback" not in done.output, done.output
-    assert done.exception is None or own_words(done.exception), done.output
-    reasons = re.findall("Reason: (.*)", done.output)
-    assert output.exists() or done.exception or reasons, done.output
-    for reason in reasons:
-        assert any(key in reason for _, key in pairs), reason
-    return bool(reasons) or done.exception is not None
+FILES = [(ROOT / "solvers" / "template_solver.py").read_bytes(),
+         (ROOT / "datasets" / "template_dataset.py").read_bytes()]
 
 
-def own_words(error):
-    """Whether benchopt ended the run by itself, with a sentence."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return isinstance(error, SystemExit) or (
-        Path(frame.filename).is_relative_to(BENCHOPT) and str(error)
-    )
+def fuzz_door(content, world):
+    """A file for the door; it is not run where it could do harm."""
+    path = Path(tempfile.mkdtemp(dir=world.folder)) / "mine.py"
+    path.write_bytes(content)
+    try:
+        load(Source(path), world.benchmark)
+    except Invalid as error:
+        assert len(str(error).splitlines()) == 1 and str(error)
+        return True
+    return False
 
 
-# ------------------------------------------------------------ the tests
-
-def network(dataset):
-    data = dataset.get_instance(width=4, batch_size=32, epochs=1)
-    return data.get_data()["problem"]
-
+# The tests
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """What the targets need, made once."""
     benchmark = Benchmark(ROOT)
     folder = tmp_path_factory.mktemp("fuzz")
-    plant(folder / "tree", [
-        ([part, label, f"{i}.png"], "picture")
-        for part in ("train", "test", "val") for label in "ab"
-        for i in range(4)
-    ])
     (folder / "good.svm").write_bytes(GOOD_SVM)
     datasets = {cls.name: cls for cls in benchmark.get_datasets()}
-    bilevel = datasets["simulated"].get_instance(
-        formulation="logistic", n_samples=40, n_features=8
-    )
+    problems = {
+        name: datasets[name].get_instance(
+            **usual_settings(folder)[name]).get_data()["problem"]
+        for name in ("simulated", "digits")
+    }
     return Namespace(
-        folder=folder, datasets=datasets,
-        solvers={
+        folder=folder, datasets=datasets, problems=problems,
+        benchmark=benchmark, solvers={
             cls.name: cls for cls in benchmark.get_solvers()
             if cls.is_installed(quiet=True) and cls.name != "jaxopt"
         },
-        objective=benchmark.get_benchmark_objective(),
-        problems={
-            "bilevel": bilevel.get_data()["problem"],
-            "network": network(datasets["digits"]),
-        },
     )
 
 
-TARGETS = (
-    "svmlight lines", "svmlight bytes", "data set settings",
-    "solver settings", "objective settings", "config file", "picture",
-    "folder", "idx", "archive members", "archive bytes", "parquet bytes",
-    "parquet columns", "csv", "checkpoint",
-)
-
-
-def targets(world):
-    """name -> (strategy, target)."""
-    usual = usual_settings(world.folder)
-    some = {name: world.datasets[name] for name in usual}
-    objective = {"SHINE": world.objective}
-    changes = st.lists(st.tuples(
-        st.sampled_from(COLUMNS),
-        st.sampled_from(["drop", "all", "one", "rows", "twice", "name"]),
-        CELLS,
-    ), min_size=1, max_size=3)
-    return {
-        "svmlight lines": (LINES.map(b"\n".join), fuzz_svmlight),
-        "svmlight bytes": (damaged([GOOD_SVM]), fuzz_svmlight),
-        "data set settings": (setting(some), fuzz_datasets),
-        "solver settings": (st.tuples(
-            setting(world.solvers), st.sampled_from(sorted(world.problems))
-        ), fuzz_solvers),
-        "objective settings": (setting(objective), fuzz_objective),
-        "picture": (
-            damaged(PICTURES) | st.sampled_from(OTHERS), fuzz_picture
-        ),
-        "folder": (
-            st.tuples(st.booleans(), TREES, st.booleans()), fuzz_folder
-        ),
-        "idx": (st.tuples(*[
-            st.sampled_from(IDX) | damaged(IDX)
-        ] * 2), fuzz_idx),
-        "archive members": (ARCHIVES, fuzz_archive),
-        "archive bytes": (damaged(WHOLE_ARCHIVES), fuzz_archive),
-        "parquet bytes": (damaged([PARQUET]), fuzz_parquet),
-        "parquet columns": (changes, fuzz_columns),
-        "csv": (TABLES, fuzz_csv),
-        "config file": (st.tuples(
-            st.lists(st.sampled_from([
-                ("objective", "n_outer"), ("objective", "threads"),
-                ("objective", "reference"), ("dataset", "path"),
-                ("dataset", "formulation"), ("dataset", "n_groups"),
-                ("dataset", "train_size"), ("dataset", "seed"),
-                ("solver", "memory"), ("solver", "tol"), ("solver", "decay"),
-                ("solver", "anchor"), ("solver", "moves"), ("solver", "c2"),
-                ("solver", "scale"), ("solver", "keep_pairs"),
-                ("solver", "max_iter"), ("solver", "forward"),
-                ("solver", "protocol"), ("solver", "figure"),
-                ("solver", "backward_steps"), ("solver", "growth"),
-            ]), min_size=1, max_size=2), VALUES,
-        ), fuzz_config),
-        "checkpoint": (damaged([checkpoint({"x": torch.ones(3)}),
-                                checkpoint(3)]), fuzz_checkpoint),
-    }
-
+# Target -> what is drawn for it (of the world), and how it is used.
+TARGETS = {
+    "svmlight": (lambda world: LINES.map(b"\n".join) | damaged([GOOD_SVM]),
+                 fuzz_svmlight),
+    "data set settings": (lambda world: setting({
+        name: world.datasets[name] for name in usual_settings(world.folder)
+    }), fuzz_datasets),
+    "solver settings": (lambda world: st.tuples(
+        setting(world.solvers), st.sampled_from(sorted(world.problems))
+    ), fuzz_solvers),
+    "picture": (lambda world: damaged(PICTURES) | st.sampled_from(OTHERS),
+                fuzz_picture),
+    "folder": (lambda world: st.tuples(st.booleans(), TREES), fuzz_folder),
+    "archive": (lambda world: st.sampled_from(ODD) | damaged(
+        [archive(map(member, WANTED), form) for form in ("", "gz")]
+    ), fuzz_archive),
+    "parquet bytes": (lambda world: damaged([parquet(RESULTS)]),
+                      fuzz_parquet),
+    "parquet columns": (lambda world: CHANGES, fuzz_columns),
+    "checkpoint": (lambda world: damaged(
+        [checkpoint({"x": torch.ones(3)}), checkpoint(3)]), fuzz_checkpoint),
+    "door": (lambda world: damaged(FILES), fuzz_door),
+}
 
 # What once ended in a traceback, a wrong answer or another program's start.
 FOUND = {
-    "svmlight lines": [
+    "svmlight": [
         b"1 1:1\n0 99999999999:1", b"nan 1:1\n1 1:2\n" * 9,
         b"1e400 1:1\n1 1:2\n" * 9,
     ],
     "data set settings": [
         (("digits", "width"), None), (("digits", "device"), ""),
         (("digits", "width"), 2 ** 31 - 1), (("digits", "contraction"), "x"),
-        (("digits", "jacobian_weight"), None), (("digits", "seed"), 2 ** 32),
-        (("cifar10", "device"), "gpu"), (("cifar10", "device"), "meta"),
-        (("imagenet", "size"), {}), (("imagenet", "path"), 3),
-        (("imagenet", "path"), "~nosuchuser/x"),
+        (("digits", "seed"), 2 ** 32), (("digits", "device"), "meta"),
         (("svmlight", "path"), "~nosuchuser/x"),
-        (("simulated", "n_features"), 2 ** 31 - 1),
         (("simulated", "n_samples"), 10 ** 30),
     ],
     "solver settings": [
-        ((("Phantom", "tau"), {}), "network"),
-        ((("SHINE-fallback", "ratio"), "x"), "network"),
-        ((("Grid-search", "n_points"), 2 ** 31 - 1), "bilevel"),
-        ((("HOAG", "max_iter"), 10 ** 30), "bilevel"),
-        ((("Recycled-PCG", "n_recycled"), None), "bilevel"),
+        ((("Phantom", "tau"), {}), "digits"),
+        ((("SHINE-fallback", "ratio"), "x"), "digits"),
+        ((("Grid-search", "n_points"), 2 ** 31 - 1), "simulated"),
+        ((("HOAG", "max_iter"), 10 ** 30), "simulated"),
     ],
-    "objective settings": [(("SHINE", "threads"), 2 ** 31)],
     "picture": OTHERS,
-    "folder": [(True, [(["train", "a", "x.jpg"], kind)], False)
-               for kind in ("fifo", "loop", "dangling", "link", "folder")],
-    "archive members": [archive(
-        [member(PLACE + name, "symlink", name) for name in WANTED]
+    "folder": [(True, [(["train", "a", "x.jpg"], kind)])
+               for kind in ("fifo", "loop", "folder")],
+    "archive": [archive(
+        [member(name, tarfile.SYMTYPE, name) for name in WANTED]
     )],
     "parquet columns": [
         [("dataset_name", "all", None)], [("solver_name", "all", 1.0)],
         [("dataset_name", "one", b"x")], [("time", "all", b"\0\0")],
-        [("objective_value", "all", "x" * 100_000)],
     ],
     "checkpoint": [checkpoint(Bomb()), b"", b"PK\x03\x04"],
 }
@@ -756,6 +483,8 @@ FOUND = {
 @pytest.fixture
 def little_memory():
     """4 GiB more than there are now: a slip must not take the machine."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the limit on memory is Linux's")
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     now = pages * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -769,28 +498,24 @@ def bad_inputs(name, n, world):
 
     The same inputs every time.
     """
-    strategy, target = targets(world)[name]
+    strategy, target = TARGETS[name]
     away = []
 
     def one(drawn):
         away.append(target(drawn, world))
 
-    found = FOUND.get(name, [])
-    for drawn in found:
+    for drawn in FOUND.get(name, []):
         one = example(drawn)(one)
     one = settings(
         max_examples=n, derandomize=True, database=None, deadline=None,
         suppress_health_check=list(HealthCheck),
-    )(given(strategy)(one))
+    )(given(strategy(world))(one))
     with contextlib.chdir(world.folder):
         one()
     assert not (world.folder / "exploded").exists()
     return sum(away), len(away)
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="the limit on memory"
-)
 @pytest.mark.parametrize("name", TARGETS)
 def test_bad_inputs_get_a_sentence(name, world, little_memory):
     away, n = bad_inputs(name, 8, world)
@@ -799,141 +524,29 @@ def test_bad_inputs_get_a_sentence(name, world, little_memory):
 
 @pytest.mark.slow
 def test_thousands_of_bad_inputs_get_a_sentence(world, little_memory):
-    counts = {name: bad_inputs(name, 240, world) for name in TARGETS}
+    counts = {name: bad_inputs(name, 300, world) for name in TARGETS}
     print(counts)
     assert sum(away for away, _ in counts.values()) >= 2_000
 
 
-# ------------------------------------------------------------ by the source
-
-def calls(path):
-    """Every call of a file, as it is written up to its bracket."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
-
-
-def sources(root):
-    return [
-        path for part in ("benchmark_shine", "datasets", "solvers", "figures",
-                          "benchmarks")
-        for path in (root / part).rglob("*.py")
-    ] + [root / "objective.py"]
-
-
 FORBIDDEN = re.compile(
-    r"^(eval|exec)$|(^|\.)(pickle\.\w+|joblib\.load|yaml\.load|read_pickle|"
-    r"extract|extractall|unpack_archive|np\.load|numpy\.load)$"
+    r"^(eval|exec)$|(^|\.)(pickle\.(loads?|Unpickler)|joblib\.load|yaml\.load|"
+    r"read_pickle|extract|extractall|unpack_archive|(np|numpy)\.load)$"
 )
 
 
-def test_nothing_is_unpickled_extracted_or_evaluated(root_dir):
-    seen = 0
-    for path in sources(root_dir):
-        for name, node in calls(path):
-            seen += 1
-            assert not FORBIDDEN.search(name), f"{path}: {name}"
-            if name == "torch.load":
-                assert any(
-                    word.arg == "weights_only" and word.value.value is True
-                    for word in node.keywords
-                ), path
-            if name == "pooch.retrieve":
-                assert re.search("md5|sha256:", ast.unparse(node)), path
-    assert seen > 1_000
-
-
-def test_the_search_for_such_calls_finds_them():
-    for name in "eval", "pickle.loads", "np.load", "archive.extractall":
-        assert FORBIDDEN.search(name), name
-    for name in "archive.extractfile", "model.eval", "re.compile":
-        assert not FORBIDDEN.search(name), name
-
-
-def test_result_files_hold_plain_columns(root_dir, tmp_path):
-    path = tmp_path / "plain.parquet"
-    run_benchmark(
-        str(root_dir), solver_names=["SHINE"],
-        dataset_names=["simulated[formulation=ridge,n_samples=40,"
-                       "n_features=8]"],
-        objective_filters=["outer-loss[n_outer=1,reference=1]"], no_cache=True,
-        plot_result=False, display=False, show_progress=False,
-        output_file=str(path),
-    )
-    for field in ParquetFile(path).schema_arrow:
-        assert not pyarrow.types.is_nested(field.type), field
-        assert "binary" not in str(field.type), field
-
-
-def test_a_pipe_is_not_waited_for(tmp_path):
-    path = tmp_path / "x.jpg"
-    os.mkfifo(path)
-    with pytest.raises(ValueError, match="x.jpg: not a readable picture"):
-        open_picture(path)
-
-
-@pytest.mark.parametrize("form", ["EPS", "GIF", "TIFF", "BMP"])
-def test_pictures_of_other_formats_are_refused(form, tmp_path):
-    path = tmp_path / "x.png"
-    path.write_bytes(picture_file(form))
-    with pytest.raises(ValueError, match="x.png: not a readable picture"):
-        open_picture(path)
-
-
-@pytest.mark.parametrize("error, caught", [
-    (MemoryError("Unable to allocate 8 TiB"), True),
-    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
-    (RuntimeError("shapes do not match"), False),
-])
-def test_what_does_not_fit_is_said_and_slips_are_not_hidden(error, caught):
-    def build():
-        raise error
-
-    if caught:
-        assert "does not fit into memory" in loaded(build)["reason"]
-    else:
-        with pytest.raises(RuntimeError, match="shapes"):
-            loaded(build)
-
-
-def test_two_columns_of_one_name(tmp_path):
-    path = tmp_path / "twice.parquet"
-    table = pyarrow.Table.from_pandas(RESULTS)
-    write_table(table.append_column("time", table["time"]), path)
-    with pytest.raises(common.ResultError, match="two columns of one name"):
-        common.read_results([path])
-
-
-@pytest.mark.parametrize("train, test, told", [
-    ((4, 3, 6), (4, 4, 6), "labels: 3 for 4 training pictures"),
-    ((4, 4, 6), (0, 0, 6), "labels: 0 for 0 test pictures"),
-    ((4, 4, 6), (4, 4, 5), "pictures of different shapes"),
-])
-def test_pictures_that_do_not_go_together(train, test, told):
-    def part(n, n_labels, size):
-        return np.zeros((n, 3, size, size), np.uint8), np.zeros(n_labels, int)
-
-    with pytest.raises(ValueError, match=told):
-        pictures(part(*train), part(*test))
-
-
-@pytest.mark.parametrize("check, words", [
-    (lambda: check_integer("n", 2 ** 31, least=1), "at most 2147483647"),
-    (lambda: check_integer("n", 0, least=1), "at least 1, got 0"),
-    (lambda: check_integer("n", True, least=0), "at least 0, got True"),
-    (lambda: check_seed(2 ** 32), "seed: .* at most 4294967295"),
-    (lambda: check_seed(-1), "seed: .* at least 0"),
-    (lambda: check_number("n", True, least=0), "number in .*, got True"),
-    (lambda: check_path("path", 3), "path: must be text, got 3"),
-    (lambda: check_path("path", "~nosuchuser/x"), "path: ~nosuchuser/x: "),
-])
-def test_checks_say_what_is_wrong(check, words):
-    with pytest.raises(ValueError, match=words):
-        check()
-
-
-def test_checks_let_pass_what_is_right():
-    check_integer("n", 2 ** 31 - 1, least=1)
-    check_seed(2 ** 32 - 1)
-    check_number("n", 0, least=0)
-    assert check_path("path", "a/b") == Path("a/b")
+def test_nothing_is_unpickled_extracted_or_evaluated():
+    seen = []
+    for folder in "benchmark_shine", "datasets", "solvers", "figures":
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call):
+                    name, words = ast.unparse(node.func), ast.unparse(node)
+                    seen.append(name)
+                    assert not FORBIDDEN.search(name), f"{path}: {name}"
+                    if name == "torch.load":
+                        assert "weights_only=True" in words, path
+                    if name == "pooch.retrieve":
+                        assert re.search("md5|sha256:", words), path
+    assert len(seen) > 1_000
+    assert FORBIDDEN.search("pickle.loads") and not FORBIDDEN.search("re.eval")

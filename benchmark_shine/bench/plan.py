@@ -1,0 +1,344 @@
+"""Say what `benchopt run` would do, before it does: runs, and about how long.
+
+    python -m benchmark_shine.bench.plan [what follows `benchopt run`]
+
+Nothing is run.  The data are read, so that what cannot be had, or has no
+meaning for a method, is said now.  The hook of the benchmark says the same at
+the start of each `benchopt run`.
+"""
+import inspect
+import io
+import sys
+import time
+from collections import Counter
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from functools import wraps
+from unittest import mock
+
+import click
+import torch
+from benchopt import runner
+from benchopt._generate_runs import generate_run_kwargs
+from benchopt.cli.main import run as benchopt_run
+
+from ..data.simulate import regression
+from ..data.tables import split
+from ..problems import Ridge
+from ..problems.base import BilevelProblem
+from ..root import LBFGS
+
+# Evaluations of g and products with Jᵀ in an outer step: medians over the
+# bundled data of results/rivals_quick.parquet, by name of the solver.
+BILEVEL = {
+    "SHINE": 12, "SHINE-OPA": 10, "Jacobian-Free": 14, "HOAG": 27,
+    "HOAG-limited": 15, "Recycled-PCG": 12, "Grid-search": 77,
+    "Random-search": 95, "TPE-search": 80, "AmIGO": 52, "SOBA": 107,
+    "Unrolled": 58, "jaxopt": 37,
+}
+NETWORK = {
+    "HOAG": 60, "SHINE-OPA": 55, "torchdeq": 81, "Unrolled-network": 19,
+}
+OTHERS = {True: 20, False: 37}  # any other method, bi-level or not
+TIGHT = 200  # evaluations in what a measured point is compared with
+FORWARD = 20  # evaluations in the solve of a batch of test data
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the plan.
+
+    Parameters
+    ----------
+    dataset : str
+        Name, without settings.
+    solver : str
+        Name, with its settings.
+    seed : object
+        Of the data set, or None.
+    protocol : str or None
+    n_outer : int
+        Outer steps.
+    seconds : float
+        Of this run, an estimate.
+    cached : bool
+        Whether benchopt has done it before.
+    """
+
+    dataset: str
+    solver: str
+    seed: object
+    protocol: str | None
+    n_outer: int
+    seconds: float
+    cached: bool
+
+
+class _Listener:
+    """benchopt's terminal, of which only what is left out is kept."""
+
+    n_repetitions = 1
+
+    def __init__(self):
+        self.left_out, self._now = [], {}
+
+    def set(self, **what):
+        self._now |= {name: str(value) for name, value in what.items()}
+
+    def skip(self, reason, objective=False):
+        self.left_out.append((self._now["dataset"], reason))
+
+    def show_status(self, status, dataset=False, objective=False):
+        name = self._now["dataset" if dataset else "solver"]
+        self.left_out.append((name, status))
+
+    def display_dataset(self):
+        """Show nothing."""
+
+    display_objective = display_dataset
+
+
+def list_runs(benchmark, **selected):
+    """List the runs of a selection.
+
+    Parameters
+    ----------
+    benchmark : benchopt.Benchmark
+    **selected
+        Arguments of benchopt's ``generate_run_kwargs``: solvers,
+        forced_solvers, datasets, objectives, n_repetitions, max_runs,
+        timeout.
+
+    Returns
+    -------
+    runs : list of Run
+    left_out : list of (str, str)
+        What is not run, and why.
+    """
+    listener, pace, runs, paces = _Listener(), seconds_of_overhead(), [], {}
+    is_cached = benchmark.cache(
+        runner.run_one_to_cvg, ignore=["force", "terminal", "run_context"]
+    ).check_call_in_cache
+    for given in generate_run_kwargs(
+        benchmark, terminal=listener, **selected
+    ):
+        solver, objective = given["solver"], given["objective"]
+        objective._set_dataset(given["dataset"])  # benchopt hands out copies
+        asked, dataset = objective.get_objective(), str(given["dataset"])
+        skipped, why = solver.skip(**asked)
+        if skipped:
+            listener.left_out.append((str(solver), why))
+            continue
+        problem = asked["problem"]
+        if dataset not in paces:
+            torch.set_num_threads(asked["threads"])
+            paces[dataset] = seconds_of_evaluation(problem) + pace
+        n_outer = solver.method(problem, asked["n_outer"]).n_outer
+        runs.append(Run(
+            given["dataset"].name, str(solver),
+            getattr(given["dataset"], "seed", None),
+            getattr(solver, "protocol", None), n_outer,
+            paces[dataset] * count_evaluations(
+                problem, solver.name, n_outer, objective.reference
+            ), not given["force"] and is_cached(**given),
+        ))
+    return runs, listener.left_out
+
+
+# How long
+
+def count_evaluations(problem, name, n_outer, reference):
+    """Estimate the evaluations of g in a run and its measurements."""
+    bilevel = isinstance(problem, BilevelProblem)
+    usual = (BILEVEL if bilevel else NETWORK).get(name, OTHERS[bilevel])
+    points = -(-n_outer // problem.every(n_outer)) + 1
+    compared = n_outer // reference + 1 + (n_outer % reference > 0) if (
+        reference) else 0
+    count = usual * n_outer + TIGHT * min(points, compared)
+    if not bilevel:
+        batches = -(-len(problem.test) // problem.recipe.batch_size)
+        count += points * batches * FORWARD
+    return count
+
+
+def seconds_of_evaluation(problem, least=0.05):
+    """Time an evaluation of g at the start of a problem."""
+    theta, z = problem.start()
+    equation = problem.draw(tuple(t.requires_grad_() for t in theta), z, 1)
+    evaluate = equation.energy or equation.g
+    with torch.no_grad():
+        evaluate(z)
+        began, n = time.perf_counter(), 0
+        while time.perf_counter() < began + least:
+            float(evaluate(z)[0].sum() if equation.energy is None
+                  else evaluate(z)[0])
+            n += 1
+    return (time.perf_counter() - began) / n
+
+
+def seconds_of_overhead(least=0.2):
+    """Time what a root finder adds to an evaluation, on a tiny problem."""
+    X, y = regression(60, 20, 0)
+    problem = Ridge(*split(X, y, 0, 0.5))
+    theta, z = problem.start()
+    equation, n = problem.draw(theta, z, 1), 0
+    began = time.perf_counter()
+    while time.perf_counter() < began + least:
+        n += LBFGS()(equation, atol=1e-8).n_g
+    return (time.perf_counter() - began) / n
+
+
+# In words
+
+def describe(benchmark, n_jobs=1, **selected):
+    """Write the plan of a selection.
+
+    Parameters
+    ----------
+    benchmark : benchopt.Benchmark
+    n_jobs : int or None
+        Runs at a time; None: no estimate of the time, as on a cluster.
+    **selected
+        As in `list_runs`.
+
+    Returns
+    -------
+    str
+        Lines.
+    """
+    with redirect_stdout(io.StringIO()):
+        runs, left_out = list_runs(benchmark, **selected)
+    todo = [run for run in runs if not run.cached]
+    done = len(runs) - len(todo)
+    lines = [f"Plan: {_count(len(runs), 'run')}"
+             + (f", {done} of them done before (cached)" if done else "")
+             + _time_in_words(todo, n_jobs)]
+    for dataset in dict.fromkeys(run.dataset for run in runs):
+        own = [run for run in runs if run.dataset == dataset]
+        lines.append(
+            f"  {dataset}: {_count(len(own), 'run')} of "
+            f"{_list(run.n_outer for run in own)} outer steps"
+            + _time_in_words([run for run in own if not run.cached], n_jobs)
+        )
+    for title, values in (
+        ("solvers", [run.solver for run in runs]),
+        ("seeds", [run.seed for run in runs]),
+        ("protocols", [run.protocol for run in runs if run.protocol]),
+    ):
+        if values:
+            lines.append(f"  {title}: {_list(values)}")
+    for (name, why), n in Counter(left_out).items():
+        lines.append(f"  left out: {name}{f' ({n} times)' if n > 1 else ''}: "
+                     f"{why}")
+    return "\n".join(lines)
+
+
+def _count(n, noun):
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def _list(values):
+    return ", ".join(map(str, dict.fromkeys(values)))
+
+
+def _time_in_words(runs, n_jobs):
+    if n_jobs is None or not runs:
+        return ""
+    seconds = sum(run.seconds for run in runs) / n_jobs
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f", about {seconds / size:.0f} {unit}"
+    return f", about {max(1, seconds):.0f} s"
+
+
+# In a command of benchopt
+
+def selection(arguments):
+    """What `describe` takes, from the arguments of benchopt's run."""
+    config = arguments.get("parallel_config") or {}
+    local = config.get("backend", "loky") == "loky"
+    names = ("solvers", "forced_solvers", "datasets", "objectives",
+             "n_repetitions", "max_runs", "timeout")
+    return {
+        "benchmark": arguments["benchmark"],
+        "n_jobs": (config.get("n_jobs") or 1) if local else None,
+        **{name: arguments[name] for name in names},
+    }
+
+
+def announced(run):
+    """Wrap benchopt's run: first say the plan, at the end what is next."""
+    signature = inspect.signature(run)
+
+    @wraps(run)
+    def announced_run(*args, **kwargs):
+        if click.get_current_context(silent=True) is None:
+            return run(*args, **kwargs)  # called by a program, not a person
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        if not given.arguments["collect"]:
+            try:
+                print(describe(**selection(given.arguments)), flush=True)
+            except Exception as error:  # the run says it better, or goes on
+                print(f"Plan: cannot be made: {error}", flush=True)
+        status, output = run(*args, **kwargs)
+        if output is not None:
+            print(f'Next: make league RESULT="{output}", '
+                  f'make report RESULT="{output}"')
+        return status, output
+
+    announced_run.announces = True
+    return announced_run
+
+
+def announce():
+    """Have `benchopt run` say its plan, in this process."""
+    if not hasattr(runner._run_benchmark, "announces"):
+        runner._run_benchmark = announced(runner._run_benchmark)
+
+
+def plan(words):
+    """Write the plan of a command line of `benchopt run`.
+
+    Parameters
+    ----------
+    words : list of str
+        What follows ``benchopt run``: benchopt reads them, with its
+        configuration file.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    click.ClickException
+        Where benchopt does not understand them.
+    """
+    told, signature = [], inspect.signature(runner._run_benchmark)
+
+    def instead(*args, **kwargs):
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        told.append(describe(**selection(given.arguments)))
+        return 0, None
+
+    instead.announces = True
+    with mock.patch.object(runner, "_run_benchmark", instead), \
+            redirect_stdout(io.StringIO()):
+        benchopt_run.main(list(words), "plan", standalone_mode=False)
+    return told[0]
+
+
+def main(words=None):
+    """Run a command line; return the exit status."""
+    try:
+        print(plan(sys.argv[1:] if words is None else words))
+    except click.ClickException as error:
+        print(f"plan: {error.format_message()}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

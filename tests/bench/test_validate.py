@@ -16,7 +16,7 @@ from benchmark_shine.bench.door.files import load
 from benchmark_shine.bench.door.invalid import Invalid, Source
 from benchmark_shine.bench.door.solvers import PROBLEMS, Meter, check_truth
 from benchmark_shine.bench.validate import main
-from benchmark_shine.evaluate.reference import solve_densely
+from benchmark_shine.evaluate.dense import solve_densely
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "add_a_solver.md").read_text(encoding="utf-8")

@@ -150,10 +150,10 @@ def test_solves_are_warm():
 def test_linear_solves_start_from_the_last_q():
     adjoint, asked = counted(ConjugateGradient())
     steps = steps_of(model("logistic"), adjoint)
-    starts = [system.q0 for system, in asked]
-    assert starts[0] is None
-    for start, step in zip(starts[1:], steps[1:]):
-        assert start is step.q
+    guesses = [system.q0 for system, in asked]
+    assert guesses[0] is None
+    for guess, step in zip(guesses[1:], steps[1:]):
+        assert guess is step.q
     tols = [system.tol for system, in asked]
     assert tols == pytest.approx([1e-3 * 0.9 ** k for k in range(6)])
 

@@ -9,7 +9,8 @@ from sklearn.datasets import load_digits
 from ...data.pictures import pictures
 from ...data.simulate import regression, text
 from ...data.tables import feature_groups, split
-from ...evaluate.reference import errors_of, solve_densely
+from ...evaluate.dense import solve_densely
+from ...evaluate.reference import errors_of
 from ...implicit import Counted
 from ...problems import Logistic, Ridge, SmallDEQ
 from ..networks import DENSE

@@ -511,7 +511,7 @@ def test_bad_settings_skip_the_objective(settings, reason, benchmark):
 
 def test_a_missing_problem_skips_with_its_reason(benchmark):
     objective = benchmark.get_benchmark_objective().get_instance()
-    assert objective.skip(None, "because") == (True, "because")
+    assert objective.skip(None, reason="because") == (True, "because")
     assert objective.skip(object()) == (False, None)
 
 
@@ -547,7 +547,7 @@ def test_the_command_line_skips_what_is_wrong(root_dir, tmp_path):
         r"^y: labels must be two classes, got 3 ",
         r"^X: NaN or infinite entries ",
         rf"^path: there is no file {re.escape(str(tmp_path))}/none.svm$",
-        r"^20 newsgroups .*benchopt prepare \. -d 20news",
+        r"^20news .*benchopt prepare \. -d 20news",
         r"^real-sim .*benchopt prepare \. -d real-sim",
         r"^n_groups: .*11",
         r"^formulation: 'ridge'",

@@ -137,10 +137,10 @@ def test_a_run_that_arrives_is_compared(objective, solvers, monkeypatch, file):
 
 def test_data_that_a_worker_lacks_are_an_error(objective):
     here = objective.get_instance()
-    assert here.skip(None, "get it") == (True, "get it")
+    assert here.skip(None, reason="get it") == (True, "get it")
     sent = cloudpickle.loads(cloudpickle.dumps(here))
     with pytest.raises(FileNotFoundError, match="lacks the data: get it"):
-        sent.skip(None, "get it")
+        sent.skip(None, reason="get it")
     assert sent.skip(SimpleNamespace()) == (False, None)
 
 

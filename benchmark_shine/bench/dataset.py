@@ -137,7 +137,8 @@ def _asked_by_name():
     command = click.get_current_context(silent=True)
     if command is None or command.info_name != "run":
         return True
-    return bool(command.params["dataset"] or command.params["config_file"])
+    asked = command.params
+    return bool(asked.get("dataset") or asked.get("config_file"))
 
 
 def named_path(value):
@@ -192,6 +193,6 @@ def from_cache(name, place, faults=Exception):
         yield
     except faults as error:
         raise OSError(
-            f"{name}: cannot be read from {place} ({type(error).__name__}: "
+            f"{name} cannot be read from {place} ({type(error).__name__}: "
             f"{error}); get it with: benchopt prepare . -d {name} --force"
         ) from None

@@ -628,7 +628,7 @@ def test_the_command_line_skips_what_is_wrong(root_dir, tmp_path):
         r"^y: labels must be two classes, got 3 ",
         r"^X: NaN or infinite entries ",
         rf"^path: there is no file {re.escape(str(tmp_path))}/none.svm$",
-        r"^20 newsgroups .*benchopt prepare \. -d 20news",
+        r"^20news .*benchopt prepare \. -d 20news",
         r"^real-sim .*benchopt prepare \. -d real-sim",
         r"^n_groups: .*11",
         r"^formulation: 'ridge'",

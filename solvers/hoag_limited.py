@@ -27,7 +27,8 @@ class Solver(ImplicitSolver):
     def make_adjoint(self):
         check_integer("n_cg", self.n_cg, least=0)
         return ConjugateGradient(
-            self.n_cg, default_q0=check_choice("first_q", self.first_q, FIRST_Q)
+            self.n_cg,
+            default_q0=check_choice("first_q", self.first_q, FIRST_Q),
         )
 
     def make_batched_adjoint(self, n_steps):

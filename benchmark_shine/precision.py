@@ -93,9 +93,7 @@ def present_autocast(like):
 
     def wrap(function):
         def called(z):
-            # the cache would keep weights that were cast without a graph,
-            # and give them to a later evaluation that needs the graph
-            with torch.autocast(kind, dtype=dtype, cache_enabled=False):
+            with torch.autocast(kind, dtype=dtype):
                 out = function(z)
             if isinstance(out, tuple):
                 return out[0], out[1].to(z.dtype)

@@ -1,9 +1,9 @@
 """Tight solves: what a perfect method would have found.
 
-The reference of a vector z is dense where z is short, `DENSE`: then it does
-not depend on the units of the features.  A longer z gets conjugate gradients
-and L-BFGS, a second time in better units where they do not arrive.  What
-could not be measured is NaN, and ``unmeasured`` says why.
+The reference of a vector z is dense where z has at most ``DENSE`` entries:
+then it does not depend on the units of the features.  A longer z gets
+conjugate gradients and L-BFGS, in other units where those of J differ by
+``BAD``.  What could not be measured is NaN, and ``unmeasured`` says why.
 """
 import math
 from dataclasses import replace

@@ -29,6 +29,7 @@ PACKAGE = {
     "bench": "torch numpy sklearn tqdm click joblib benchopt yaml "
              ".adjoint .bench .checks .data .engine .evaluate .extras "
              ".fingerprints .implicit .operators .outer .problems .root",
+    "solver": ".bench",
     "__init__": ".adjoint .equation .implicit .root",
 }
 FOLDERS = {

@@ -5,7 +5,7 @@ import torch
 from benchmark_shine.adjoint import (
     Gmres, JacobianFree, QuasiNewtonSolve, Shine,
 )
-from benchmark_shine.engine import run
+from benchmark_shine.engine import Method, RootAndAdjoint
 from benchmark_shine.evaluate import compare, reference
 from benchmark_shine.evaluate.networks import probe
 from benchmark_shine.evaluate.reference import n_affordable
@@ -19,7 +19,8 @@ def last_step(problem, finder, adjoint):
     outer = GradientOptimizer(
         torch.optim.Adam, tol=1e-10, decay=1.0, atol=1e-11
     )
-    return list(run(problem, finder, adjoint, outer, 1))[-1]
+    method = Method(RootAndAdjoint(finder, adjoint), outer, 1)
+    return list(method.run(problem))[-1].step
 
 
 def test_networks_report_their_peak():

@@ -1,5 +1,6 @@
-from benchmark_shine.adjoint import ConjugateGradient, Gmres, QuasiNewtonSolve
-from benchmark_shine.adjoint import Recycled, cold
+from benchmark_shine.adjoint import (
+    ConjugateGradient, Gmres, QuasiNewtonSolve, Recycled, cold,
+)
 from benchmark_shine.bench.bilevel import FIRST_Q
 from benchmark_shine.bench.solver import ImplicitSolver, broyden_steps
 from benchmark_shine.checks import check_choice, check_integer

@@ -7,8 +7,6 @@ from benchmark_shine.checks import check_choice, check_integer
 from benchmark_shine.operators import transposed
 from benchmark_shine.root import Broyden
 
-PRECONDITIONERS = {"none": cold, "shine": transposed}
-
 
 class Solver(ImplicitSolver):
     """HOAG: exact implicit differentiation, to the shrinking tolerance eps_k.
@@ -54,10 +52,9 @@ class Solver(ImplicitSolver):
         limit = [] if self.backward_steps is None else [self.backward_steps]
         return ConjugateGradient(
             *limit, first=check_choice("first_q", self.first_q, FIRST_Q),
-            estimate=check_choice(
-                "preconditioner", self.preconditioner,
-                PRECONDITIONERS | {"recycled": None},
-            ),
+            estimate=check_choice("preconditioner", self.preconditioner, {
+                "none": cold, "shine": transposed, "recycled": None,
+            }),
         )
 
     def make_batched_adjoint(self, n_steps):

@@ -129,8 +129,8 @@ class Lifecycle(BaseSolver):
         said = protocols.settings_of(
             self.name, problem, protocol, given.pop("figure", None)
         )
-        for name in protocols.foreign(problem) & given.keys():
-            if given.pop(name) is not None:
+        for name in sorted(protocols.foreign(problem) & given.keys()):
+            if given.pop(name) not in (None, self.parameters[name][0]):
                 kind = protocols.family(problem)
                 raise NotForThisProblem(f"{name}: has no meaning for {kind}")
         return {

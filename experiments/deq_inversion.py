@@ -103,7 +103,7 @@ SETTINGS = {
 # ------------------------------------------------------------ measurement
 
 def reference(equation, z, max_iter):
-    """J⁻ᵀ dl/dz at z, by GMRES in the equation's precision.
+    """Solve Jᵀ q = dl/dz at z by GMRES, in the equation's precision.
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ def reference(equation, z, max_iter):
     -------
     q : Tensor, shape (B, d)
     gaps : Tensor, shape (B,)
-        Relative residual of each sample, measured; `ADJOINT_TOL` was asked
-        for.
+        Relative residual of each sample as measured; `ADJOINT_TOL` was
+        asked for.
     """
     rhs, vjp = loss_gradient(equation, z), TransposedJacobian(equation.g, z)
     q = Gmres(max_iter)(
@@ -127,15 +127,15 @@ def reference(equation, z, max_iter):
 
 
 def quality(q, exact):
-    """How near q is to the exact one, both (B, d).
+    """Compare q with the exact one, both (B, d).
 
     Returns
     -------
     dict of float
         ``cosine``, ``ratio`` ‖exact‖ / ‖q‖ and ``rel_error`` of the batch as
         one vector, as published; ``sample_cosine_q1``, ``…_median`` and
-        ``…_q3``, quartiles over its samples: a few that are nearly singular
-        dominate the former.
+        ``…_q3``: the quartiles over its samples, because a few samples whose
+        J is nearly singular dominate the former.
     """
     flat, exact_flat = q.flatten(), exact.flatten()
     quartiles = torch.cosine_similarity(q, exact, dim=1).quantile(
@@ -151,12 +151,12 @@ def quality(q, exact):
 
 
 def by_finder(problem, solvers):
-    """Solvers that have the same forward pass, together.
+    """Group the solvers that have the same forward pass.
 
     Returns
     -------
     dict of finder to dict of str to adjoint
-        Of each forward solver, the backward pass of each solver by name.
+        For each root finder, the adjoint of each solver by name.
     """
     methods = {}
     for solver in solvers:
@@ -167,7 +167,7 @@ def by_finder(problem, solvers):
 
 
 def one_batch(problem, theta, index, methods, reference_steps):
-    """Each method's q on one fixed training batch.
+    """Compare each method's q on one fixed training batch.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def one_batch(problem, theta, index, methods, reference_steps):
 
 
 def measure(problem, theta, solvers, batches, reference_steps):
-    """All solvers on the first so many fixed batches of a problem.
+    """Measure all solvers on the first fixed batches of a problem.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def measure(problem, theta, solvers, batches, reference_steps):
 
 
 def trained(problem, solver):
-    """Theta at the end of the problem's recipe, by that solver.
+    """Train by a solver to the end of the recipe, and return theta.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""How well OPA inverts J in the direction it was told (figure 2, right).
+"""Measure how well OPA inverts J in a prescribed direction (figure 2, right).
 
-    python -m experiments.opa_inversion --tries 100 --output results/x.csv
+    python -m experiments.opa_inversion --tries 100 --output x.csv
 
 Breast cancer as in the authors' ``evaluate_opa_inversion_quality``: labels
 -1 and 1, features scaled (not centred) by all 569 rows, 20 % of them kept
@@ -27,7 +27,7 @@ from benchmark_shine.root import LBFGS, Opa
 
 
 def problem():
-    """The authors' training set, 113 × 30, as a problem."""
+    """Build the authors' problem; its training set is 113 × 30."""
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler(with_mean=False).fit_transform(X)
     X, X_rest, y, y_rest = train_test_split(
@@ -38,7 +38,7 @@ def problem():
 
 
 def one_try(model, rng, every, c2):
-    """Invert three directions after one solve.
+    """Solve once, then invert three directions.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def one_try(model, rng, every, c2):
 
 
 def measure(tries, every=5, c2=9e-4, seed=42):
-    """The three directions of ``tries`` solves, one row each.
+    """Measure the three directions of ``tries`` solves, a row each.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def measure(tries, every=5, c2=9e-4, seed=42):
 
 
 def main(arguments=None):
-    """Command line: measure and write a CSV file."""
+    """Measure and write a CSV file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tries", type=int, default=100)
     parser.add_argument("--every", type=int, default=5)

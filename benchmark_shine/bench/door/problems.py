@@ -338,7 +338,7 @@ def check_data(cls, source, solver, say):
 
 
 def small_settings(cls):
-    """Return a value for each parameter, of `benchopt test` if any."""
+    """Return a value for each parameter, that of the tests if any."""
     small = getattr(cls, "test_parameters", None) or {}
     return next(product_param(cls.parameters)) | next(product_param(small))
 

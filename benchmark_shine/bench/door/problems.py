@@ -244,7 +244,7 @@ def first_values(problem):
 
 
 def differs(ours, theirs):
-    """Return a value for each parameter, small where tests have one."""
+    """Return whether two nested lists of tensors differ anywhere."""
     if isinstance(ours, Tensor):
         return ours.shape != theirs.shape or not torch.equal(ours, theirs)
     return len(ours) != len(theirs) or any(map(differs, ours, theirs))

@@ -24,6 +24,7 @@ from benchopt.cli.main import run as benchopt_run
 
 from ..data.simulate import regression
 from ..data.tables import split
+from ..engine import clock
 from ..problems import Ridge
 from ..problems.base import BilevelProblem
 from ..root import LBFGS
@@ -170,9 +171,9 @@ def seconds_of_evaluation(problem, least=0.05):
         evaluate(z)
         began, n = time.perf_counter(), 0
         while time.perf_counter() < began + least:
-            float(evaluate(z)[0].sum() if equation.energy is None
-                  else evaluate(z)[0])
+            evaluate(z)
             n += 1
+    clock(z)  # the device may lag behind
     return (time.perf_counter() - began) / n
 
 
@@ -254,7 +255,7 @@ def _time_in_words(runs, n_jobs):
 # In a command of benchopt
 
 def selection(arguments):
-    """What `describe` takes, from the arguments of benchopt's run."""
+    """Take what `describe` needs from the arguments of benchopt's run."""
     config = arguments.get("parallel_config") or {}
     local = config.get("backend", "loky") == "loky"
     names = ("solvers", "forced_solvers", "datasets", "objectives",
@@ -266,19 +267,30 @@ def selection(arguments):
     }
 
 
+def _binder(function):
+    """Return a function from its arguments to a dict of them by name."""
+    signature = inspect.signature(function)
+
+    def bind(*args, **kwargs):
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        return given.arguments
+
+    return bind
+
+
 def announced(run):
     """Wrap benchopt's run: first say the plan, at the end what is next."""
-    signature = inspect.signature(run)
+    bind = _binder(run)
 
     @wraps(run)
     def announced_run(*args, **kwargs):
         if click.get_current_context(silent=True) is None:
             return run(*args, **kwargs)  # called by a program, not a person
-        given = signature.bind(*args, **kwargs)
-        given.apply_defaults()
-        if not given.arguments["collect"]:
+        arguments = bind(*args, **kwargs)
+        if not arguments["collect"]:
             try:
-                print(describe(**selection(given.arguments)), flush=True)
+                print(describe(**selection(arguments)), flush=True)
             except Exception as error:  # the run says it better, or goes on
                 print(f"Plan: cannot be made: {error}", flush=True)
         status, output = run(*args, **kwargs)
@@ -315,12 +327,10 @@ def plan(words):
     click.ClickException
         Where benchopt does not understand them.
     """
-    told, signature = [], inspect.signature(runner._run_benchmark)
+    told, bind = [], _binder(runner._run_benchmark)
 
     def instead(*args, **kwargs):
-        given = signature.bind(*args, **kwargs)
-        given.apply_defaults()
-        told.append(describe(**selection(given.arguments)))
+        told.append(describe(**selection(bind(*args, **kwargs))))
         return 0, None
 
     instead.announces = True
@@ -332,6 +342,9 @@ def plan(words):
 
 def main(words=None):
     """Run a command line; return the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a terminal that lacks a character shows "?" in its place
+        sys.stdout.reconfigure(errors="replace")
     try:
         print(plan(sys.argv[1:] if words is None else words))
     except click.ClickException as error:

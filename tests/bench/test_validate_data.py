@@ -28,14 +28,17 @@ def suite():
 def told(source, suite):
     """The report of a data set that passes."""
     lines = []
-    problems.check_data(load(source, suite), source, lines.append)
+    exact, = (cls for cls in suite.get_solvers() if cls.name == "HOAG")
+    problems.check_data(
+        load(source, suite), source, exact.get_instance(), lines.append
+    )
     return lines
 
 
 def test_the_page_shows_what_is_printed(tmp_path, suite):
     path = tmp_path / "perceptron.py"
     path.write_text(FINE)
-    number = r"\d+e[-+]\d+"  # rounding: others on another processor
+    number = r"\d+e[-+]\d+|\d+\.\d+"  # others on another processor
     found = re.sub(number, "#", "\n    ".join(told(Source(path), suite)))
     assert found in re.sub(number, "#", PAGE)
 
@@ -49,7 +52,8 @@ TEMPLATE = ROOT / "datasets" / "template_dataset.py"
 ])
 def test_bundled_data_sets_pass(name, suite):
     lines = told(Source(ROOT / "datasets" / f"{name}.py"), suite)
-    assert lines[-1] == "  seeds: one problem a seed"
+    assert lines[-2] == "  seeds: one problem a seed"
+    assert lines[-1].startswith("  three outer steps of HOAG: F from ")
 
 
 # Name -> what is exchanged in the page's file, the line that is named by what
@@ -89,6 +93,8 @@ MISTAKES = {
                  r"theta is a Tensor, not a tuple of tensors; write \(theta,"),
     "no problem": ("return Perceptron", "Perceptron", "def build",
                    r"build\(\) returns NoneType, not a problem"),
+    "no energy": ("z, energy, g", "z, None, g", "def draw",
+                  "the Equation lacks energy, which L-BFGS minimises"),
     "no equation": ("return Equation", "Equation", "def draw",
                     "draw: returns NoneType, not an Equation; end it with"),
     "abstract": ("def draw(", "def drow(", "return Perceptron",

@@ -44,7 +44,7 @@ class Source:
         self._owns = lru_cache(maxsize=None)(self._is_ours)
 
     def owns(self, filename):
-        """Whether a file's code is the candidate's.
+        """Return whether a file's code is the candidate's.
 
         Files of Python, of installed packages and of this package are not.
         """
@@ -137,7 +137,7 @@ class Source:
 
 
 def _names(node):
-    """The names that a statement of a class body binds."""
+    """Return the names that a statement of a class body binds."""
     if isinstance(node, ast.Assign):
         return [t.id for t in node.targets if isinstance(t, ast.Name)]
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):

@@ -1,51 +1,13 @@
-"""Check a data set's problem against the derivatives that it claims."""
-from dataclasses import dataclass
-
+"""Check a data set's problem: shapes, claims, seeds."""
 import torch
 from benchopt.utils.parametrized_name_mixin import product_param
 from torch import Tensor
 
 from ...equation import Equation
-from ...problems.base import Problem
+from ...problems.base import BilevelProblem, Problem
 from ..dataset import ProblemDataset
+from .claims import CLAIMS, Point, distance, in_theta, vjp
 from .invalid import Invalid
-
-
-@dataclass(frozen=True)
-class Point:
-    """An equation where it is checked.
-
-    Parameters
-    ----------
-    equation : Equation
-    theta : tuple of Tensor
-        The leaves that the equation closes over.
-    z : Tensor, shape (d,) or (B, d)
-        Near the equation's start, but not at it.
-    generator : torch.Generator
-        Of the directions of finite differences.
-    """
-
-    equation: Equation
-    theta: tuple[Tensor, ...]
-    z: Tensor
-    generator: torch.Generator
-
-    def direction(self, like):
-        """Draw a normal tensor of the shape, dtype and device of another."""
-        drawn = torch.randn(like.shape, generator=self.generator)
-        return drawn.to(like)
-
-    @property
-    def tolerance(self):
-        """Relative error that rounding explains, with a margin."""
-        return 1e-5 if self.z.dtype == torch.float64 else 5e-2
-
-    def steps(self, u):
-        """Points at both ends of a step along u, and its length."""
-        eps = torch.finfo(self.z.dtype).eps
-        h = eps ** (1 / 3) * max(1.0, float(self.z.norm() / u.norm()))
-        return self.z + h * u, self.z - h * u, 2 * h
 
 
 def point_of(problem, source, shift=0.0):
@@ -81,6 +43,9 @@ def point_of(problem, source, shift=0.0):
             f"draw: returns {type(equation).__name__}, not an Equation; end "
             "it with `return Equation(g, loss, z)`", place
         )
+    if isinstance(problem, BilevelProblem) and equation.energy is None:
+        raise Invalid("draw: the Equation lacks energy, which L-BFGS "
+                      "minimises in bi-level problems; give it", place)
     if equation.start.shape != z.shape or equation.start.dtype != z.dtype:
         raise Invalid(
             f"draw: the equation's start is {_describe(equation.start)}, z of "
@@ -95,7 +60,7 @@ def _describe(tensor):
 
 
 def checked_start(problem, place):
-    """First theta and z of a problem.
+    """Return the first theta and z of a problem.
 
     Raises
     ------
@@ -174,146 +139,6 @@ def _check_twice(p, name, place):
                       "no_grad and NumPy", place)
 
 
-# Claims: each takes a Point, and returns a relative error, or None where the
-# equation claims no such thing.
-
-def jacobian(p):
-    """Compare products with Jᵀ by reverse mode with differences of g."""
-    u, v = p.direction(p.z), p.direction(p.z)
-    with torch.no_grad():
-        ahead, behind, length = p.steps(u)
-        slope = (p.equation.g(ahead) - p.equation.g(behind)) / length
-    product = _vjp(p.equation.g, p.z, v)
-    return _error((product * u).sum(), (slope * v).sum(),
-                  slope.norm() * v.norm())
-
-
-def symmetry(p):
-    """Compare J with Jᵀ, where g is the gradient of an energy."""
-    if p.equation.energy is None:
-        return None
-    u, v = p.direction(p.z), p.direction(p.z)
-    left = (_vjp(p.equation.g, p.z, v) * u).sum()
-    right = _vjp(p.equation.g, p.z, u)
-    return _error(left, (right * v).sum(), right.norm() * v.norm())
-
-
-def loss_slope(p):
-    """Compare dl/dz by reverse mode with differences of the loss."""
-    u = p.direction(p.z)
-    with torch.no_grad():
-        ahead, behind, length = p.steps(u)
-        slope = (p.equation.loss(ahead) - p.equation.loss(behind)) / length
-    gradient = _gradient(p.equation.loss, p.z)
-    return _error((gradient * u).sum(), slope, gradient.norm() * u.norm())
-
-
-def energy_slope(p):
-    """Compare g with differences of the energy whose gradient it is."""
-    if p.equation.energy is None:
-        return None
-    u = p.direction(p.z)
-    ahead, behind, length = p.steps(u)
-    slope = (p.equation.energy(ahead)[0] - p.equation.energy(behind)[0]) / (
-        length)
-    g = p.equation.g(p.z).detach()
-    return _error((g * u).sum(), torch.as_tensor(slope), g.norm() * u.norm())
-
-
-def energy_gradient(p):
-    """Compare the gradient that comes with the energy with g."""
-    if p.equation.energy is None:
-        return None
-    _, gradient = p.equation.energy(p.z)
-    return _distance(gradient, p.equation.g(p.z).detach())
-
-
-def theta_slope(p):
-    """Compare products with (dg/dtheta)ᵀ with differences of g in theta.
-
-    Those of ``g_theta`` where there is one: the hypergradient takes them.
-    """
-    if p.equation.g_theta is None:
-        return None
-    v = p.direction(p.z)
-    ours, exact = (
-        torch.cat([t.flatten() for t in _in_theta((g(p.z) * v).sum(), p)])
-        for g in (p.equation.g_theta, p.equation.g)
-    )
-    return _distance(ours, exact)
-
-
-def _in_theta(number, p):
-    """Derivatives in theta, zero where a number does not depend on it."""
-    if not number.requires_grad:
-        return [torch.zeros_like(t) for t in p.theta]
-    return torch.autograd.grad(
-        number, p.theta, allow_unused=True, materialize_grads=True
-    )
-
-
-def rows(p):
-    """Compare the equation of some samples with their rows of g."""
-    if p.equation.restrict is None:
-        return None
-    indices = torch.arange(len(p.z) - 1, -1, -2)
-    part = p.equation.restrict(indices)(p.z[indices])
-    return _distance(part.detach(), p.equation.g(p.z).detach()[indices])
-
-
-def _vjp(g, z, v):
-    z = z.detach().requires_grad_()
-    return torch.autograd.grad(g(z), z, v)[0]
-
-
-def _gradient(loss, z):
-    z = z.detach().requires_grad_()
-    return torch.autograd.grad(loss(z), z)[0]
-
-
-def _error(found, exact, scale):
-    return float((found - exact).abs() / scale.clamp(min=1e-300))
-
-
-def _distance(found, exact):
-    if found.shape != exact.shape:
-        return float("inf")
-    return float((found - exact).norm() / exact.norm().clamp(min=1e-300))
-
-
-# What is compared -> how, the function at fault where they differ, the remedy.
-CLAIMS = {
-    "Jᵀ of g against differences of g": (
-        jacobian, "g", "its derivative in z is not that of its values; leave "
-        "out detach, no_grad and rounding",
-    ),
-    "dl/dz against differences of the loss": (
-        loss_slope, "loss", "its derivative in z is not that of its values; "
-        "leave out detach, no_grad and rounding",
-    ),
-    "g against differences of the energy": (
-        energy_slope, "energy", "g is not its gradient; look for a sign, a "
-        "factor or a term that only one of them has",
-    ),
-    "the energy's gradient against g": (
-        energy_gradient, "energy", "the gradient that it returns is not g; "
-        "return (energy, g)",
-    ),
-    "J against Jᵀ": (
-        symmetry, "g", "with an energy its Jacobian must be symmetric; g must "
-        "be the energy's gradient",
-    ),
-    "g_theta against g": (
-        theta_slope, "g_theta", "its derivative in theta is not that of g; "
-        "write the same term in both, or leave g_theta out",
-    ),
-    "restrict against rows of g": (
-        rows, "restrict", "is not g of those samples alone; take the rows of "
-        "everything that has one per sample",
-    ),
-}
-
-
 def check_claims(problem, source, say):
     """Compare everything that an equation claims, and print the errors.
 
@@ -357,7 +182,7 @@ def check_claims(problem, source, say):
 
 
 def _place(source, problem, equation, name=None):
-    """The line of a function of the equation, or else of draw."""
+    """Name the line of a function of the equation, or else of draw."""
     function = getattr(equation, name) if name else None
     return (function and source.place_of_function(function)) or (
         source.place_of_function(type(problem).draw)
@@ -371,7 +196,7 @@ def _tell(say, title, error):
 def check_theta(p, place):
     """Insist that each part of theta has an effect on g or the loss."""
     number = p.equation.g(p.z).square().sum() + p.equation.loss(p.z)
-    grads = _in_theta(number, p)
+    grads = in_theta(number, p)
     for i, grad in enumerate(grads):
         if not grad.isfinite().all():
             raise Invalid(f"theta[{i}]: the derivative in it is not finite; "
@@ -395,10 +220,10 @@ def check_diagonal(problem, source, place, say):
         _tell(say, title, None)
         return
     v = here.direction(here.z)
-    change = _vjp(there.equation.g, here.z, v) - _vjp(
+    change = vjp(there.equation.g, here.z, v) - vjp(
         here.equation.g, here.z, v)
     told = (there.equation.diagonal - here.equation.diagonal).detach() * v
-    error = _distance(change, told)
+    error = distance(change, told)
     _tell(say, title, error)
     if not error <= here.tolerance:
         raise Invalid(
@@ -409,7 +234,7 @@ def check_diagonal(problem, source, place, say):
 
 
 def first_values(problem):
-    """The first theta and z, and g and the loss near there."""
+    """Return the first theta and z, and g and the loss near there."""
     theta, z = problem.start()
     theta = tuple(t.detach().clone().requires_grad_() for t in theta)
     equation = problem.draw(theta, z, 1)
@@ -419,7 +244,7 @@ def first_values(problem):
 
 
 def differs(ours, theirs):
-    """Whether two lists of tensors, or lists of such, differ anywhere."""
+    """Return whether two nested lists of tensors differ anywhere."""
     if isinstance(ours, Tensor):
         return ours.shape != theirs.shape or not torch.equal(ours, theirs)
     return len(ours) != len(theirs) or any(map(differs, ours, theirs))
@@ -459,7 +284,25 @@ def check_seeds(build, settings, say):
     say("  seeds: one problem a seed")
 
 
-def check_data(cls, source, say):
+def check_run(problem, solver, say):
+    """Insist that a method gets through some outer steps.
+
+    Raises
+    ------
+    Invalid
+        Where it diverges.
+    """
+    steps = [point.step for point in solver.method(problem, 3).run(problem)]
+    if steps[-1].diverged:
+        raise Invalid(
+            f"{solver.name} diverges in outer step {steps[-1].n_outer}; give "
+            "z a start or theta a penalty from which a root can be found"
+        )
+    say(f"  three outer steps of {solver.name}: F from {steps[0].value:.3g} "
+        f"to {steps[-1].value:.3g}")
+
+
+def check_data(cls, source, solver, say):
     """Check the problem of a data set.
 
     Parameters
@@ -468,6 +311,8 @@ def check_data(cls, source, say):
         Of the data set.
     source : Source
         Its file.
+    solver : Lifecycle
+        A method to run on the problem.
     say : callable, str -> None
 
     Raises
@@ -487,12 +332,13 @@ def check_data(cls, source, say):
             "relative errors:")
         check_claims(problem, source, say)
         check_seeds(build, settings, say)
+        check_run(problem, solver, say)
     except (Exception, SystemExit) as error:  # the file's own, of any kind
         raise source.invalid(error, place=place) from error
 
 
 def small_settings(cls):
-    """The first of each list of values, those of `benchopt test` first."""
+    """Return a value for each parameter, that of the tests if any."""
     small = getattr(cls, "test_parameters", None) or {}
     return next(product_param(cls.parameters)) | next(product_param(small))
 

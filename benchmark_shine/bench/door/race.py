@@ -11,6 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from benchopt import run_benchmark
+from benchopt.benchmark import Benchmark
 from benchopt.results import read_results
 from benchopt.utils.parametrized_name_mixin import product_param
 
@@ -100,7 +101,7 @@ def _plant(small, path, folder, suite):
 
 
 def names_of(cls):
-    """The names benchopt gives the solver, at each of its settings."""
+    """Return the names that benchopt gives a solver at its settings."""
     return {
         str(cls.get_instance(**settings))
         for settings in product_param(cls.parameters)
@@ -161,9 +162,7 @@ def run_race(race, source, cls, n_seeds, n_outer, folder, suite):
 
 
 def objective_name(suite):
-    """The name of the clone's objective."""
-    from benchopt.benchmark import Benchmark
-
+    """Return the name of the clone's objective."""
     return Benchmark(suite).get_benchmark_objective().name
 
 
@@ -180,7 +179,7 @@ def _lost(race, told, source):
 
 
 def ranking(path, suite):
-    """The short league of a result file, in Markdown.
+    """Write the short league of a result file, in Markdown.
 
     Raises
     ------

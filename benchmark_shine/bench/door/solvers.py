@@ -274,14 +274,14 @@ def check_truth(cls, source, say):
 
 
 def _tight(cls, settings, name):
-    """An instance whose solves are as exact as the dense ones, nearly."""
+    """Make an instance whose solves are nearly as exact as dense ones."""
     if name != "network" and "tol" in settings:
         settings = settings | {"tol": TIGHT}
     return cls.get_instance(**settings)
 
 
 def _check_one(solver, problem, name, source):
-    """A Finding, or the sentence by which the problem is left out."""
+    """Return a Finding, or the sentence that leaves the problem out."""
     try:
         try:
             method = solver.method(problem, N_CHECKED)

@@ -23,9 +23,9 @@ PACKAGE = {
                 ".problems .root",
     "rivals": "torch numpy sklearn threadpoolctl optuna jax jaxopt torchdeq "
               ".checks .engine .operators .problems .rivals .root",
-    "bench": "torch numpy sklearn tqdm click joblib benchopt league "
-             ".adjoint .bench .checks .data .engine .evaluate .fingerprints "
-             ".implicit .operators .outer .problems .root",
+    "bench": "torch numpy sklearn tqdm click joblib benchopt yaml "
+             ".adjoint .bench .checks .data .engine .equation .evaluate "
+             ".fingerprints .implicit .operators .outer .problems .root",
     "__init__": ".adjoint .equation .implicit .root",
 }
 FOLDERS = {
@@ -127,6 +127,7 @@ def test_nothing_swallows_keywords(root_dir):
     for path, _ in modules(root_dir):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.args.kwarg:
-                # a subclass hands on what its base checks
-                assert path.stem in ("linear", "deq", "mdeq")
+                # a subclass hands on what its base checks, and the plan what
+                # benchopt's run does
+                assert path.stem in ("linear", "deq", "mdeq", "plan")
                 assert node.args.kwarg.arg == "settings"

@@ -137,7 +137,10 @@ class Objective(BaseObjective):
             "diverged": float(step.diverged),
             "solver": solver,
             "solver_fingerprint": solver_fingerprint,
-            "settings": json.dumps(settings, sort_keys=True, default=str),
+            "settings": json.dumps({
+                name: value for name, value in sorted(settings.items())
+                if value is not None
+            }, default=str),
             **self._data,
             **compared,
         }

@@ -53,13 +53,15 @@ def make_package(folder):
 
 def make_absolute(benchmark):
     """Let "benchopt run ." mean this folder in workers that live elsewhere."""
-    if benchmark is not None:
-        benchmark.benchmark_dir = Path(benchmark.benchmark_dir).absolute()
+    benchmark.benchmark_dir = Path(benchmark.benchmark_dir).absolute()
 
 
 load_package("benchmark_shine")
 make_package("solvers")
-make_absolute(get_running_benchmark())
 workers = importlib.import_module("benchmark_shine.bench.workers")
 register_parallel_backend("dask", workers.dask_backend)
+if get_running_benchmark() is not None:
+    make_absolute(get_running_benchmark())
+    selection = importlib.import_module("benchmark_shine.bench.selection")
+    selection.watch(get_running_benchmark())
 importlib.import_module("benchmark_shine.bench.plan").announce()

@@ -1,12 +1,11 @@
-from benchmark_shine.adjoint import ConjugateGradient, Gmres, QuasiNewtonSolve
-from benchmark_shine.adjoint import Recycled, cold
+from benchmark_shine.adjoint import (
+    ConjugateGradient, Gmres, QuasiNewtonSolve, Recycled, cold,
+)
 from benchmark_shine.bench.bilevel import FIRST_Q
 from benchmark_shine.bench.solver import ImplicitSolver, broyden_steps
 from benchmark_shine.checks import check_choice, check_integer
 from benchmark_shine.operators import transposed
 from benchmark_shine.root import Broyden
-
-PRECONDITIONERS = {"none": cold, "shine": transposed}
 
 
 class Solver(ImplicitSolver):
@@ -53,10 +52,9 @@ class Solver(ImplicitSolver):
         limit = [] if self.backward_steps is None else [self.backward_steps]
         return ConjugateGradient(
             *limit, first=check_choice("first_q", self.first_q, FIRST_Q),
-            estimate=check_choice(
-                "preconditioner", self.preconditioner,
-                PRECONDITIONERS | {"recycled": None},
-            ),
+            estimate=check_choice("preconditioner", self.preconditioner, {
+                "none": cold, "shine": transposed, "recycled": None,
+            }),
         )
 
     def make_batched_adjoint(self, n_steps):

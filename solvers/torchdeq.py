@@ -16,11 +16,16 @@ class Solver(NetworkSolver):
     forward, backward : {"broyden", "anderson", "fixed_point_iter"} or None
         Of its solvers; None: broyden forward, fixed_point_iter backward.
         backward solves Jᵀ q = dl/dz, or is "phantom": the series that its
-        layer unrolls at the root, with k = 5 and tau = 1.
+        layer unrolls at the root.
+    k, tau : int, float, or None
+        Terms and damping of the phantom gradient; None: 5 and 1.
     """
 
     name = library = "torchdeq"
-    parameters = {**NetworkSolver.parameters, "backward": [None]}
+    parameters = {
+        **NetworkSolver.parameters, "backward": [None], "k": [None],
+        "tau": [None],
+    }
 
     def make_batched_finder(self, n_steps, n_outer):
         finders = {name: TorchDEQ(name, n_steps) for name in SOLVERS}
@@ -29,4 +34,7 @@ class Solver(NetworkSolver):
     def make_batched_adjoint(self, n_steps):
         return check_choice("backward", self.backward, {
             name: QuasiNewtonSolve(TorchDEQ(name, n_steps)) for name in SOLVERS
-        } | {"phantom": Phantom()})
+        } | {"phantom": Phantom(
+            5 if self.k is None else self.k,
+            1.0 if self.tau is None else self.tau,
+        )})

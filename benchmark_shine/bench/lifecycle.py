@@ -7,12 +7,12 @@ import torch
 from benchopt import BaseSolver
 from benchopt.stopping_criterion import NoCriterion
 
-from ..fingerprints import solver_fingerprint
 from ..problems.base import BilevelProblem
 from . import protocols
 from .checkpoint import Checkpoint, keep, location, resume
 from .limits import timely
 from .progress import Report
+from .sources import solver_fingerprint
 from .workers import refuse_edited_files, refuse_other_solver
 
 
@@ -129,8 +129,8 @@ class Lifecycle(BaseSolver):
         said = protocols.settings_of(
             self.name, problem, protocol, given.pop("figure", None)
         )
-        for name in protocols.foreign(problem) & given.keys():
-            if given.pop(name) is not None:
+        for name in sorted(protocols.foreign(problem) & given.keys()):
+            if given.pop(name) not in (None, self.parameters[name][0]):
                 kind = protocols.family(problem)
                 raise NotForThisProblem(f"{name}: has no meaning for {kind}")
         return {

@@ -1,26 +1,28 @@
-"""A step that hangs ends in an exception instead of never."""
+"""End a step that hangs by an exception."""
 import signal
 import sys
 import threading
 
-# Seconds that a step may take whatever benchopt's timeout is.
+# Seconds that every step may take, whatever benchopt's timeout is.
 LEAST = 60.0
 
 
 def timely(steps, timeout):
-    """Pass on steps, each of which comes in time.
+    """Yield the items of a generator, each within a limit of time.
 
-    benchopt looks at its timeout when it evaluates a run, which one that
-    hangs never comes to.  So a single step that takes as long as the whole
-    run was given counts as hanging.  The exception is raised where Python
-    is at that moment: a call into compiled code has to return first.
+    benchopt compares its timeout with the clock when it evaluates a run, and
+    a run that hangs is never evaluated.  So a single step that takes as long
+    as the timeout of the whole run counts as hanging.  The exception is
+    raised where Python is at that moment: a call into compiled code has to
+    return first.
 
     Parameters
     ----------
     steps : generator
     timeout : float or None
-        benchopt's, in seconds.  None: no limit.  There is none either
-        outside of the main thread, as in dask's workers, or on Windows.
+        benchopt's timeout in seconds.  None: no limit.  There is no limit
+        either outside of the main thread, as in dask's workers, or on
+        Windows.
 
     Yields
     ------

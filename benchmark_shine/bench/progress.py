@@ -1,4 +1,4 @@
-"""Where a run stands: a live line on a terminal, one line in the log."""
+"""Tell where a run stands: a live line on a terminal, a line in the log."""
 import sys
 from multiprocessing import parent_process
 from threading import current_thread, main_thread
@@ -13,7 +13,7 @@ LIVE = INDENT + (
 
 
 class _Line(tqdm):
-    """A line below benchopt's, where its own line finds the cursor again."""
+    """A live line below benchopt's own, which finds the cursor as it was."""
 
     monitor_interval = 0  # no thread beside the solver
 
@@ -25,7 +25,7 @@ class _Line(tqdm):
 
 
 def _watched(terminal):
-    """Whether anybody sees a live line: workers share one terminal."""
+    """Return whether a live line is seen: workers share one terminal."""
     return (
         terminal is not None and terminal.show_progress
         and sys.stderr.isatty() and parent_process() is None
@@ -34,7 +34,7 @@ def _watched(terminal):
 
 
 def _names(meta):
-    """Solver and data set, in full and short."""
+    """Return the names of solver and data set, in full and in short."""
     if not meta:
         return None, None
     solver, dataset = meta["solver_name"], meta["dataset_name"]
@@ -44,22 +44,22 @@ def _names(meta):
 
 
 class Report:
-    """What a run tells of itself.
+    """Tell how a run goes, and how it has ended.
 
-    Nothing of this is on benchopt's clock, which stands from one evaluation
-    of its callback to the callback's ``start``.
+    None of this is on benchopt's clock, which stands still from an evaluation
+    of the callback to the callback's ``start``.
 
     Parameters
     ----------
     callback
-        benchopt's, before the run.  Its trial runs, which have no names, are
-        not reported.
+        benchopt's callback, before the run.  Trial runs, which have no names,
+        are not reported.
     n_outer : int
-        Outer steps.
+        Outer steps of the whole run.
     done : int
-        Those that an earlier, interrupted run has made.  They count as steps,
-        not for the estimate of the time that is left, which is by the mean
-        time of a step since, evaluations included.
+        Outer steps that an earlier, interrupted run has made.  They count as
+        steps, but not for the estimate of the time that is left, which uses
+        the mean time of a step since, evaluations included.
     """
 
     def __init__(self, callback, n_outer, done=0):

@@ -1,10 +1,11 @@
-"""Other processes that run part of a benchmark, and what may go wrong there.
+"""Keep workers from running other code than the client's.
 
 benchopt sends a worker the parameters and file names of a run, not its code.
 A worker that has lived for some time (dask), or has begun after an edit
-(SLURM, loky), would run what it has loaded itself, and the result would be
-cached as that of the client's code.  So code is compared as a run arrives,
-when it is unpickled: nothing is cached, and the error reaches the client.
+(SLURM, loky), would run the code that it has loaded itself, and the result
+would be cached as that of the client's code.  So the code is compared when a
+run arrives and is unpickled: nothing is cached then, and the error reaches the
+client.
 """
 import hashlib
 import os
@@ -22,7 +23,7 @@ FILES = "benchopt_benchmarks."
 
 
 def refuse_other_code(package, torch_version):
-    """Insist on the package and torch of the client.
+    """Refuse a run of another package or torch than this process has.
 
     Parameters
     ----------
@@ -43,10 +44,11 @@ def refuse_other_code(package, torch_version):
 
 
 def refuse_edited_files():
-    """Insist that files still hold what this process has loaded of them.
+    """Refuse a run where files have changed since this process loaded them.
 
-    Of a solver, data set or objective that is what it held when it was first
-    seen here.  The package counts as a whole: parts of it may be loaded yet.
+    A solver, data set or objective is compared with its content when it was
+    first seen here.  The package is compared as a whole, since parts of it
+    may not be loaded yet.
 
     Raises
     ------
@@ -65,13 +67,13 @@ def refuse_edited_files():
 
 
 def refuse_other_solver(name, ours, theirs):
-    """Insist on the client's sources of a solver.
+    """Refuse a run where the sources behind a solver are not the client's.
 
     Parameters
     ----------
     name : str
     ours, theirs : str
-        `fingerprints.solver_fingerprint` here and in the client.
+        `sources.solver_fingerprint` here and in the client.
 
     Raises
     ------
@@ -92,11 +94,12 @@ def _refuse(why):
 
 
 def dask_backend(client=None, wait_for_workers_timeout=10):
-    """joblib's backend for dask, but no failure is waited for.
+    """Make joblib's backend for dask, which does not wait for failed tasks.
 
-    That of joblib 1.6 hears of an exception inside a task.  For a task that
-    fails outside, because it cannot be unpickled, or because dask gives it
-    up after the death of several workers, it waits without end.
+    The backend of joblib 1.6 is told of an exception inside a task.  For a
+    task that fails outside of its function, because it cannot be unpickled or
+    because dask gives it up after the death of several workers, that backend
+    waits without end.
 
     Parameters
     ----------

@@ -1,17 +1,17 @@
-"""Rivals from other libraries, each imported where it is used.
+"""Methods of other libraries, each imported where it is used.
 
-A library that is missing costs nobody else: its solver says what to install,
-see `benchmark_shine.bench.solver`.
+A library that is missing costs no other method: its solver says what to
+install, see `benchmark_shine.bench.lifecycle`.
 """
 
 
 def of_kind(table, problem, library):
-    """What a table has for a problem's kind.
+    """Look up a problem's class in a table.
 
     Raises
     ------
     ValueError
-        Where it has nothing, naming the library.
+        Where the table lacks the class; the message names the library.
     """
     if type(problem) not in table:
         raise ValueError(

@@ -39,7 +39,7 @@ PHI = {
 
 
 def _jax():
-    """jax and jaxopt, on one thread where the run is."""
+    """Import jax and jaxopt, on one thread where the run has one."""
     if torch.get_num_threads() == 1:
         # read once, when jax first computes
         os.environ.setdefault(
@@ -55,7 +55,7 @@ def _jax():
 
 @contextmanager
 def _double(jax):
-    """float64 in jax, in the threads of its callbacks too, for a while."""
+    """Compute in float64 inside of a block, in jax's callbacks too."""
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
     try:
@@ -65,7 +65,7 @@ def _double(jax):
 
 
 class _Products:
-    """X @ w for jax by the suite's own kernel: linear, and counted."""
+    """Multiply X @ w for jax by the suite's own kernel, and count."""
 
     def __init__(self, jax, X):
         self._jax, self._X, self.n_calls = jax, X, 0

@@ -9,7 +9,7 @@ from ..checks import check_integer, check_number
 
 @dataclass(frozen=True)
 class TpeState:
-    """Where `Tpe` stands: the trial that Optuna waits for."""
+    """State of `Tpe`: the trial whose value Optuna waits for."""
 
     theta: tuple[Tensor, ...]
     study: object
@@ -21,7 +21,7 @@ class TpeState:
 
 @dataclass(frozen=True)
 class Tpe:
-    """Optuna's tree-structured Parzen estimator, asked and told.
+    """Choose theta by Optuna's tree-structured Parzen estimator.
 
     Bergstra, Bardenet, Bengio and Kégl, NeurIPS 2011; Akiba et al., *Optuna*,
     KDD 2019.  An outer optimiser: one value for all entries of theta a step.
@@ -29,7 +29,7 @@ class Tpe:
     Parameters
     ----------
     tol : float
-        Inner solves stop at tol × ‖g‖ of their own warm start, as those of
+        Inner solves stop at tol × ‖g‖ of their own warm start, as in
         :class:`benchmark_shine.outer.Search`.
     n_startup : int
         Values drawn uniformly at first; Optuna's default is 10.

@@ -27,7 +27,7 @@ ESTIMATORS = {Logistic: _logistic, Multinomial: _logistic, Ridge: _ridge}
 
 @dataclass(frozen=True)
 class ScikitLearn:
-    """Fits of scikit-learn's own model, each from the last one.
+    """Fit scikit-learn's own model, each time from the last fit.
 
     What ``LogisticRegressionCV`` does along its Cs = exp(-theta), on the one
     split of the problem: the model with its L-BFGS, its stopping rule and
@@ -39,11 +39,11 @@ class ScikitLearn:
     Parameters
     ----------
     problem
-        Whose training part is fitted.
+        The training part of its data is fitted.
     tol : float
-        ``tol`` of the estimator: its default is 1e-4.
+        ``tol`` of the estimator; scikit-learn's default is 1e-4.
     max_iter : int
-        Of each fit.
+        Most iterations of each fit.
 
     Raises
     ------

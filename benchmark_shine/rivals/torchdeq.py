@@ -11,16 +11,16 @@ from ..root.base import Root
 
 @dataclass(frozen=True)
 class TorchDEQ:
-    """A fixed-point solver of torchdeq on f(z) = z - g(z), by sample.
+    """Find fixed points of f(z) = z - g(z) by a solver of torchdeq.
 
     Geng and Kolter, *TorchDEQ: a library for deep equilibrium models*, 2023,
-    version 0.1.0, with its own defaults.  It shares no estimate of J⁻¹: the
-    inverse is the identity.
+    version 0.1.0, with the library's defaults.  torchdeq shares no estimate
+    of J⁻¹: the root's inverse is the identity.
 
     Parameters
     ----------
     solver : {"broyden", "anderson", "fixed_point_iter"}
-        Its name in the library.
+        Name of the solver in the library.
     max_iter : int
         Most steps.
     """
@@ -43,8 +43,8 @@ class TorchDEQ:
             On the 2-norm of each sample's g; the smallest counts for all.
         rtol : float
             0: torchdeq knows no tolerance relative to the first residual.
-        previous : Root or None
-            Of no use.
+        warm_start : Root or None
+            Not used.
 
         Returns
         -------

@@ -57,9 +57,13 @@ def solvers(root_dir):
     return {cls.name: cls for cls in Benchmark(root_dir).get_solvers()}
 
 
-def steps(cls, problem, n_outer, **settings):
+def points(cls, problem, n_outer, **settings):
     method = cls.get_instance(**settings).method(problem, n_outer)
-    return [point.step for point in method.run(problem)]
+    return list(method.run(problem))
+
+
+def steps(cls, problem, n_outer, **settings):
+    return [p.step for p in points(cls, problem, n_outer, **settings)]
 
 
 def jacobians(g, z):
@@ -285,21 +289,22 @@ def test_counts_of_a_run_are_the_true_ones(
         return out
 
     monkeypatch.setattr(_Bound, "_f", f)
-    found = steps(solvers[name], network(steps=20), 3, **settings)
-    assert [step.n_outer for step in found] == [0, 1, 2, 3]
-    assert found[-1].n_g == len(calls)
-    assert found[-1].n_vjp == len(products)
+    found = points(solvers[name], network(steps=20), 3, **settings)
+    assert [point.totals.n_outer for point in found] == [0, 1, 2, 3]
+    totals = found[-1].totals
+    assert totals.n_g == len(calls)
+    assert totals.n_vjp == len(products)
     if name == "Unrolled-network":
-        assert (found[-1].n_g, found[-1].n_vjp) == (18, 15)
+        assert (totals.n_g, totals.n_vjp) == (18, 15)
     if name == "Phantom":
-        assert found[-1].n_vjp == 12
+        assert totals.n_vjp == 12
 
 
 def test_times_of_unrolled_networks_are_differences(solvers, monkeypatch):
     ticks = itertools.count(9)
     monkeypatch.setattr(unrolled, "clock", lambda like: float(next(ticks)))
-    *_, step = steps(solvers["Unrolled-network"], network(), 3)
-    assert (step.forward_time, step.backward_time) == (3, 3)
+    *_, (_, totals, _) = points(solvers["Unrolled-network"], network(), 3)
+    assert (totals.forward_time, totals.backward_time) == (3, 3)
 
 
 def test_unrolled_networks_learn(solvers):

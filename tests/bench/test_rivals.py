@@ -757,10 +757,10 @@ def test_scikit_learn_starts_from_the_last_fit_and_tells_its_iterations():
     first, again = fits(problem, [0.0, 0.0], tol=1e-6)
     assert first.n_g > 4
     # it is there already: one evaluation, no iteration
-    assert again.n_g == first.n_g + 1
+    assert again.n_g == 1
     assert relative(again.z, first.z) < 1e-9
     assert (again.n_vjp, again.grads, again.q) == (0, None, None)
-    assert again.forward_time > first.forward_time > 0
+    assert again.forward_time > 0 and first.forward_time > 0
 
 
 def test_scikit_learn_has_no_nonlinear_least_squares(solvers):

@@ -9,6 +9,7 @@ import torch
 from benchopt.benchmark import Benchmark
 
 from benchmark_shine.adjoint import JacobianFree
+from benchmark_shine.engine import RootAndAdjoint
 from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.problems import classifier
 from benchmark_shine.root import AdjointBroyden, Broyden, loss_gradient
@@ -262,9 +263,11 @@ def test_a_training_that_diverges_is_an_error(benchmark, network):
         def __str__(self):
             return "Broken"
 
-        def for_equilibrium(self, problem, n_outer):
-            finder, _, *rest = self.solver.for_equilibrium(problem, n_outer)
-            return finder, Known(float("nan")), *rest
+        def method(self, problem, n_outer):
+            method = self.solver.method(problem, n_outer)
+            return replace(method, outer_step=RootAndAdjoint(
+                method.find_root, Known(float("nan"))
+            ))
 
     solver, = chosen(benchmark.check_solver_patterns(["Jacobian-Free"]))
     with pytest.raises(RuntimeError, match="Broken: .* diverged at step 1 "):

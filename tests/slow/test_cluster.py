@@ -23,7 +23,8 @@ from benchopt.parallel_backends import check_parallel_config
 from benchopt.results import read_results
 from click import ClickException
 
-from benchmark_shine.bench import limits, networks, workers
+from benchmark_shine.bench import lifecycle, limits, networks, workers
+from benchmark_shine.bench.checkpoint import location
 from benchmark_shine.bench.limits import timely
 from benchmark_shine.bench.workers import (
     refuse_edited_files, refuse_other_code,
@@ -110,7 +111,7 @@ def test_a_run_does_not_ask_for_the_running_benchmark(
     meta = dict.fromkeys(
         ("dataset_name", "objective_name", "solver_name", "idx_rep")
     )
-    path, _ = solver._identify(meta)
+    path, _ = location(solver, meta)
     expected = Benchmark(root_dir).get_cache_location() / "checkpoints"
     assert path.parent == expected
 
@@ -119,6 +120,14 @@ def test_an_edited_package_is_refused(monkeypatch):
     monkeypatch.setattr(workers, "LOADED", "before")
     with pytest.raises(ClickException, match="benchmark_shine: edited since"):
         refuse_edited_files()
+
+
+def test_other_sources_of_a_solver_are_refused(solvers, monkeypatch):
+    run = cloudpickle.dumps(solvers["SHINE"].get_instance())
+    assert str(cloudpickle.loads(run)) == "SHINE"
+    monkeypatch.setattr(lifecycle, "solver_fingerprint", lambda path: "other")
+    with pytest.raises(ClickException, match="SHINE: this worker has sources"):
+        cloudpickle.loads(run)
 
 
 def test_a_run_that_arrives_is_compared(objective, solvers, monkeypatch, file):
@@ -137,10 +146,10 @@ def test_a_run_that_arrives_is_compared(objective, solvers, monkeypatch, file):
 
 def test_data_that_a_worker_lacks_are_an_error(objective):
     here = objective.get_instance()
-    assert here.skip(None, "get it") == (True, "get it")
+    assert here.skip(None, reason="get it") == (True, "get it")
     sent = cloudpickle.loads(cloudpickle.dumps(here))
     with pytest.raises(FileNotFoundError, match="lacks the data: get it"):
-        sent.skip(None, "get it")
+        sent.skip(None, reason="get it")
     assert sent.skip(SimpleNamespace()) == (False, None)
 
 
@@ -297,7 +306,7 @@ def quickstart(root_dir, tmp_path_factory):
     """The configuration, and its curves in one process."""
     folder = tmp_path_factory.mktemp("sequential")
     config = yaml.safe_load((root_dir / "configs/quickstart.yml").read_text())
-    config["objective"] = [{"SHINE": {"n_outer": N, "reference": 0}}]
+    config["objective"] = [{"outer-loss": {"n_outer": N, "reference": 0}}]
     path = folder / "quickstart.yml"
     path.write_text(yaml.safe_dump(config))
     status, text = clusters.benchopt(
@@ -411,7 +420,7 @@ def test_a_job_has_the_cores_and_the_gpu_that_it_asks_for(
         tmp_path, "run", ".", "--no-plot", "--output",
         tmp_path / "rows.parquet",
         "-d", "digits[width=12,'batch_size, epochs'=[(64, 1)]]",
-        "-o", "SHINE[n_outer=1,reference=0,threads=2]",
+        "-o", "outer-loss[n_outer=1,reference=0,threads=2]",
         "-s", f"{solver}[slurm_gres='gpu:1']", "--parallel-config",
         clusters.small_jobs(
             root_dir, tmp_path, slurm_mem="1GB", slurm_cpus_per_task=2,
@@ -437,7 +446,8 @@ def clone(root_dir, tmp_path):
     """A copy of the benchmark to edit."""
     files = subprocess.check_output(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard",
-         "benchmark_shine", "solvers", "datasets", "objective.py"],
+         "benchmark_shine", "benchmark_utils", "solvers", "datasets",
+         "objective.py"],
         cwd=root_dir, text=True,
     ).split()
     for name in files:
@@ -451,7 +461,7 @@ def clone(root_dir, tmp_path):
 SIZES = "'formulation, n_samples, n_features'"
 SMALL = (
     "-d", f"simulated[{SIZES}=[('ridge', 60, 10)]]",
-    "-o", "SHINE[n_outer=1,reference=0]", "-s", "SHINE", "--no-plot",
+    "-o", "outer-loss[n_outer=1,reference=0]", "-s", "SHINE", "--no-plot",
 )
 
 

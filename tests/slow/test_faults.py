@@ -25,12 +25,14 @@ SOLVER = '''
 import os
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 
 import torch
 from benchmark_shine.adjoint import Shine
 from benchmark_shine.bench.solver import ImplicitSolver
 from benchmark_shine.bench import limits
+from benchmark_shine.engine import Loop
 
 limits.LEAST = {least}
 FOLDER = Path({folder!r})
@@ -49,9 +51,13 @@ class Solver(ImplicitSolver):
             torch.nan if self.spoilt else 1
         )
 
-    def steps(self):
-        steps = super().steps()
-        yield next(steps)
+    def bilevel(self, problem, n_outer):
+        method = super().bilevel(problem, n_outer)
+        return Loop(partial(self.steps, method), n_outer)
+
+    def steps(self, method, problem):
+        points = method.run(problem)
+        yield next(points).step
         with (FOLDER / "runs").open("a") as file:
             file.write(self.label)
         if self.label == "c" and (FOLDER / "fault").exists():
@@ -60,7 +66,8 @@ class Solver(ImplicitSolver):
                 threading.Event().wait(0.1)
             (FOLDER / "fault").unlink()
             self.fail()
-        yield from steps
+        for point in points:
+            yield point.step
         with (FOLDER / "runs").open("a") as file:
             file.write(self.label.upper())
 
@@ -98,7 +105,7 @@ class Runs:
         status, text = clusters.benchopt(
             self.folder, "run", self.root, "--no-plot",
             "-d", f"simulated[{SIZES}=[('ridge', 60, 10)]]",
-            "-o", f"SHINE[n_outer={N},reference=0]",
+            "-o", f"outer-loss[n_outer={N},reference=0]",
             "-s", self.folder / "marked.py", "--timeout", "1h",
             "--output", self.output, *arguments, cwd=self.folder, **more,
         )
@@ -393,7 +400,8 @@ def test_every_promise_names_its_test(root_dir):
         assert all((fault, seen, kept, remedy)), fault
         for name in re.findall(r"`(\w+\.py::\w+)`", test):
             file, function = name.split("::")
-            tree = ast.parse((root_dir / "tests" / file).read_text())
+            path, = (root_dir / "tests").rglob(file)
+            tree = ast.parse(path.read_text())
             assert function in {
                 node.name for node in tree.body
                 if isinstance(node, ast.FunctionDef)

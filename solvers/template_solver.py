@@ -22,12 +22,14 @@ class Solver(ImplicitSolver):
     # library = "its_name"
 
     def make_adjoint(self):
-        # Called before each run.  Raise a ValueError to leave a problem out.
+        # This is called before each run.  A ValueError, such as
+        # NotForThisProblem, leaves the problem out with its sentence.
         check_integer("n_steps", self.n_steps, least=0)
 
         def adjoint(system):
-            # Jᵀ q = rhs, all of shape (d,), in networks (B, d), a system per
-            # row; vjp(v) is Jᵀ v, inverse ~ J⁻¹; also z, start and tol.
+            # Solve Jᵀ q = rhs: all have shape (d,), in networks (B, d) with a
+            # system per row.  vjp(v) is Jᵀ v, and inverse is near J⁻¹; there
+            # are z, q0 and tol too, see docs/add_a_solver.md.
             q = system.inverse.T @ system.rhs
             r = system.rhs - system.vjp(q)
             for _ in range(self.n_steps):

@@ -22,14 +22,12 @@ class Solver(ImplicitSolver):
     # library = "its_name"
 
     def make_adjoint(self):
-        # This is called before each run.  A ValueError, such as
-        # NotForThisProblem, leaves the problem out with its sentence.
+        # Called before each run; a ValueError leaves the problem out.
         check_integer("n_steps", self.n_steps, least=0)
 
         def adjoint(system):
-            # Solve Jᵀ q = rhs: all have shape (d,), in networks (B, d) with a
-            # system per row.  vjp(v) is Jᵀ v, and inverse is near J⁻¹; there
-            # are z, q0 and tol too, see docs/add_a_solver.md.
+            # Jᵀ q = rhs, all of shape (d,), in networks (B, d), a system per
+            # row; vjp(v) is Jᵀ v, inverse is near J⁻¹; also z, q0 and tol.
             q = system.inverse.T @ system.rhs
             r = system.rhs - system.vjp(q)
             for _ in range(self.n_steps):

@@ -22,12 +22,12 @@ class Solver(ImplicitSolver):
     # library = "its_name"
 
     def make_adjoint(self):
-        # Called before each run.  Raise a ValueError to leave a problem out.
+        # Called before each run; a ValueError leaves the problem out.
         check_integer("n_steps", self.n_steps, least=0)
 
         def adjoint(system):
             # Jᵀ q = rhs, all of shape (d,), in networks (B, d), a system per
-            # row; vjp(v) is Jᵀ v, inverse ~ J⁻¹; also z, start and tol.
+            # row; vjp(v) is Jᵀ v, inverse is near J⁻¹; also z, q0 and tol.
             q = system.inverse.T @ system.rhs
             r = system.rhs - system.vjp(q)
             for _ in range(self.n_steps):

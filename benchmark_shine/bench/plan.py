@@ -83,8 +83,11 @@ class _Listener:
     def __init__(self):
         self.left_out, self._now = [], {}
 
-    def set(self, **what):
-        self._now |= {name: str(value) for name, value in what.items()}
+    def set(self, dataset=None, objective=None, solver=None, i_solver=0):
+        self._now |= {
+            name: str(value) for name, value in (
+                ("dataset", dataset), ("solver", solver)) if value is not None
+        }
 
     def skip(self, reason, objective=False):
         self.left_out.append((self._now["dataset"], reason))
@@ -99,13 +102,13 @@ class _Listener:
     display_objective = display_dataset
 
 
-def list_runs(benchmark, **selected):
+def list_runs(benchmark, selected):
     """List the runs of a selection.
 
     Parameters
     ----------
     benchmark : benchopt.Benchmark
-    **selected
+    selected : dict
         Arguments of benchopt's ``generate_run_kwargs``: solvers,
         forced_solvers, datasets, objectives, n_repetitions, max_runs,
         timeout.
@@ -191,16 +194,16 @@ def seconds_of_overhead(least=0.2):
 
 # In words
 
-def describe(benchmark, n_jobs=1, **selected):
+def describe(benchmark, selected, n_jobs=1):
     """Write the plan of a selection.
 
     Parameters
     ----------
     benchmark : benchopt.Benchmark
+    selected : dict
+        As in `list_runs`.
     n_jobs : int or None
         Runs at a time; None: no estimate of the time, as on a cluster.
-    **selected
-        As in `list_runs`.
 
     Returns
     -------
@@ -208,7 +211,7 @@ def describe(benchmark, n_jobs=1, **selected):
         Lines.
     """
     with redirect_stdout(io.StringIO()):
-        runs, left_out = list_runs(benchmark, **selected)
+        runs, left_out = list_runs(benchmark, selected)
     todo = [run for run in runs if not run.cached]
     done = len(runs) - len(todo)
     lines = [f"Plan: {_count(len(runs), 'run')}"
@@ -263,7 +266,7 @@ def selection(arguments):
     return {
         "benchmark": arguments["benchmark"],
         "n_jobs": (config.get("n_jobs") or 1) if local else None,
-        **{name: arguments[name] for name in names},
+        "selected": {name: arguments[name] for name in names},
     }
 
 
@@ -271,8 +274,8 @@ def _binder(function):
     """Return a function from its arguments to a dict of them by name."""
     signature = inspect.signature(function)
 
-    def bind(*args, **kwargs):
-        given = signature.bind(*args, **kwargs)
+    def bind(*args, **settings):
+        given = signature.bind(*args, **settings)
         given.apply_defaults()
         return given.arguments
 
@@ -284,16 +287,16 @@ def announced(run):
     bind = _binder(run)
 
     @wraps(run)
-    def announced_run(*args, **kwargs):
+    def announced_run(*args, **settings):
         if click.get_current_context(silent=True) is None:
-            return run(*args, **kwargs)  # called by a program, not a person
-        arguments = bind(*args, **kwargs)
+            return run(*args, **settings)  # called by a program, not a person
+        arguments = bind(*args, **settings)
         if not arguments["collect"]:
             try:
                 print(describe(**selection(arguments)), flush=True)
             except Exception as error:  # the run says it better, or goes on
                 print(f"Plan: cannot be made: {error}", flush=True)
-        status, output = run(*args, **kwargs)
+        status, output = run(*args, **settings)
         if output is not None:
             print(f'Next: make league RESULT="{output}", '
                   f'make report RESULT="{output}"')
@@ -329,8 +332,8 @@ def plan(words):
     """
     told, bind = [], _binder(runner._run_benchmark)
 
-    def instead(*args, **kwargs):
-        told.append(describe(**selection(bind(*args, **kwargs))))
+    def instead(*args, **settings):
+        told.append(describe(**selection(bind(*args, **settings))))
         return 0, None
 
     instead.announces = True

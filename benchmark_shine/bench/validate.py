@@ -21,6 +21,7 @@ import os
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,9 +113,7 @@ def need_clone():
     -------
     str or None
     """
-    try:
-        import benchopt  # noqa: F401
-    except ImportError:
+    if find_spec("benchopt") is None:
         return ("needs benchopt: pip install 'benchmark_shine[bench]', and a "
                 f"clone: {CLONE}")
     if not (ROOT / "objective.py").is_file():

@@ -265,10 +265,10 @@ def check_seeds(build, settings, say):
     Invalid
         Where one seed gives two problems, or two seeds give one.
     """
-    def values(**changes):
-        return first_values(build(settings | changes))
+    def values(seed):
+        return first_values(build(settings | seed))
 
-    if differs(values(), values()):
+    if differs(values({}), values({})):
         raise Invalid(
             "the same settings give two different problems; draw every "
             "random number from self.seed"
@@ -276,7 +276,7 @@ def check_seeds(build, settings, say):
     if "seed" not in settings:
         say("  seeds: no parameter seed, so a data set of one run a method")
         return
-    if not differs(values(), values(seed=12345)):
+    if not differs(values({}), values({"seed": 12345})):
         raise Invalid(
             "seed: has no effect; give it to the split and the problem's "
             "start, or leave the parameter out"

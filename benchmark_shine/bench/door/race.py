@@ -26,7 +26,7 @@ RACES = {
 }
 
 
-def run_python(*words, cwd, **settings):
+def run_python(*words, cwd, columns="80"):
     """Run a module in a process of its own, whatever this one's flags are.
 
     Parameters
@@ -34,8 +34,8 @@ def run_python(*words, cwd, **settings):
     *words : str
         What follows ``python -m``.
     cwd : Path
-    **settings : str
-        Environment variables.
+    columns : str
+        Width that the module takes the terminal to have.
 
     Returns
     -------
@@ -49,7 +49,9 @@ def run_python(*words, cwd, **settings):
     return subprocess.run(
         [sys.executable, "-m", *map(str, words)], cwd=cwd,
         capture_output=True, encoding="utf-8", errors="replace",
-        env=usual | {"PYTHONIOENCODING": "utf-8:replace"} | settings,
+        env=usual | {
+            "PYTHONIOENCODING": "utf-8:replace", "COLUMNS": columns,
+        },
     )
 
 
@@ -78,7 +80,7 @@ def check_by_benchopt(path, kind, suite):
             "-p", "no:cacheprovider", "-q", "--tb=line", "--skip-env",
             "-k", kind, "--benchmark", small, "--rootdir", small,
             "--pyargs", "benchopt.tests.test_benchmarks",
-            cwd=small, COLUMNS="300",  # whole messages
+            cwd=small, columns="300",  # whole messages
         )
     if done.returncode:
         told = (done.stdout + done.stderr).strip()

@@ -18,7 +18,7 @@ from . import fig2, figE2
 from .gallery import FIGURES
 from .plotting import save
 from .results import ResultError, read_inputs
-from .tables import claims, league, reproduce
+from .tables import claims, front, league, reproduce
 from .tables.markdown import put
 
 PATIENCE = 2  # seconds before it is told which file is read
@@ -101,6 +101,14 @@ def write_reproduction(name, options):
         put(options.page, "reproduce", text, command_of(name, options.words))
 
 
+def write_front(name, options):
+    """Print the README's small table; put it into a page."""
+    text = front.table(read(options).need_runs())
+    print(text, end="")
+    if options.page:
+        put(options.page, "front", text, command_of(name, options.words))
+
+
 def write_report(name, options):
     """Write one page of everything in some files."""
     from .report import write_page  # plotly, which no other command needs
@@ -175,10 +183,14 @@ def _add_reproduce(parser):
     parser.add_argument(
         "folder", type=Path, help="with files as `make figure` names them"
     )
+    _add_page(parser, "reproduce")
+
+
+def _add_page(parser, mark):
     parser.add_argument(
         "--page", type=Path, metavar="FILE",
-        help="put the tables between the lines <!-- reproduce:begin --> and "
-             "<!-- reproduce:end --> of this Markdown file",
+        help=f"put the tables between the lines <!-- {mark}:begin --> and "
+             f"<!-- {mark}:end --> of this Markdown file",
     )
 
 
@@ -189,6 +201,9 @@ TABLES = {
         write_league,
     ),
     "claims": ("The paper's claims, judged by these files", write_claims),
+    "front": (
+        "Six methods in one small table, for the README", write_front,
+    ),
     "reproduce": (
         "The paper's numbers beside those in a folder", write_reproduction,
     ),
@@ -221,6 +236,8 @@ def make_parser():
         _add_files(own, name)
         if name == "league":
             _add_league(own)
+        if name == "front":
+            _add_page(own, name)
     return parser
 
 

@@ -508,7 +508,7 @@ def test_readme_needs_one_pair_of_marks(tmp_path, capsys, text):
 
 
 @pytest.mark.parametrize("name, marked", [
-    ("README.md", r"<!-- league:begin (.*) -->"),
+    ("README.md", r"<!-- front:begin (.*) -->"),
     ("results/league.md", r"Made by `(.*)`"),
 ])
 def test_committed_tables_are_not_stale(name, marked, tmp_path, monkeypatch,

@@ -206,8 +206,10 @@ class Lifecycle(BaseSolver):
         return min(following, max(stop_val + 1, self._last))
 
     def warm_up(self):
-        # torch imports half of itself for its first optimiser: a second that
-        # is not to be on the clock
+        # torch imports half of itself for its first optimiser, and sympy for
+        # its first product with Jᵀ: seconds that are not to be on the clock
+        z = torch.ones(1, requires_grad=True)
+        torch.autograd.grad(2 * z, z, torch.ones(1))
         if self._method.outer is not None:
             self._method.outer.start(self._problem.start()[0])
 

@@ -1,4 +1,4 @@
-"""The small table of the README: six methods, what they reach, at what cost."""
+"""The README's small table: six methods, what they reach, what it costs."""
 import numpy as np
 import pandas as pd
 

@@ -16,7 +16,7 @@ PACKAGE = {
     "root": "torch .checks .operators .equation .precision .root",
     "adjoint": "torch .checks .equation .operators .precision .root .adjoint",
     "implicit": "torch .adjoint .precision .root",
-    "nn": "torch .adjoint .checks .equation .implicit .root",
+    "nn": "torch .adjoint .checks .equation .implicit .precision .root",
     "outer": "torch .checks .outer",
     "engine": "torch .equation .implicit .root",
     "loops": "torch .adjoint .checks .engine .implicit .root",

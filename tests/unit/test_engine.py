@@ -445,30 +445,6 @@ def test_samples_that_are_no_numbers_end_a_run(finder, adjoint, bad):
     assert math.isfinite(last.value) and last.diverged
 
 
-def test_a_network_of_no_numbers_ends_at_once():
-    problem = network()
-    problem._theta = tuple(t * math.nan for t in problem._theta)
-    for adjoint in DEQ_ADJOINTS:
-        steps = network_steps(problem, adjoint)
-        assert [step.n_outer for step in steps] == [0, 1]
-        assert all(step.diverged for step in steps)
-        assert steps[-1].root.diverged.all()
-
-
-@pytest.mark.parametrize("finder", [
-    Broyden(1, 30), AdjointBroyden(1, 30), AdjointBroyden(1, 30, OPA),
-    Anderson(1, 30), Broyden(1, 0),
-], ids=["broyden", "adjoint", "opa", "anderson", "no steps"])
-def test_networks_train_with_a_memory_of_one(finder):
-    steps = network_steps(network(), Shine(), finder)
-    assert [step.n_outer for step in steps] == [0, 1, 2, 3, 4]
-    assert not any(step.diverged for step in steps)
-    root = steps[-1].root
-    assert root.n_iter == finder.max_iter
-    beyond = root.inverse.dense(root.z)[0] - torch.eye(10)
-    assert int(torch.linalg.matrix_rank(beyond)) == min(1, finder.max_iter)
-
-
 def test_a_run_of_no_steps_is_its_start():
     step, = network_steps(network(), n=0)
     assert step.n_outer == 0

@@ -108,19 +108,6 @@ def test_the_objective(root_dir):
     assert found <= set(OBJECTIVE.split())
 
 
-def test_imports_are_seen(tmp_path):
-    path = tmp_path / "module.py"
-    path.write_text(
-        "import os, numpy.linalg\nfrom ..root.lbfgs import LBFGS\n"
-        "from . import fingerprint\nfrom .design import Design\n"
-        "def f():\n    from benchmark_shine.bench.solver import choose\n"
-        "    import benchmark_shine\n"
-    )
-    assert set(imports(path, ["problems"])) == {
-        "numpy", ".root", ".problems", ".bench", "."
-    }
-
-
 def test_autograd_is_bent_in_one_place_only(root_dir):
     # beside the product with a design matrix, which only needs Xᵀ, and the
     # parts of a network that are derived in theta only if someone asks

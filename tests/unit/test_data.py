@@ -268,26 +268,19 @@ def test_one_class_is_none():
         Multinomial(*parts(y=[0, 0, 0, 0, 0, 0]))
 
 
-def test_parts_of_different_width_are_named():
-    data = parts()
-    data[2] = data[2][0][:, :2], data[2][1]
-    with pytest.raises(ValueError, match="^X: .*number of features"):
-        Logistic(*data)
+X6, Y6 = np.zeros((6, 3)), [0, 1] * 3
 
 
-@pytest.mark.parametrize("n_targets, n_samples", [(5, 6), (6, 5), (0, 0)])
-def test_samples_and_targets_must_match(n_targets, n_samples):
-    data = parts()
-    data[0] = data[0][0][:n_samples], data[0][1][:n_targets]
-    with pytest.raises(
-        ValueError, match=f"^y: {n_targets} targets for {n_samples} samples"
-    ):
-        Logistic(*data)
-
-
-def test_groups_of_the_wrong_shape_are_named():
-    with pytest.raises(ValueError, match=r"^groups: .* 3 features.*\(2,\)"):
-        Logistic(*parts(), groups=[0, 1])
+@pytest.mark.parametrize("part, settings, message", [
+    ((X6[:, :2], Y6), {}, "X: .*number of features"),
+    ((X6, Y6[:5]), {}, "y: 5 targets for 6 samples"),
+    ((X6[:5], Y6), {}, "y: 6 targets for 5 samples"),
+    ((X6[:0], []), {}, "y: 0 targets for 0 samples"),
+    ((X6, Y6), {"groups": [0, 1]}, r"groups: .* 3 features.*\(2,\)"),
+])
+def test_parts_that_do_not_fit_are_named(part, settings, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Multinomial((part[0], np.array(part[1])), *parts(y=Y6)[1:], **settings)
 
 
 def test_start_is_the_seed():

@@ -462,26 +462,6 @@ def test_probe_in_double_precision_is_fixed_and_differentiable():
     assert all(g.dtype == torch.float32 for g in grads)
 
 
-@pytest.mark.parametrize("adjoint", [JacobianFree(), Gmres(4)])
-def test_two_training_steps_of_tiny(adjoint):
-    problem = tiny(torch.float32, size=16, batch_size=8)
-    outer = GradientOptimizer(torch.optim.Adam)
-    theta, z = problem.start()
-    state, losses = outer.start(theta), []
-    finder = Broyden(8, 8)
-    for k in (1, 2):
-        theta = leaves(state.theta)
-        # one batch twice, so that the losses can be compared
-        equation = problem.draw(theta, z, 1)
-        root = finder(equation, problem.atol)
-        h = hypergradient(equation, theta, root, adjoint)
-        losses.append(h.value)
-        state = outer.step(state, h.value, h.grads, root.first_residual)
-    assert all(map(math.isfinite, losses))
-    assert losses[1] < losses[0]
-    assert all(bool(t.isfinite().all()) for t in state.theta)
-
-
 @pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
 def test_scores_of_weights_that_are_no_numbers(make):
     problem = make(torch.float32)

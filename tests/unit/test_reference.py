@@ -279,22 +279,6 @@ def test_any_problem_is_measured_from_its_equation():
 # A step of known errors
 
 
-def test_measure_of_an_exact_step():
-    problem = model("ridge", 3)
-    theta = thetas(problem)
-    solution = ridge_solution(problem, theta[0])
-    equation, root = tight_root(problem, theta)
-    value = float(equation.loss(root.z))
-    step = Step(
-        theta, root.z, value, equation, (solution.grad,), solution.q, root
-    )
-    found = measure(step)
-    assert found["value_function"] == pytest.approx(value, rel=1e-9)
-    assert found["q_cosine"] == pytest.approx(1, abs=1e-10)
-    assert found["q_rel_error"] < 1e-5
-    assert found["hypergrad_rel_error"] < 1e-5
-
-
 def test_measure_sees_the_errors_of_a_step():
     problem = model("ridge", 3)
     theta = thetas(problem)

@@ -413,22 +413,6 @@ def test_every_few_steps(first, last, n_outer, expected):
     assert [every(k) for k in range(1, n_outer + 1)] == expected
 
 
-def test_loss_gradient_is_dl_dz():
-    problem = model("multinomial")
-    z = problem.start()[1]
-    equation = problem.draw(theta_of(problem, 0.0), z, 1)
-    direction = normal(5, len(z))
-    step = 1e-5
-    slope = (
-        equation.loss(z + step * direction)
-        - equation.loss(z - step * direction)
-    ) / (2 * step)
-    with torch.no_grad():
-        found = loss_gradient(equation, z) @ direction
-    assert float(found) == pytest.approx(float(slope), rel=1e-7)
-    assert not z.requires_grad
-
-
 def test_opa_pair():
     problem = model("logistic")
     equation = problem.draw(theta_of(problem, -1.0), problem.start()[1], 1)

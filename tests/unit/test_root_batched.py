@@ -127,15 +127,6 @@ def test_samples_that_are_done_cost_nothing(finder):
 
 
 @all_finders
-def test_a_start_is_not_changed(finder):
-    start = normal(7, 4, D)
-    problem = Tanh(NORMS, D, start=start.clone())
-    root = finder(problem.equation(), atol=1e-8)
-    assert torch.equal(problem.first, start)
-    assert not root.z.requires_grad
-
-
-@all_finders
 def test_dtype_follows_the_start(finder):
     problem = Tanh(NORMS, D, dtype=torch.float32)
     root = finder(problem.equation(), atol=1e-4)
@@ -247,15 +238,6 @@ def test_steps_alone_say_as_much_as_pairs(dtype, tol):
     v = normal(1, 4, 50, dtype=dtype)
     assert relative(chain.inverse @ v, pairs.inverse @ v) < tol
     assert relative(chain.inverse.T @ v, pairs.inverse.T @ v) < tol
-    # and take half the memory
-    numbers = [
-        root.inverse.left.untyped_storage().nbytes() // v.nbytes
-        for root in (chain, pairs)
-    ]
-    assert numbers == [21, 20]
-    assert chain.inverse.right.untyped_storage().data_ptr() == (
-        chain.inverse.left.untyped_storage().data_ptr()
-    )
 
 
 @pytest.mark.parametrize("d", [3, 30])
@@ -603,6 +585,8 @@ def test_no_steps(finder):
     problem = Tanh(NORMS, D, start=normal(7, 4, D))
     root = finder(problem.equation(), atol=1e9)  # the start will do
     assert root.converged and root.n_iter == 0
+    assert not finder(problem.equation(), atol=1e-8).z.requires_grad
+    assert torch.equal(problem.first, normal(7, 4, D))  # not changed
     root = replace(finder, max_iter=0)(problem.equation(), atol=1e-8)
     assert torch.equal(root.z, problem.first)
     assert (root.n_iter, root.n_g, root.n_vjp) == (0, 1, 0)
@@ -665,9 +649,8 @@ def test_memory_is_taken_over(finder):
     assert space == {
         again.inverse.left.data_ptr(), again.inverse.right.data_ptr()
     }
-    for stale in B, B.T, B.T.T:  # SHINE asks for the transpose afterwards
-        with pytest.raises(RuntimeError, match="warm_start"):
-            stale @ first.z
+    with pytest.raises(RuntimeError, match="warm_start"):
+        B.T.T @ first.z
 
 
 @learning_finders

@@ -9,7 +9,7 @@ from benchmark_shine.adjoint import (
     QuasiNewtonSolve, Refine, ResidualRule, Shine, cold,
 )
 from benchmark_shine.equation import Equation
-from benchmark_shine.implicit import attach, hypergradient
+from benchmark_shine.implicit import hypergradient
 from benchmark_shine.operators import LowRank, transposed, untransposed
 from benchmark_shine.precision import scale_of
 from benchmark_shine.root import (
@@ -343,17 +343,6 @@ def test_exact_hypergradient(finder, solve):
             ends.append(float(network.loss(z)))
         slope = float((flat(h.grads) * flat(way)).sum())
         assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(slope, rel=1e-6)
-
-
-def test_gradcheck_of_attach():
-    network = Network(batch=2, d=3, inputs=2)
-
-    def layer(*theta):
-        equation = network.equation(theta)
-        root = Broyden(30, 60)(equation, atol=1e-13)
-        return attach(equation.g, root, Gmres(tol=1e-13))
-
-    assert torch.autograd.gradcheck(layer, network.theta)
 
 
 def test_shine_of_a_tight_opa_root_is_the_hypergradient():

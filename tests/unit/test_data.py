@@ -77,12 +77,6 @@ def test_split_sizes(n, train_size, sizes):
     assert sorted(np.concatenate(parts)) == list(range(n))
 
 
-@pytest.mark.parametrize("train_size", [0, 1, float("nan")])
-def test_bad_train_size_is_named(train_size):
-    with pytest.raises(ValueError, match="^train_size: "):
-        split(np.zeros((9, 1)), np.zeros(9), 0, train_size)
-
-
 @pytest.mark.parametrize("n, train_size", [
     (1, 0.5), (2, 0.5), (4, 0.9), (10, 0.05), (19, 0.95),
 ])
@@ -108,15 +102,6 @@ def test_two_classes(y):
     assert two_classes(np.array(y)).tolist() == [-1, 1, 1]
 
 
-@pytest.mark.parametrize("y, shown", [
-    ([3, 3], r"1 \(3\)"), ([0, 1, 2], r"3 \(0, 1, 2\)"),
-    (range(9), r"9 \(0, 1, 2, 3, 4, …\)"),
-])
-def test_other_than_two_classes_are_shown(y, shown):
-    with pytest.raises(ValueError, match=f"^y: .*two classes, got {shown};"):
-        two_classes(np.array(y))
-
-
 @pytest.mark.parametrize("n, n_groups, sizes", [
     (6, 6, [1] * 6), (6, 2, [3, 3]), (7, 3, [3, 2, 2]),
 ])
@@ -124,12 +109,6 @@ def test_feature_groups(n, n_groups, sizes):
     groups = feature_groups(n, n_groups)
     assert groups.tolist() == sorted(groups)
     assert np.bincount(groups).tolist() == sizes
-
-
-@pytest.mark.parametrize("n_groups", [0, 7, -1, 1.5, "two", None])
-def test_bad_groups_are_named(n_groups):
-    with pytest.raises(ValueError, match=f"^n_groups: .*{n_groups}"):
-        feature_groups(6, n_groups)
 
 
 # svmlight files
@@ -422,15 +401,6 @@ def test_simulated_regression():
     assert np.sqrt(residual[0] / 500) / signal == pytest.approx(0.5, rel=0.1)
 
 
-@pytest.mark.parametrize("draw", [regression, text])
-@pytest.mark.parametrize("name", ["n_samples", "n_features"])
-@pytest.mark.parametrize("value", [7, None])
-def test_bad_sizes_are_named(draw, name, value):
-    sizes = {"n_samples": 20, "n_features": 20, name: value}
-    with pytest.raises(ValueError, match=f"^{name}: .*{value}"):
-        draw(**sizes, seed=0)
-
-
 # data sets
 
 
@@ -454,21 +424,6 @@ def test_bundled_data(name, settings, kind, sizes, d, n_groups, datasets):
     (theta,), z = problem.start()
     assert theta.shape == (n_groups,)
     assert z.shape == (d,)
-
-
-@pytest.mark.parametrize("name", [
-    "simulated", "breast_cancer", "digits_multinomial",
-])
-def test_bundled_data_follow_their_seed(name, datasets):
-    def start(seed):
-        problem = datasets[name].get_instance(seed=seed).get_data()["problem"]
-        z = problem.start()[1]
-        return z, problem.loss(z)
-
-    for a, b in zip(start(1), start(1)):
-        assert torch.equal(a, b)
-    for a, b in zip(start(1), start(2)):
-        assert not torch.equal(a, b)
 
 
 def test_breast_cancer_is_scaled_by_its_training_part(datasets):
@@ -583,6 +538,10 @@ def test_bundled_data_have_one_fingerprint_for_all_seeds(name, datasets):
     assert re.fullmatch("[0-9a-f]{12}", fingerprint(one))
     assert fingerprint(one) == fingerprint(two)
     assert one.get_data()["dataset"] == name
+    (theta, z), (other, z_other) = (
+        data.get_data()["problem"].start() for data in (one, two)
+    )
+    assert not all(map(torch.equal, (*theta, z), (*other, z_other)))
 
 
 def test_the_fingerprint_is_in_the_key_and_known_to_workers(

@@ -21,9 +21,7 @@ from benchmark_shine.outer import GradientOptimizer
 from benchmark_shine.problems import MDEQ, Recipe, SmallDEQ
 from benchmark_shine.problems.classifier import jacobian_penalty
 from benchmark_shine.problems.functional import BoundNetwork
-from benchmark_shine.problems.mdeq import (
-    LARGE, SMALL, TINY, Configuration, branch_shapes,
-)
+from benchmark_shine.problems.mdeq import LARGE, SMALL, TINY, branch_shapes
 from benchmark_shine.root import Broyden, FixedPoint
 
 
@@ -129,11 +127,6 @@ def test_shapes_for_every_configuration(config, size):
     assert loss.shape == () and bool(loss.isfinite())
 
 
-def test_pictures_too_small_for_the_branches():
-    with pytest.raises(ValueError, match="multiples of 8"):
-        branch_shapes((3, 28, 28), LARGE)
-
-
 @pytest.mark.parametrize("settings, word", [
     ({"contraction": 1.0}, "contraction"), ({"d": 0}, "width:"),
     ({"batch_size": 100}, "batch_size"), ({"forward_steps": 1.5}, "forward"),
@@ -143,13 +136,6 @@ def test_pictures_too_small_for_the_branches():
 def test_small_deq_says_what_is_wrong(settings, word):
     with pytest.raises(ValueError, match=word):
         small(**settings)
-
-
-def test_configuration_says_what_is_wrong():
-    with pytest.raises(ValueError, match="head_channels"):
-        Configuration((8, 8), (4,), 10, TINY.recipe)
-    with pytest.raises(ValueError, match="dropout"):
-        replace(TINY, dropout=1.0)
 
 
 def test_initial_weights_of_the_published_kinds():

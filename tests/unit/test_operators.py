@@ -113,19 +113,6 @@ def test_a_solve_keeps_the_products_of_its_gradient(memory, v):
     assert len(B) == min(memory, len(kept))
 
 
-@pytest.mark.parametrize("use", [
-    lambda B, v: B @ v, lambda B, v: B.T @ v, lambda B, v: B.pairs(),
-    lambda B, v: B.begin(v),
-])
-def test_a_memory_handed_over_says_so(use, v):
-    old = filled(3, 4, None)
-    new = LBFGSInverse.reuse(old, 4, v)
-    assert old.handed_over and not new.handed_over
-    torch.testing.assert_close(new @ v, filled(3, 4, None) @ v)
-    with pytest.raises(RuntimeError, match="handed to another solve"):
-        use(old, v)
-
-
 @pytest.mark.parametrize("scale, fresh", [(None, 1.0), (0.3, 0.3)])
 def test_clear_makes_it_new(scale, fresh, v):
     B = filled(6, 4, scale)

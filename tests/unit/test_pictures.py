@@ -368,17 +368,6 @@ def test_bad_cifar_archives_are_named(tmp_path, change, keep):
     assert "\n" not in str(error.value)
 
 
-def test_reading_an_archive_writes_nothing(tmp_path):
-    def escape(members):
-        members["../escaped.bin"] = b"x"
-
-    inside = tmp_path / "inside"
-    inside.mkdir()
-    path = cifar_archive(inside / "c.tar.gz", escape)
-    readers.read_cifar10(path)
-    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["c.tar.gz"]
-
-
 def test_a_random_part_is_where_its_numbers_say():
     # the least area, 8 %, square, a quarter across and three quarters down
     side = (0.08 * 100 * 80) ** 0.5

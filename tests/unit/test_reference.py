@@ -18,8 +18,8 @@ from benchmark_shine.problems import Logistic, NonlinearLeastSquares
 from benchmark_shine.root import loss_gradient
 
 from helpers.problems import (
-    counted, jacobian_at, model, normal, quadratic, relative, ridge_solution,
-    spd, theta_of, tight_root,
+    jacobian_at, model, normal, relative, ridge_solution, spd, theta_of,
+    tight_root,
 )
 
 
@@ -192,14 +192,6 @@ def test_one_line_says_what_is_missing():
 
 
 # The parts
-
-
-def test_newton_takes_one_step_on_a_quadratic():
-    problem = quadratic([1.0, 10.0, 1e8])
-    g, calls = counted(problem.equation.g)
-    z, step = newton(replace(problem.equation, g=g), problem.equation.start)
-    assert relative(z, problem.solution) < 1e-7
-    assert step.norm() < 1e-7
 
 
 def test_newton_finds_its_way_along_a_curved_valley():

@@ -473,19 +473,6 @@ def test_a_nan_sample_is_reported_and_leaves_the_others_alone(
     )
 
 
-@all_finders
-@pytest.mark.parametrize("after", [0, 2])
-def test_all_nan(finder, after):
-    problem = Poisoned(NORMS, D)
-    problem.bad, problem.after = [0, 1, 2, 3], after
-    root = finder(problem.equation(), atol=1e-8)
-    assert root.diverged.all() and not root.solved.any()
-    assert not root.converged
-    assert root.n_iter == after and root.n_g == after + 1
-    assert root.z.isfinite().all()
-    assert (root.inverse.T @ root.z).isfinite().all()
-
-
 class RootOfZero(Tanh):
     """Sample 1's derivative is not a number, though its g is one."""
 

@@ -46,8 +46,8 @@ def system(matrix=J, rhs=RHS, start=None, tol=1e-10, inverse=None):
     return AdjointSystem(vjp, rhs, inverse, rhs, start, tol), products
 
 
-def residuals(q, matrix=J, rhs=RHS):
-    return (times(matrix.mT, q) - rhs).norm(dim=1) / rhs.norm(dim=1)
+def residuals(q):
+    return (times(J.mT, q) - RHS).norm(dim=1) / RHS.norm(dim=1)
 
 
 # GMRES
@@ -102,15 +102,11 @@ def test_gmres_ends_where_the_space_does():
     assert len(products) == D
 
 
-def test_gmres_without_a_batch_and_in_float32():
+def test_gmres_without_a_batch():
     problem, _ = system(J[1], RHS[1])
     q = Gmres()(problem)
     assert q.shape == (D,)
     assert relative(q[None], EXACT[1:2]) < 1e-8
-    problem, _ = system(J.float(), RHS.float(), tol=1e-5)
-    q = Gmres()(problem)
-    assert q.dtype == torch.float32
-    assert (residuals(q, J.float(), RHS.float()) < 2e-5).all()
 
 
 def test_gmres_leaves_a_good_start_alone():

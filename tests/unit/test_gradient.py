@@ -185,22 +185,6 @@ def test_doctest():
 # what the backward pass costs
 
 
-def forbidden(z):
-    raise AssertionError("g was evaluated")
-
-
-@pytest.mark.parametrize("adjoint", [Shine(), JacobianFree()], ids=str)
-def test_shine_and_jacobian_free_never_touch_g(adjoint):
-    problem = model("logistic", 1)
-    theta = thetas(problem)
-    equation, root = tight_root(problem, theta)
-    equation = replace(equation, g=forbidden)
-    h = hypergradient(equation, theta, root, adjoint)
-    assert (h.n_g, h.n_vjp) == (0, 0)
-    with pytest.raises(AssertionError, match="g was evaluated"):
-        hypergradient(equation, theta, root, EXACT)
-
-
 @pytest.mark.parametrize("with_part", [True, False])
 @pytest.mark.parametrize("adjoint", [
     Shine(), JacobianFree(), EXACT, ConjugateGradient(3), Neumann(4, 2),
@@ -229,6 +213,8 @@ def test_costs_are_the_true_ones(adjoint, with_part):
     assert h.n_g == len(calls)
     assert h.n_vjp == len(products)
     assert (h.n_vjp > 0) == (not isinstance(adjoint, (Shine, JacobianFree)))
+    # such a method never touches g
+    assert bool(calls) == (h.n_vjp > 0 or not with_part)
 
 
 def test_shine_is_exact_with_the_exact_inverse():

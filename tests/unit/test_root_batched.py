@@ -127,15 +127,6 @@ def test_samples_that_are_done_cost_nothing(finder):
 
 
 @all_finders
-def test_dtype_follows_the_start(finder):
-    problem = Tanh(NORMS, D, dtype=torch.float32)
-    root = finder(problem.equation(), atol=1e-4)
-    assert root.converged
-    assert root.z.dtype == root.residuals.dtype == torch.float32
-    assert (root.inverse.T @ root.z).dtype == torch.float32
-
-
-@all_finders
 def test_the_host_waits_once_a_step(finder, monkeypatch):
     waits = []
     for name in ("tolist", "item", "__bool__", "__float__", "__int__",

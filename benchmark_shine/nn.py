@@ -341,7 +341,6 @@ class DEQ(nn.Module):
             restrict=f.restrict if f.separable else None,
         )
         root = self.finder(equation, atol=self.tol * scale)
-        torch.clear_autocast_cache()  # cast here, weights have no graph
         # 0 / 0 is a root
         relative = (root.residuals / scale).nan_to_num(0, posinf=torch.inf)
         return root, Info(

@@ -15,13 +15,16 @@ from .adjoint import (
 from .checks import check_choice, check_number
 from .equation import Equation
 from .implicit import attach
+from .precision import eager, without_autocast
 from .root import LBFGS, Broyden
 
 # These treat one vector, or need a symmetric J.
 UNFIT = (LBFGS, ConjugateGradient, GradientDescent, Nystrom, Recycled)
 
-# These have dropout inside.
-DRAWING = (nn.MultiheadAttention, nn.RNNBase)
+# Where modules keep the probability of a fresh draw at each call.
+DRAWING = {
+    _DropoutNd: "p", nn.MultiheadAttention: "dropout", nn.RNNBase: "dropout",
+}
 
 
 @dataclass
@@ -63,9 +66,6 @@ class Dropout(nn.Module):
     ----------
     p : float
         Probability of a zero, in [0, 1).  The rest is divided by 1 - p.
-    shared : tuple of int
-        Axes along which one draw serves all: (1,) drops a feature of (B, T,
-        D) at all times, (2, 3) a channel of (B, C, H, W).
 
     Raises
     ------
@@ -74,44 +74,33 @@ class Dropout(nn.Module):
         meet one mask: a module serves one place of the cell.
     """
 
-    def __init__(self, p=0.5, shared=()):
+    def __init__(self, p=0.5):
         super().__init__()
         check_number("p", p, least=0, below=1)
-        self.p, self.shared = p, shared
-        self.held = None
+        self.p = p
+        self.held = None  # masks by module, during a solve
 
     def forward(self, z):
-        if self.held is None:
-            mask = self._draw(z)
-        else:
-            mask = self.held.setdefault(self, None)
-            if mask is None:
-                mask = self.held[self] = self._draw(z)
-        if mask.dim() and mask.shape != self._shape(z):
+        masks = {} if self.held is None else self.held
+        if self not in masks:
+            masks[self] = self._draw(z)
+        mask = masks[self]
+        if mask.dim() and mask.shape != z.shape:
             raise ValueError(
                 f"Dropout: a mask of shape {tuple(mask.shape)} is held, the "
                 f"input has {tuple(z.shape)}; use one module in each place"
             )
         return z * mask
 
-    def _shape(self, z):
-        shape = list(z.shape)
-        for axis in self.shared:
-            shape[axis] = 1
-        return torch.Size(shape)
-
     def _draw(self, z):
         if not self.training:
             return z.new_ones(())
         keep = 1 - self.p
-        return z.new_empty(self._shape(z)).bernoulli_(keep).div_(keep)
-
-    def extra_repr(self):
-        return f"p={self.p}, shared={self.shared}"
+        return z.new_empty(z.shape).bernoulli_(keep).div_(keep)
 
 
 def _apply(function, x):
-    """A function of tensors, on each tensor in tuples, lists and dicts."""
+    """Apply a function to each tensor in tuples, lists and dicts."""
     if isinstance(x, Tensor):
         return function(x)
     if isinstance(x, dict):
@@ -122,7 +111,7 @@ def _apply(function, x):
 
 
 def _tensors(x):
-    """The tensors in tuples, lists and dicts, as a list."""
+    """List the tensors in tuples, lists and dicts."""
     found = []
     _apply(found.append, x)
     return found
@@ -131,12 +120,7 @@ def _tensors(x):
 class _Function:
     """The cell on rows (n, D), one function from first to last evaluation.
 
-    Parameters
-    ----------
-    deq : DEQ
-    x : input of the cell
-    start : Tensor, or tuple or list of Tensor
-        Gives shapes and dtype of z.
+    z has the shapes and the dtype of ``start``.
     """
 
     def __init__(self, deq, x, start):
@@ -148,13 +132,6 @@ class _Function:
             raise ValueError(f"z0: needs a floating dtype, got {self.dtype}")
         self.shapes = [part.shape[1:] for part in parts]
         self.sizes = [shape.numel() for shape in self.shapes]
-        # autocast is for the cell alone, in the backward pass as well
-        device = parts[0].device.type
-        self.autocast = torch.autocast(
-            device, torch.get_autocast_dtype(device),
-            torch.is_autocast_enabled(device),
-        )
-        self.full_precision = torch.autocast(device, enabled=False)
         modules = list(deq.modules())
         self.dropouts = [m for m in modules if isinstance(m, Dropout)]
         norms = [
@@ -172,13 +149,13 @@ class _Function:
             )
 
     def pack(self, z):
-        """Rows (n, D), at least of single precision, from the cell's z."""
+        """Lay the cell's z out as rows (n, D), at least of float32."""
         rows = torch.cat([t.reshape(len(t), -1) for t in _tensors(z)], dim=1)
         rows = rows.to(torch.promote_types(self.dtype, torch.float32))
         return rows.reshape(1, -1) if self.joint else rows
 
     def unpack(self, rows):
-        """The cell's z from rows (n, D)."""
+        """Give the cell's z of rows (n, D)."""
         if self.joint:
             rows = rows.reshape(-1, sum(self.sizes))
         parts = [
@@ -188,9 +165,9 @@ class _Function:
         return self.container(parts) if self.container else parts[0]
 
     def __call__(self, rows, x=None, track=False):
-        """f at rows (n, D); ``track`` updates the running statistics."""
+        """Evaluate f; ``track`` updates the running statistics."""
         self.n_f += 1
-        with self.autocast, self._as_in_this_solve(track):
+        with self._as_in_this_solve(track):
             z = self.unpack(rows)
             f = self.cell(z, self.x if x is None else x)
         given, wanted = (
@@ -215,14 +192,13 @@ class _Function:
                 module.track_running_stats = True
 
     def restrict(self, index):
-        """g of some samples alone."""
+        """Give g of some samples alone."""
         x = _apply(lambda t: t[index], self.x)
         return lambda rows: rows - self(rows, x)
 
 
 def _check_same(f, root):
-    """Insist that f at the root is what it was in the solve, rounding apart.
-    """
+    """Refuse a cell whose f at the root is not that of the solve."""
     residuals = (root.z - f).norm(dim=1)
     change = (residuals - root.residuals).abs()
     if (change > 0.1 * (residuals + f.norm(dim=1))).any():
@@ -316,14 +292,14 @@ class DEQ(nn.Module):
         self.shape, self.separable = shape, separable
         self.info = self.last = None
 
-    @torch.compiler.disable
+    @eager
     def forward(self, x, z0=None):
         """Solve z = f(z, x).
 
         Parameters
         ----------
         x : input of the cell
-        z0 : Tensor, or tuple or list of Tensor, or None
+        z0 : like z, or None
             Where the finder begins; no gradient goes there.  None: see
             ``start``.
 
@@ -335,9 +311,11 @@ class DEQ(nn.Module):
         self._refuse_fresh_draws()
         start = self._start(x) if z0 is None else z0
         f = _Function(self, x, start)
-        with f.full_precision, parametrize.cached():
-            self._compute_weights()
-            root, self.info = self._solve(f, f.pack(start))
+        rows = f.pack(start)
+        with parametrize.cached():
+            with without_autocast(rows):
+                self._compute_weights()
+            root, self.info = self._solve(f, rows)
             z = self._attach(f, root, self.info)
         self.info.n_f = f.n_f
         z = f.unpack(z)
@@ -347,7 +325,7 @@ class DEQ(nn.Module):
 
     @torch.no_grad()
     def _solve(self, f, z):
-        """The root from rows z, and what it took."""
+        """Find the root from rows z; return it and what it took."""
         first = f(z)
         scale = first.norm(dim=1)
         bad = (~scale.isfinite()).nonzero().flatten().tolist()
@@ -363,7 +341,6 @@ class DEQ(nn.Module):
             restrict=f.restrict if f.separable else None,
         )
         root = self.finder(equation, atol=self.tol * scale)
-        torch.clear_autocast_cache()  # cast here, weights have no graph
         # 0 / 0 is a root
         relative = (root.residuals / scale).nan_to_num(0, posinf=torch.inf)
         return root, Info(
@@ -372,7 +349,7 @@ class DEQ(nn.Module):
         )
 
     def _attach(self, f, root, info):
-        """The root's rows with gradients, if there are to be any."""
+        """Give the root's rows with gradients, if there are to be any."""
         if not torch.is_grad_enabled():
             if f.norms:
                 f(root.z, track=True)
@@ -380,8 +357,10 @@ class DEQ(nn.Module):
 
         def adjoint(system):
             before = f.n_f
-            with f.full_precision:
-                q = self._q(system, root.solved)
+            q = self.adjoint(system)
+            if self.fallback is not None:
+                solved = root.solved.unsqueeze(1)
+                q = torch.where(solved, q, self.fallback(system))
             info.n_f += f.n_f - before
             info.n_vjp += system.vjp.n_vjp
             info.jacobian_free = (q == system.rhs).all(dim=1)
@@ -396,14 +375,8 @@ class DEQ(nn.Module):
             lambda z: z - f(z), root, adjoint, g_theta, tol=self.tol
         )
 
-    def _q(self, system, solved):
-        q = self.adjoint(system)
-        if self.fallback is None:
-            return q
-        return torch.where(solved.unsqueeze(1), q, self.fallback(system))
-
     def _start(self, x):
-        """z0 where none is given."""
+        """Choose z0 where none is given."""
         zero = self._zero(x)
         if self.start == "zero" or self.last is None:
             return zero
@@ -415,10 +388,10 @@ class DEQ(nn.Module):
 
     def _zero(self, x):
         like, shape = _tensors(x), self.shape
-        if not like or shape is None and not isinstance(x, Tensor):
-            raise ValueError("shape: is needed, or z0, where x is no tensor")
-        if shape is None:
+        if shape is None and isinstance(x, Tensor):
             shape = tuple(x.shape[1:])
+        if not like or shape is None:
+            raise ValueError("shape: is needed, or z0, where x is no tensor")
         # in single precision under autocast, in half in a model of half
         dtype = next(
             (p.dtype for p in self.parameters() if p.is_floating_point()),
@@ -441,11 +414,11 @@ class DEQ(nn.Module):
 
     def _refuse_fresh_draws(self):
         for name, module in self.named_modules():
-            p = (
-                module.p if isinstance(module, _DropoutNd)
-                else module.dropout if isinstance(module, DRAWING) else 0
+            draws = module.training and any(
+                getattr(module, p) for kind, p in DRAWING.items()
+                if isinstance(module, kind)
             )
-            if module.training and p:
+            if draws:
                 raise ValueError(
                     f"{name}: {type(module).__name__} draws anew at each "
                     "evaluation of the cell; set its p to 0 and use "

@@ -17,7 +17,7 @@ import scipy.sparse
 import torch
 from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
-from sklearn.datasets import fetch_20newsgroups_vectorized, load_digits
+from sklearn.datasets import fetch_20newsgroups_vectorized
 from sklearn.model_selection import train_test_split
 
 from benchmark_shine.bench.dataset import loaded
@@ -48,8 +48,7 @@ def one_line(reason):
 # split
 
 
-@pytest.mark.parametrize("seed", [0, 7])
-@pytest.mark.parametrize("train_size", [0.5, 0.9])
+@pytest.mark.parametrize("seed, train_size", [(0, 0.5), (7, 0.9)])
 def test_split_is_train_test_split_twice(seed, train_size):
     X, y = np.arange(240).reshape(120, 2), np.arange(120)
     X_train, X_rest, y_train, y_rest = train_test_split(
@@ -68,26 +67,14 @@ def test_split_is_train_test_split_twice(seed, train_size):
             assert np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("n, sizes", [
-    (1000, (900, 50, 50)), (101, (90, 6, 5)), (18846, (16961, 943, 942)),
+@pytest.mark.parametrize("n, train_size, sizes", [
+    (1000, 0.9, (900, 50, 50)), (101, 0.9, (90, 6, 5)), (3, 0.4, (1, 1, 1)),
 ])
-def test_split_sizes(n, sizes):
+def test_split_sizes(n, train_size, sizes):
     X, y = np.zeros((n, 1)), np.arange(n)
-    parts = [part[1] for part in split(X, y, 0)]
+    parts = [part[1] for part in split(X, y, 0, train_size)]
     assert tuple(map(len, parts)) == sizes
     assert sorted(np.concatenate(parts)) == list(range(n))
-
-
-def test_split_keeps_rows_with_their_labels():
-    X = scipy.sparse.csr_matrix(np.arange(1.0, 41).reshape(40, 1))
-    for X_part, y_part in split(X, np.arange(1.0, 41), 3, 0.5):
-        assert np.array_equal(X_part.toarray()[:, 0], y_part)
-
-
-@pytest.mark.parametrize("train_size", [0, 1, 1.5, -0.1, float("nan")])
-def test_bad_train_size_is_named(train_size):
-    with pytest.raises(ValueError, match="^train_size: "):
-        split(np.zeros((9, 1)), np.zeros(9), 0, train_size)
 
 
 @pytest.mark.parametrize("n, train_size", [
@@ -96,11 +83,6 @@ def test_bad_train_size_is_named(train_size):
 def test_too_few_rows_are_said(n, train_size):
     with pytest.raises(ValueError, match=f"{n} rows are too few for three"):
         split(np.zeros((n, 1)), np.zeros(n), 0, train_size)
-
-
-def test_three_rows_are_enough():
-    parts = split(np.zeros((3, 1)), np.arange(3), 0, 0.4)
-    assert [len(y) for _, y in parts] == [1, 1, 1]
 
 
 # labels and groups
@@ -120,28 +102,13 @@ def test_two_classes(y):
     assert two_classes(np.array(y)).tolist() == [-1, 1, 1]
 
 
-@pytest.mark.parametrize("y, shown", [
-    ([3, 3], r"1 \(3\)"), ([0, 1, 2], r"3 \(0, 1, 2\)"),
-    (range(9), r"9 \(0, 1, 2, 3, 4, …\)"),
-])
-def test_other_than_two_classes_are_shown(y, shown):
-    with pytest.raises(ValueError, match=f"^y: .*two classes, got {shown};"):
-        two_classes(np.array(y))
-
-
 @pytest.mark.parametrize("n, n_groups, sizes", [
-    (6, 1, [6]), (6, 6, [1] * 6), (6, 2, [3, 3]), (7, 3, [3, 2, 2]),
+    (6, 6, [1] * 6), (6, 2, [3, 3]), (7, 3, [3, 2, 2]),
 ])
 def test_feature_groups(n, n_groups, sizes):
     groups = feature_groups(n, n_groups)
     assert groups.tolist() == sorted(groups)
     assert np.bincount(groups).tolist() == sizes
-
-
-@pytest.mark.parametrize("n_groups", [0, 7, -1, 1.5, "two", None])
-def test_bad_groups_are_named(n_groups):
-    with pytest.raises(ValueError, match=f"^n_groups: .*{n_groups}"):
-        feature_groups(6, n_groups)
 
 
 # svmlight files
@@ -150,16 +117,6 @@ def test_bad_groups_are_named(n_groups):
 def write(path, *lines):
     path.write_text("".join(line + "\n" for line in lines))
     return path
-
-
-def test_read_svmlight(tmp_path):
-    path = write(
-        tmp_path / "a b.svm", "# a comment", "+1 1:0.5 3:2", "-1 2:1.5", "",
-        "1 3:-1 # another",
-    )
-    X, y = read_svmlight(str(path))
-    assert X.toarray().tolist() == [[0.5, 0, 2], [0, 1.5, 0], [0, 0, -1]]
-    assert y.tolist() == [1, -1, 1]
 
 
 @pytest.mark.parametrize("bad", [
@@ -174,7 +131,7 @@ def test_an_unreadable_line_is_named(bad, tmp_path):
     assert one_line(str(error.value))
 
 
-ROWS = b"+1 1:0.5 3:2\n-1 2:1.5\n"
+ROWS = b"# a comment\n+1 1:0.5 3:2 # another\n\n-1 2:1.5\n"
 
 
 @pytest.mark.parametrize("change", [
@@ -204,50 +161,29 @@ def test_a_damaged_compressed_file_is_named(pack, tmp_path):
     assert str(path) in str(error.value) and one_line(str(error.value))
 
 
-def test_lines_of_old_macs_are_counted(tmp_path):
-    path = tmp_path / "mac.svm"
-    path.write_bytes(b"1 1:1\r2 1:1\r1 one\r")
-    with pytest.raises(ValueError, match="line 3"):
-        read_svmlight(path)
-
-
-def test_a_file_of_no_samples_is_named(tmp_path):
-    path = write(tmp_path / "empty.svm", "# nothing")
-    with pytest.raises(ValueError, match="no samples") as error:
-        read_svmlight(path)
-    assert str(path) in str(error.value)
-
-
-@pytest.mark.parametrize("name", ["nowhere.svm", "."])
-def test_a_missing_file_is_named(name, tmp_path):
-    path = tmp_path / name
-    with pytest.raises(ValueError, match="^path: there is no file") as error:
-        read_svmlight(path)
-    assert str(path) in str(error.value)
-
-
-def test_home_is_expanded(tmp_path, monkeypatch):
+@pytest.mark.parametrize("content, message", [
+    (b"# nothing", "no samples"), (None, "^path: there is no file"),
+    (b"1 1:1\r2 1:1\r1 one\r", "line 3"),  # as old Macs have it
+])
+def test_a_file_of_no_use_is_named(content, message, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    write(tmp_path / "my.svm", "1 1:1")
-    assert read_svmlight("~/my.svm")[1].tolist() == [1]
+    path = tmp_path / "my.svm"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        read_svmlight("~/my.svm")
+    assert str(path) in str(error.value)
 
 
 # loaded
 
 
-@pytest.mark.parametrize("error", [
-    ValueError("X: two\n  lines"), OSError("X: two\n  lines"),
-    TypeError("X: two\n  lines"),
-])
+@pytest.mark.parametrize("error", [ValueError, OSError, TypeError])
 def test_loaded_turns_errors_into_one_line(error):
     def build():
-        raise error
+        raise error("X: two\n  lines")
 
     assert loaded(build) == {"problem": None, "reason": "X: two lines"}
-
-
-def test_loaded_hands_the_problem_over():
-    assert loaded(lambda: 3) == {"problem": 3}
 
 
 # problems
@@ -259,11 +195,14 @@ def parts(n=6, p=3, y=None):
     return [(rng.randn(n, p), np.array(y)) for _ in range(3)]
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("which, name", [
+PARTS = pytest.mark.parametrize("which, name", [
     (0, "training"), (1, "validation"), (2, "test"),
 ])
+
+
+@PARTS
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_in_X_is_named(which, name, value, sparse):
     data = parts()
     data[which][0][2, 1] = value
@@ -273,38 +212,23 @@ def test_nan_in_X_is_named(which, name, value, sparse):
         Logistic(*data)
 
 
-@pytest.mark.parametrize("kind", [Ridge, Logistic])
-@pytest.mark.parametrize("which, name", [
-    (0, "training"), (1, "validation"), (2, "test"),
+@pytest.mark.parametrize("kind, labels, message", [
+    (Ridge, [np.nan], "NaN"), (Logistic, [np.nan], "NaN"),
+    (Logistic, [0, 2, 0.5], ".*two classes"),
+    (NonlinearLeastSquares, [0, 2, 0.5], ".*two classes"),
+    (Multinomial, [-1], ".* 0 .. 2"), (Multinomial, [3], ".* 0 .. 2"),
+    (Multinomial, [0.5], ".* 0 .. 2"),
 ])
-def test_nan_in_y_is_named(which, name, kind):
-    data = parts()
-    data[which][1][2] = np.nan
-    with pytest.raises(ValueError, match=f"^y: NaN .* {name} data"):
+def test_bad_labels_are_named(kind, labels, message):
+    y = [0, 1, 2, 0, 1, 2] if kind is Multinomial else [1, -1] * 3
+    data = parts(y=np.array(y, float))
+    data[1][1][:len(labels)] = labels
+    with pytest.raises(ValueError, match=f"^y: {message}.*validation data"):
         kind(*data)
 
 
-@pytest.mark.parametrize("kind", [Logistic, NonlinearLeastSquares])
-def test_labels_of_other_classes_are_named(kind):
-    data = parts()
-    data[1][1][:3] = [0, 2, 0.5]
-    with pytest.raises(ValueError, match="^y: .*two classes.*validation"):
-        kind(*data)
-
-
-@pytest.mark.parametrize("label", [-1, 3, 0.5])
-def test_unknown_class_numbers_are_named(label):
-    data = parts(y=[0, 1, 2, 0, 1, 2])
-    y = np.array([0, 1, 2, 0, 1, label])
-    data[2] = data[2][0], y
-    with pytest.raises(ValueError, match="^y: .* 0 .. 2 .*test data"):
-        Multinomial(*data)
-
-
+@PARTS
 @pytest.mark.parametrize("kind", [Ridge, Multinomial])
-@pytest.mark.parametrize("which, name", [
-    (0, "training"), (1, "validation"), (2, "test"),
-])
 def test_data_are_numbers(which, name, kind):
     data = parts(y=[0, 1, 0, 1, 0, 1])
     X, y = data[which]
@@ -323,26 +247,19 @@ def test_one_class_is_none():
         Multinomial(*parts(y=[0, 0, 0, 0, 0, 0]))
 
 
-def test_parts_of_different_width_are_named():
-    data = parts()
-    data[2] = data[2][0][:, :2], data[2][1]
-    with pytest.raises(ValueError, match="^X: .*number of features"):
-        Logistic(*data)
+X6, Y6 = np.zeros((6, 3)), [0, 1] * 3
 
 
-@pytest.mark.parametrize("n_targets, n_samples", [(5, 6), (6, 5), (0, 0)])
-def test_samples_and_targets_must_match(n_targets, n_samples):
-    data = parts()
-    data[0] = data[0][0][:n_samples], data[0][1][:n_targets]
-    with pytest.raises(
-        ValueError, match=f"^y: {n_targets} targets for {n_samples} samples"
-    ):
-        Logistic(*data)
-
-
-def test_groups_of_the_wrong_shape_are_named():
-    with pytest.raises(ValueError, match=r"^groups: .* 3 features.*\(2,\)"):
-        Logistic(*parts(), groups=[0, 1])
+@pytest.mark.parametrize("part, settings, message", [
+    ((X6[:, :2], Y6), {}, "X: .*number of features"),
+    ((X6, Y6[:5]), {}, "y: 5 targets for 6 samples"),
+    ((X6[:5], Y6), {}, "y: 6 targets for 5 samples"),
+    ((X6[:0], []), {}, "y: 0 targets for 0 samples"),
+    ((X6, Y6), {"groups": [0, 1]}, r"groups: .* 3 features.*\(2,\)"),
+])
+def test_parts_that_do_not_fit_are_named(part, settings, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Multinomial((part[0], np.array(part[1])), *parts(y=Y6)[1:], **settings)
 
 
 def test_start_is_the_seed():
@@ -417,13 +334,6 @@ def test_design_derivatives(shape, sparse):
     assert torch.autograd.gradgradcheck(lambda w: (X @ w).sin(), w)
 
 
-def test_design_dtype():
-    A = scipy.sparse.csr_matrix(np.eye(3, dtype=np.int64))
-    for X in (A, A.toarray()):
-        w = torch.ones(3, dtype=torch.float32)
-        assert (Design(X, torch.float32) @ w).dtype == torch.float32
-
-
 @pytest.mark.parametrize("n_entries, shape, integers", [
     (2 ** 31 - 1, (3, 4), np.int32), (2 ** 31, (3, 4), np.int64),
     (5, (2 ** 31, 1), np.int64), (5, (1, 2 ** 31), np.int64),
@@ -491,15 +401,6 @@ def test_simulated_regression():
     assert np.sqrt(residual[0] / 500) / signal == pytest.approx(0.5, rel=0.1)
 
 
-@pytest.mark.parametrize("draw", [regression, text])
-@pytest.mark.parametrize("name", ["n_samples", "n_features"])
-@pytest.mark.parametrize("value", [0, 7, 9.5, None])
-def test_bad_sizes_are_named(draw, name, value):
-    sizes = {"n_samples": 20, "n_features": 20, name: value}
-    with pytest.raises(ValueError, match=f"^{name}: .*{value}"):
-        draw(**sizes, seed=0)
-
-
 # data sets
 
 
@@ -525,21 +426,6 @@ def test_bundled_data(name, settings, kind, sizes, d, n_groups, datasets):
     assert z.shape == (d,)
 
 
-@pytest.mark.parametrize("name", [
-    "simulated", "breast_cancer", "digits_multinomial",
-])
-def test_bundled_data_follow_their_seed(name, datasets):
-    def start(seed):
-        problem = datasets[name].get_instance(seed=seed).get_data()["problem"]
-        z = problem.start()[1]
-        return z, problem.loss(z)
-
-    for a, b in zip(start(1), start(1)):
-        assert torch.equal(a, b)
-    for a, b in zip(start(1), start(2)):
-        assert not torch.equal(a, b)
-
-
 def test_breast_cancer_is_scaled_by_its_training_part(datasets):
     data = datasets["breast_cancer"].get_instance()
     problem = data.get_data()["problem"]
@@ -552,33 +438,9 @@ def test_breast_cancer_is_scaled_by_its_training_part(datasets):
 
 
 def test_digits_are_scaled_to_one(datasets):
-    data = datasets["digits_multinomial"].get_instance()
-    problem = data.get_data()["problem"]
-    X, y = load_digits(return_X_y=True)
-    (X_train, y_train), *_ = split(X, y, 0, 0.5)
-    eye = torch.eye(64, dtype=torch.float64)
-    assert np.array_equal((problem.train.X @ eye).numpy(), X_train / 16)
-    assert np.array_equal(problem.train.y.numpy(), y_train)
-
-
-@pytest.mark.parametrize("formulation", ["logistic", "nls"])
-def test_svmlight_file(formulation, tmp_path, datasets):
-    X, y = text(40, 12, 0)
-    lines = [
-        f"{label + 3} " + " ".join(
-            f"{j + 1}:{v!r}" for j, v in zip(row.indices, row.data.tolist())
-        ) for label, row in zip(y, X)
-    ]
-    path = write(tmp_path / "my.svm", *lines)
-    data = datasets["svmlight"].get_instance(
-        path=str(path), formulation=formulation, train_size=0.5, n_groups=3
-    )
-    problem = data.get_data()["problem"]
-    (X_train, y_train), *_ = split(X.toarray(), y, 0, 0.5)
-    eye = torch.eye(12, dtype=torch.float64)
-    np.testing.assert_allclose((problem.train.X @ eye).numpy(), X_train)
-    assert np.array_equal(problem.train.y.numpy(), y_train)
-    assert problem.start()[0][0].shape == (3,)
+    data = datasets["digits_multinomial"].get_instance().get_data()
+    X = data["problem"].train.X.numpy()
+    assert X.min() == 0 and X.max() == 1
 
 
 def svm(path, X, y):
@@ -593,6 +455,7 @@ def svm(path, X, y):
     ("multinomial", Multinomial, [10, -3, 7], [2, 0, 1]),
     ("ridge", Ridge, [0.5, -2, 7], [0.5, -2, 7]),
     ("nls", NonlinearLeastSquares, [4, 5, 4], [-1, 1, -1]),
+    ("logistic", Logistic, [4, 5, 4], [-1, 1, -1]),
 ])
 def test_svmlight_formulations(
     formulation, kind, labels, targets, tmp_path, datasets
@@ -600,12 +463,14 @@ def test_svmlight_formulations(
     X = np.random.RandomState(0).rand(30, 4)
     path = svm(tmp_path / "my.svm", X, labels * 10)
     data = datasets["svmlight"].get_instance(
-        path=str(path), formulation=formulation
+        path=str(path), formulation=formulation, train_size=0.5, n_groups=3
     )
     problem = data.get_data()["problem"]
-    (_, y_train), *_ = split(X, np.array(targets * 10), 0)
+    (X_train, y_train), *_ = split(X, np.array(targets * 10), 0, 0.5)
     assert type(problem) is kind
+    np.testing.assert_allclose(problem.train.X.numpy().toarray(), X_train)
     assert problem.train.y.tolist() == y_train.tolist()
+    assert len(problem.start()[0][0]) == 3
 
 
 @pytest.mark.parametrize("parts, found", [([2], False), ([0, 2], True)])
@@ -673,6 +538,10 @@ def test_bundled_data_have_one_fingerprint_for_all_seeds(name, datasets):
     assert re.fullmatch("[0-9a-f]{12}", fingerprint(one))
     assert fingerprint(one) == fingerprint(two)
     assert one.get_data()["dataset"] == name
+    (theta, z), (other, z_other) = (
+        data.get_data()["problem"].start() for data in (one, two)
+    )
+    assert not all(map(torch.equal, (*theta, z), (*other, z_other)))
 
 
 def test_the_fingerprint_is_in_the_key_and_known_to_workers(
@@ -741,12 +610,9 @@ def test_large_data_wait_to_be_asked_for(datasets, root_dir):
             if not data.by_name_only} == bundled | by_path
 
 
-BAD = [
+@pytest.mark.parametrize("name, settings, reason", [
     ("simulated", {"formulation": "lasso"}, "formulation: 'lasso'"),
     ("simulated", {"n_samples": 3}, "n_samples: .*3"),
-    ("simulated", {"n_groups": 0}, "n_groups: .*0"),
-    ("breast_cancer", {"formulation": "ridge"}, "formulation: 'ridge'"),
-    ("breast_cancer", {"train_size": 1.5}, "train_size: .*1.5"),
     ("breast_cancer", {"train_size": "half"}, "train_size: .*half"),
     ("breast_cancer", {"n_groups": 31}, "n_groups: .*31"),
     ("breast_cancer", {"seed": -1}, "seed: .*-1"),
@@ -754,12 +620,8 @@ BAD = [
     ("20news", {"formulation": "lasso"}, "formulation: 'lasso'"),
     ("real-sim", {"formulation": "lasso"}, "formulation: 'lasso'"),
     ("svmlight", {}, "svmlight: name a file"),
-    ("svmlight", {"path": "/nowhere.svm"}, "path: .*/nowhere.svm"),
     ("svmlight", {"path": 3}, "path: .*3"),
-]
-
-
-@pytest.mark.parametrize("name, settings, reason", BAD)
+])
 def test_bad_settings_skip_the_data_set(name, settings, reason, datasets):
     data = datasets[name].get_instance(**settings).get_data()
     assert data["problem"] is None
@@ -769,7 +631,6 @@ def test_bad_settings_skip_the_data_set(name, settings, reason, datasets):
 
 @pytest.mark.parametrize("lines, reason", [
     (["0 1:1", "1 1:2", "2 1:3"] * 5, "y: labels must be two classes, got 3"),
-    (["1 1:1", "1 1:2"] * 5, "y: labels must be two classes, got 1"),
     (["0 1:1", "1 1:nan"] * 9, "X: NaN or infinite entries in the"),
     (["0 1:1", "1 one"], "{path}, line 2: not svmlight format"),
 ])
@@ -779,14 +640,6 @@ def test_bad_files_skip_the_data_set(lines, reason, tmp_path, datasets):
     assert data["problem"] is None
     assert one_line(data["reason"])
     assert data["reason"].startswith(reason.format(path=path))
-
-
-def test_missing_20news_says_how_to_get_it(tmp_path, monkeypatch, datasets):
-    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
-    data = datasets["20news"].get_instance().get_data()
-    assert data["problem"] is None
-    assert one_line(data["reason"])
-    assert "benchopt prepare . -d 20news" in data["reason"]
 
 
 @pytest.fixture
@@ -816,7 +669,7 @@ def test_real_sim_reads_what_libsvmdata_keeps(real_sim):
     assert np.array_equal(problem.train.y.numpy(), y_train)
 
 
-@pytest.mark.parametrize("keep", [None, 0, 50])
+@pytest.mark.parametrize("keep", [None, 50])
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_damaged_real_sim_stays_and_says_what_to_do(which, keep, real_sim):
     data, files = real_sim
@@ -838,17 +691,21 @@ def test_a_whole_real_sim_is_not_downloaded_again(real_sim):
     real_sim[0].prepare()
 
 
-def test_20news_is_made_anew_where_its_table_is_damaged(
-    tmp_path, monkeypatch, datasets
+@pytest.mark.parametrize("damaged", [True, False])
+def test_20news_is_made_where_its_table_is_missing_or_damaged(
+    damaged, tmp_path, monkeypatch, datasets
 ):
     module = sys.modules[datasets["20news"].__module__]
     table = tmp_path / "20newsgroup_vectorized_py3.pkl"
-    table.write_bytes(b"")
+    if damaged:
+        table.write_bytes(b"")
 
     def fetch(subset, return_X_y=False, download_if_missing=True):
         """As scikit-learn's: a table that is there is read, good or bad."""
         if table.exists():
             return joblib.load(table)
+        if not download_if_missing:
+            raise OSError("20Newsgroups dataset not found")
         joblib.dump((A, np.arange(20)), table)
 
     A = scipy.sparse.csr_matrix(np.eye(20))

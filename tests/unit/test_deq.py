@@ -3,7 +3,6 @@ import gc
 import math
 import weakref
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,38 +16,25 @@ from benchmark_shine.evaluate.networks import (
     N_CALIBRATION, probe, scores, spectral_radius, statistics,
 )
 from benchmark_shine.evaluate.reference import DIVERGED
-from benchmark_shine.implicit import attach, hypergradient
+from benchmark_shine.implicit import hypergradient
 from benchmark_shine.outer import GradientOptimizer
 from benchmark_shine.problems import MDEQ, Recipe, SmallDEQ
 from benchmark_shine.problems.classifier import jacobian_penalty
 from benchmark_shine.problems.functional import BoundNetwork
-from benchmark_shine.problems.mdeq import (
-    LARGE, SMALL, TINY, Configuration, branch_shapes,
-)
-from benchmark_shine.root import AdjointBroyden, Broyden, FixedPoint
-
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+from benchmark_shine.problems.mdeq import LARGE, SMALL, TINY, branch_shapes
+from benchmark_shine.root import Broyden, FixedPoint
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def some_pictures(n=24, channels=3, size=8, n_classes=3, **augmentation):
-    """Noise, its mean moved by the class: something to learn."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(n) % n_classes
-    pixels = rng.integers(0, 128, (n, channels, size, size))
-    pixels += (labels * 100 // n_classes)[:, None, None, None]
-    part = pixels.astype(np.uint8), labels
-    return images.pictures(part, part, **augmentation)
+def some_pictures(channels=3, size=8):
+    """Noise of three classes."""
+    shape = 24, channels, size, size
+    pixels = np.random.default_rng(0).integers(0, 228, shape)
+    part = pixels.astype(np.uint8), np.arange(24) % 3
+    return images.pictures(part, part)
 
 
 def small(dtype=torch.float64, batch_size=8, **settings):
@@ -139,30 +125,15 @@ def test_shapes_for_every_configuration(config, size):
     assert loss.shape == () and bool(loss.isfinite())
 
 
-def test_pictures_too_small_for_the_branches():
-    with pytest.raises(ValueError, match="multiples of 8"):
-        branch_shapes((3, 28, 28), LARGE)
-
-
 @pytest.mark.parametrize("settings, word", [
-    ({"contraction": 1.0}, "contraction"), ({"contraction": 0}, "contraction"),
-    ({"d": 0}, "width:"), ({"batch_size": 100}, "batch_size"),
-    ({"batch_size": 0}, "batch_size"), ({"forward_steps": 1.5}, "forward"),
-    ({"forward_steps": 0}, "forward_steps: .*0"),
+    ({"contraction": 1.0}, "contraction"), ({"d": 0}, "width:"),
+    ({"batch_size": 100}, "batch_size"), ({"forward_steps": 1.5}, "forward"),
     ({"backward_steps": -1}, "backward_steps: .*-1"),
-    ({"dtype": torch.float16}, "dtype: .*float16"),
     ({"dtype": torch.bfloat16}, "dtype: .*bfloat16"),
 ])
 def test_small_deq_says_what_is_wrong(settings, word):
     with pytest.raises(ValueError, match=word):
         small(**settings)
-
-
-def test_configuration_says_what_is_wrong():
-    with pytest.raises(ValueError, match="head_channels"):
-        Configuration((8, 8), (4,), 10, TINY.recipe)
-    with pytest.raises(ValueError, match="dropout"):
-        replace(TINY, dropout=1.0)
 
 
 def test_initial_weights_of_the_published_kinds():
@@ -236,29 +207,16 @@ def test_theta_derivatives_against_finite_differences(make, k):
         with torch.no_grad():
             return float(value(at, problem.draw(at, z, k)))
 
-    grads = torch.autograd.grad(value(theta, equation), theta)
+    grads, again = (
+        torch.autograd.grad(value(theta, equation), theta) for _ in range(2)
+    )
+    assert all(map(torch.equal, grads, again))
     slope = sum(float((a * b).sum()) for a, b in zip(grads, move))
     # relu has many kinks: only a small step stays between them
     h = 1e-7
     finite = (shifted(h) - shifted(-h)) / (2 * h)
     assert slope == pytest.approx(finite, rel=1e-5)
     assert abs(slope) > 1e-4
-
-
-@pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
-def test_derivatives_can_be_taken_again(make):
-    theta, equation, z = at_random(make())
-    first, second = (
-        torch.autograd.grad(equation.g(z).square().sum(), theta,
-                            allow_unused=True)
-        for _ in range(2)
-    )
-    # the head has no part in g
-    assert any(g is None for g in first) and any(
-        g is not None and bool(g.any()) for g in first
-    )
-    for a, b in zip(first, second):
-        assert a is b or torch.equal(a, b)
 
 
 @pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)
@@ -323,25 +281,6 @@ def test_unrolled_steps_go_through_the_layers_once(monkeypatch):
             z = z - equation.g(z)
         torch.autograd.grad(equation.loss(z), theta)
     assert len(calls) == 2 * 3
-
-
-@pytest.mark.parametrize("finder", [
-    Broyden(30, 60), AdjointBroyden(30, 60), FixedPoint(400),
-])
-def test_hypergradient_is_that_of_many_unrolled_steps(finder):
-    problem = small(contraction=0.8)
-    theta, z = problem.start()
-    theta = leaves(theta)
-    equation = problem.draw(theta, z, 1)
-    root = finder(equation, 1e-12)
-    found = hypergradient(equation, theta, root, Gmres(tol=1e-12))
-    z = equation.start
-    for _ in range(200):
-        z = z - equation.g(z)
-    exact = torch.autograd.grad(equation.loss(z), theta)
-    assert root.converged
-    for a, b in zip(found.grads, exact):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-10)
 
 
 # ------------------------------------------------- contraction, penalties
@@ -453,15 +392,6 @@ def test_two_solvers_on_one_problem_do_not_see_each_other(make):
         assert all(map(torch.equal, theta, expected))
 
 
-def test_no_tensor_of_the_shells_has_values():
-    problem = tiny()
-    tensors = [
-        *problem._training.state_dict().values(),
-        *problem._scoring.state_dict().values(),
-    ]
-    assert len(tensors) > 100 and all(t.is_meta for t in tensors)
-
-
 def test_scores_are_those_of_the_test_data():
     problem = small(torch.float32, batch_size=5)
     theta, _ = problem.start()
@@ -514,41 +444,6 @@ def test_probe_in_double_precision_is_fixed_and_differentiable():
     assert not torch.equal(one.g(z), other.g(z))
     grads = torch.autograd.grad(one.loss(z) + one.g(z).sum(), theta)
     assert all(g.dtype == torch.float32 for g in grads)
-
-
-@pytest.mark.parametrize("adjoint", [JacobianFree(), Gmres(4)])
-def test_two_training_steps_of_tiny(adjoint):
-    problem = tiny(torch.float32, size=16, batch_size=8)
-    outer = GradientOptimizer(torch.optim.Adam)
-    theta, z = problem.start()
-    state, losses = outer.start(theta), []
-    finder = Broyden(8, 8)
-    for k in (1, 2):
-        theta = leaves(state.theta)
-        # one batch twice, so that the losses can be compared
-        equation = problem.draw(theta, z, 1)
-        root = finder(equation, problem.atol)
-        h = hypergradient(equation, theta, root, adjoint)
-        losses.append(h.value)
-        state = outer.step(state, h.value, h.grads, root.first_residual)
-    assert all(map(math.isfinite, losses))
-    assert losses[1] < losses[0]
-    assert all(bool(t.isfinite().all()) for t in state.theta)
-
-
-def test_attach_in_a_training_loop_of_ones_own():
-    problem = small(torch.float32)
-    theta = leaves(problem.start()[0])
-    optimizer, losses = torch.optim.Adam(theta, lr=0.02), []
-    for k in range(1, 31):
-        equation = problem.draw(theta, None, k)
-        root = Broyden(20, 40)(equation, problem.atol)
-        loss = equation.loss(attach(equation.g, root, Shine()))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert np.mean(losses[-3:]) < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize("make", PROBLEMS.values(), ids=PROBLEMS)

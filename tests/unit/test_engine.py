@@ -243,17 +243,6 @@ def test_infinite_gradients_and_q_count_as_divergence():
     assert replace(step, value=math.inf).diverged
 
 
-def test_no_energy_ends_in_divergence_not_in_an_exception():
-    def spoil(equation):
-        return replace(
-            equation, energy=lambda z: (math.nan, z * math.nan),
-            loss=lambda z: z.sum() * math.nan,
-        )
-
-    steps = steps_of(Watched(model("logistic"), spoil))
-    assert [step.diverged for step in steps[1:]] == [True]
-
-
 @pytest.mark.parametrize("adjoint", ADJOINTS, ids=str)
 def test_same_seed_same_bits(adjoint):
     first, second = (
@@ -443,30 +432,6 @@ def test_samples_that_are_no_numbers_end_a_run(finder, adjoint, bad):
     assert last.z.isfinite().all()
     # the loss is one, of the iterate that was returned; its derivative not
     assert math.isfinite(last.value) and last.diverged
-
-
-def test_a_network_of_no_numbers_ends_at_once():
-    problem = network()
-    problem._theta = tuple(t * math.nan for t in problem._theta)
-    for adjoint in DEQ_ADJOINTS:
-        steps = network_steps(problem, adjoint)
-        assert [step.n_outer for step in steps] == [0, 1]
-        assert all(step.diverged for step in steps)
-        assert steps[-1].root.diverged.all()
-
-
-@pytest.mark.parametrize("finder", [
-    Broyden(1, 30), AdjointBroyden(1, 30), AdjointBroyden(1, 30, OPA),
-    Anderson(1, 30), Broyden(1, 0),
-], ids=["broyden", "adjoint", "opa", "anderson", "no steps"])
-def test_networks_train_with_a_memory_of_one(finder):
-    steps = network_steps(network(), Shine(), finder)
-    assert [step.n_outer for step in steps] == [0, 1, 2, 3, 4]
-    assert not any(step.diverged for step in steps)
-    root = steps[-1].root
-    assert root.n_iter == finder.max_iter
-    beyond = root.inverse.dense(root.z)[0] - torch.eye(10)
-    assert int(torch.linalg.matrix_rank(beyond)) == min(1, finder.max_iter)
 
 
 def test_a_run_of_no_steps_is_its_start():

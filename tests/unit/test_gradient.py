@@ -45,22 +45,6 @@ def test_ridge_closed_form(groups, sparse):
     assert relative(h.grads[0], solution.grad) < 1e-10
 
 
-def test_ridge_closed_form_is_the_derivative():
-    # the oracle itself, by central differences of its own value
-    problem = model("ridge", 3)
-    theta = thetas(problem)[0]
-    for j in range(2):
-        step = torch.zeros_like(theta)
-        step[j] = 1e-5
-        ahead, behind = (
-            ridge_solution(problem, theta + sign * step).value
-            for sign in (1, -1)
-        )
-        slope = float((ahead - behind) / 2e-5)
-        grad = ridge_solution(problem, theta).grad
-        assert float(grad[j]) == pytest.approx(slope, rel=1e-7)
-
-
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("groups", [None, 1])
 @pytest.mark.parametrize("kind", MODELS)
@@ -160,21 +144,6 @@ def test_gradcheck(symmetric, adjoint):
     assert torch.autograd.gradcheck(solution, theta)
 
 
-def test_gradcheck_with_a_theta_part():
-    # 2 z + z³ = theta²: g_theta leaves out what has no theta in it
-    def solution(theta):
-        def g(z):
-            return 2 * z + z ** 3 - theta ** 2
-
-        z = newton(lambda z: 2 * z + z ** 3 - theta.detach() ** 2)
-        root = SimpleNamespace(z=z, inverse=None)
-        return attach(g, root, EXACT, lambda z: -theta ** 2, tol=1e-14)
-
-    assert torch.autograd.gradcheck(
-        solution, normal(6, 4).requires_grad_()
-    )
-
-
 def test_attach_has_the_value_of_the_root():
     z = normal(1, 4).requires_grad_()
     root = SimpleNamespace(z=z, inverse=None)
@@ -208,43 +177,12 @@ def test_attach_asks_the_adjoint_once_per_backward():
     torch.testing.assert_close(system.rhs, rhs)
 
 
-def test_attach_trains_from_any_loop():
-    # theta moves z, z moves a loss of its own: an ordinary torch loop
-    theta = torch.ones(4, dtype=torch.float64, requires_grad=True)
-    target = normal(3, 4)
-    optimizer = torch.optim.SGD([theta], lr=0.5)
-    inverse = Dense(torch.eye(4, dtype=torch.float64) / 2)
-    for _ in range(60):
-        root = SimpleNamespace(z=theta.detach() / 2, inverse=inverse)
-        z = attach(lambda z: 2 * z - theta, root, Shine())
-        optimizer.zero_grad()
-        (z - target).square().sum().backward()
-        optimizer.step()
-    torch.testing.assert_close(theta.detach(), 2 * target)
-
-
 def test_doctest():
     failed, attempted = doctest.testmod(implicit)
     assert attempted and not failed
 
 
 # what the backward pass costs
-
-
-def forbidden(z):
-    raise AssertionError("g was evaluated")
-
-
-@pytest.mark.parametrize("adjoint", [Shine(), JacobianFree()], ids=str)
-def test_shine_and_jacobian_free_never_touch_g(adjoint):
-    problem = model("logistic", 1)
-    theta = thetas(problem)
-    equation, root = tight_root(problem, theta)
-    equation = replace(equation, g=forbidden)
-    h = hypergradient(equation, theta, root, adjoint)
-    assert (h.n_g, h.n_vjp) == (0, 0)
-    with pytest.raises(AssertionError, match="g was evaluated"):
-        hypergradient(equation, theta, root, EXACT)
 
 
 @pytest.mark.parametrize("with_part", [True, False])
@@ -275,6 +213,8 @@ def test_costs_are_the_true_ones(adjoint, with_part):
     assert h.n_g == len(calls)
     assert h.n_vjp == len(products)
     assert (h.n_vjp > 0) == (not isinstance(adjoint, (Shine, JacobianFree)))
+    # such a method never touches g
+    assert bool(calls) == (h.n_vjp > 0 or not with_part)
 
 
 def test_shine_is_exact_with_the_exact_inverse():
@@ -325,12 +265,3 @@ def test_a_second_derivative_is_refused():
     with pytest.raises(RuntimeError, match="leave out create_graph=True"):
         torch.autograd.grad(z.sum(), theta, create_graph=True)
     assert float(torch.autograd.grad(z.sum(), theta)[0]) == 0.25
-
-
-@pytest.mark.parametrize("shape", [(1,), (1, 3), (3, 1), ()])
-def test_a_q_of_another_shape_is_named(shape):
-    theta = torch.ones(3, requires_grad=True)
-    root = SimpleNamespace(z=torch.ones(3), inverse=None)
-    z = attach(lambda z: z - theta, root, lambda system: torch.ones(shape))
-    with pytest.raises(ValueError, match=r"^q has shape \(.*, not \(3,\)$"):
-        z.sum().backward()

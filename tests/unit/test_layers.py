@@ -16,7 +16,7 @@ PACKAGE = {
     "root": "torch .checks .operators .equation .precision .root",
     "adjoint": "torch .checks .equation .operators .precision .root .adjoint",
     "implicit": "torch .adjoint .precision .root",
-    "nn": "torch .adjoint .checks .equation .implicit .root",
+    "nn": "torch .adjoint .checks .equation .implicit .precision .root",
     "outer": "torch .checks .outer",
     "engine": "torch .equation .implicit .root",
     "loops": "torch .adjoint .checks .engine .implicit .root",
@@ -106,19 +106,6 @@ def test_the_folders(folder, root_dir):
 def test_the_objective(root_dir):
     found = set(imports(root_dir / "objective.py", None))
     assert found <= set(OBJECTIVE.split())
-
-
-def test_imports_are_seen(tmp_path):
-    path = tmp_path / "module.py"
-    path.write_text(
-        "import os, numpy.linalg\nfrom ..root.lbfgs import LBFGS\n"
-        "from . import fingerprint\nfrom .design import Design\n"
-        "def f():\n    from benchmark_shine.bench.solver import choose\n"
-        "    import benchmark_shine\n"
-    )
-    assert set(imports(path, ["problems"])) == {
-        "numpy", ".root", ".problems", ".bench", "."
-    }
 
 
 def test_autograd_is_bent_in_one_place_only(root_dir):

@@ -115,8 +115,8 @@ GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
 
 
 @pytest.mark.parametrize("content", [
-    b"", b"\0\0", GOOD[:9], GOOD[:-1], GOOD + b"x", b"\1" + GOOD[1:],
-    b"\0\0\x0d" + GOOD[3:], gzip.compress(GOOD)[:-9], b"\x1f\x8bnonsense",
+    b"", GOOD[:9], GOOD[:-1], GOOD + b"x", b"\0\0\x0d" + GOOD[3:],
+    gzip.compress(GOOD)[:-9], b"\x1f\x8bnonsense",
     b"\0\0\x08\xff" + GOOD[4:], b"\0\0\x08\3" + b"\xff" * 20, None,
 ])
 def test_bad_idx_files_are_named(tmp_path, content):
@@ -158,79 +158,54 @@ def test_folder_round_trip(tmp_path):
     assert pixels[4, :, 0, 0].tolist() == [40, 10, 7]
 
 
-def damage_truncate(root):
-    path = root / "train" / "cat" / "1.png"
+def cut_short(path):
     path.write_bytes(path.read_bytes()[:40])
-    return "1.png"
 
 
-def damage_garbage(root):
-    (root / "train" / "cat" / "1.png").write_bytes(b"no picture at all")
-    return "1.png"
+def garbage(path):
+    path.write_bytes(b"no picture at all")
 
 
-def damage_size(root):
-    path = root / "train" / "dog" / "2.png"
+def another_size(path):
     Image.new("RGB", (5, 8)).save(path)
-    return "2.png"
 
 
-@pytest.mark.parametrize("damage", [
-    damage_truncate, damage_garbage, damage_size,
-])
+@pytest.mark.parametrize("damage", [cut_short, garbage, another_size])
 def test_bad_pictures_are_named(tmp_path, damage):
     root = picture_folder(tmp_path)
-    name = damage(root)
+    damage(root / "train" / "dog" / "2.png")
     (train, _), _, _ = readers.two_folders(root)
-    with pytest.raises(ValueError, match=name) as error:
+    with pytest.raises(ValueError, match="2.png") as error:
         readers.read_pictures(train)
     assert "\n" not in str(error.value)
 
 
-def grey16(path):
-    values = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
-    Image.fromarray(values).save(path)
-    return np.repeat((values // 257)[..., None], 3, axis=2)
+BYTES = np.arange(256, dtype=np.uint8).reshape(16, 16)
+BITS = np.arange(64).reshape(8, 8) % 3 > 0
+CLEAR = np.array([[[10, 20, 30, 255], [0, 0, 0, 0]]], np.uint8)
 
 
-def grey8(path):
-    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    Image.fromarray(values).save(path)
-    return np.repeat(values[..., None], 3, axis=2)
-
-
-def black_and_white(path):
-    values = np.arange(64).reshape(8, 8) % 3 > 0
-    Image.fromarray(values).save(path)
-    return np.repeat(values[..., None], 3, axis=2) * 255
-
-
-def palette(path):
+def palette():
     picture = Image.new("P", (2, 1))
     picture.putpalette([1, 2, 3, 200, 100, 50])
     picture.putdata([0, 1])
-    picture.save(path)
-    return [[[1, 2, 3], [200, 100, 50]]]
+    return picture
 
 
-def transparent(path):
-    pixels = [[[10, 20, 30, 255], [0, 0, 0, 0]]]
-    Image.fromarray(np.array(pixels, np.uint8)).save(path)
-    return [[[10, 20, 30], [255, 255, 255]]]
-
-
-def grey_transparent(path):
-    pixels = np.array([[[10, 255], [0, 0]]], np.uint8)
-    Image.fromarray(pixels, "LA").save(path)
-    return [[[10] * 3, [255] * 3]]
-
-
-@pytest.mark.parametrize("save", [
-    grey16, grey8, black_and_white, palette, transparent, grey_transparent,
-])
-def test_pixels_are_those_of_the_file(save, tmp_path):
-    expected = save(tmp_path / "x.png")
+@pytest.mark.parametrize("picture, expected", [
+    (Image.fromarray(BYTES * np.uint16(257)), BYTES),
+    (Image.fromarray(BYTES), BYTES),
+    (Image.fromarray(BITS), BITS * 255),
+    (palette(), [[[1, 2, 3], [200, 100, 50]]]),
+    (Image.fromarray(CLEAR), [[[10, 20, 30], [255, 255, 255]]]),
+    (Image.fromarray(CLEAR[..., ::3].copy(), "LA"), [[10, 255]]),
+], ids=["16 bits", "8 bits", "1 bit", "palette", "RGBA", "LA"])
+def test_pixels_are_those_of_the_file(picture, expected, tmp_path):
+    picture.save(tmp_path / "x.png")
     found = np.asarray(readers.open_picture(tmp_path / "x.png"))
+    expected = np.array(expected)
+    if expected.ndim == 2:
+        expected = np.repeat(expected[..., None], 3, axis=2)
     assert np.array_equal(found, expected)
 
 
@@ -286,31 +261,23 @@ def checked(root, memory):
     return images.PictureFiles.checked(paths, labels, 2, 8, memory)
 
 
-@pytest.mark.parametrize("damage", [damage_truncate, damage_garbage])
+@pytest.mark.parametrize("damage", [
+    cut_short, garbage,
+    # in its body, which a look at the header would miss
+    lambda path: path.write_bytes(path.read_bytes()[:-4000]),
+])
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 def test_a_damaged_picture_is_found_before_the_run(form, damage, tmp_path):
-    root = picture_folder(tmp_path / "pictures", size=(80, 60))
-    if form == "JPEG":  # whatever it is called
-        pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3))
-        Image.fromarray(pixels.astype(np.uint8)).save(
-            root / "train" / "cat" / "1.png", "JPEG"
-        )
+    root = picture_folder(tmp_path / "pictures")
+    path = root / "train" / "cat" / "1.png"  # whatever it is
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(path, form)
+    assert readers.checked_bytes(path) == path.read_bytes()
     checked(root, tmp_path / "memory")
-    name = damage(root)
-    with pytest.raises(ValueError, match=f"{name}: not a readable") as error:
+    damage(path)
+    with pytest.raises(ValueError, match="1.png: not a readable") as error:
         checked(root, tmp_path / "memory")
     assert "\n" not in str(error.value)
-
-
-def test_a_picture_cut_short_in_its_body_is_found(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    for name in "x.jpg", "x.png":
-        Image.fromarray(pixels).save(tmp_path / name)
-        content = (tmp_path / name).read_bytes()
-        assert readers.checked_bytes(tmp_path / name) == content
-        (tmp_path / name).write_bytes(content[:-len(content) // 4])
-        with pytest.raises(ValueError, match=f"{name}: not a readable"):
-            readers.checked_bytes(tmp_path / name)
 
 
 def test_a_picture_that_changes_during_the_run_is_named(tmp_path):
@@ -339,13 +306,12 @@ def test_bad_folders_are_named(tmp_path):
     with pytest.raises(ValueError, match="no folders"):
         readers.list_folder(tmp_path)
     root = picture_folder(tmp_path)
+    picture_folder(tmp_path, ("test",), ("fox",))
+    with pytest.raises(ValueError, match=r"differ in their classes \(fox\)"):
+        readers.two_folders(root)
     (root / "train" / "emu").mkdir()
     with pytest.raises(ValueError, match="emu: no pictures"):
         readers.list_folder(root / "train")
-    picture_folder(tmp_path, ("test",), ("fox",))
-    (root / "train" / "emu").rmdir()
-    with pytest.raises(ValueError, match=r"differ in their classes \(fox\)"):
-        readers.two_folders(root)
 
 
 def cifar_archive(path, change=None):
@@ -390,32 +356,16 @@ def bad_label(members):
     members["cifar-10-batches-bin/data_batch_2.bin"] = b"\x0a" * 3073
 
 
-@pytest.mark.parametrize("change", [drop_member, cut_member, bad_label])
-def test_bad_cifar_archives_are_named(tmp_path, change):
+@pytest.mark.parametrize("change, keep", [
+    (drop_member, None), (cut_member, None), (bad_label, None), (None, 0),
+    (None, 50), (None, 3_000),
+])
+def test_bad_cifar_archives_are_named(tmp_path, change, keep):
     path = cifar_archive(tmp_path / "bad.tar.gz", change)
+    path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match="bad.tar.gz") as error:
         readers.read_cifar10(path)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("keep", [0, 50, 3_000])
-def test_truncated_cifar_archives_are_named(tmp_path, keep):
-    path = cifar_archive(tmp_path / "cut.tar.gz")
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match="cut.tar.gz") as error:
-        readers.read_cifar10(path)
-    assert "\n" not in str(error.value)
-
-
-def test_reading_an_archive_writes_nothing(tmp_path):
-    def escape(members):
-        members["../escaped.bin"] = b"x"
-
-    inside = tmp_path / "inside"
-    inside.mkdir()
-    path = cifar_archive(inside / "c.tar.gz", escape)
-    readers.read_cifar10(path)
-    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["c.tar.gz"]
 
 
 def test_a_random_part_is_where_its_numbers_say():
@@ -459,12 +409,8 @@ def datasets(root_dir):
     return {cls.name: cls for cls in Benchmark(root_dir).get_datasets()}
 
 
-def instance(cls, **parameters):
-    return cls.get_instance(**parameters)
-
-
 def test_digits_is_a_problem(datasets):
-    problem = instance(datasets["digits"], width=12).get_data()["problem"]
+    problem = datasets["digits"].get_instance(width=12).get_data()["problem"]
     assert isinstance(problem, SmallDEQ) and problem.d == 12
     assert len(problem.train) + len(problem.test) == 1797
     theta, z = problem.start()
@@ -496,7 +442,7 @@ def no_data(monkeypatch, tmp_path):
 ])
 def test_missing_data_say_how_to_get_them(datasets, no_data, name, how):
     no_data(datasets[name])
-    found = instance(datasets[name]).get_data()
+    found = datasets[name].get_instance().get_data()
     assert found["problem"] is None
     assert how in found["reason"] and "\n" not in found["reason"]
 
@@ -511,9 +457,8 @@ def test_fashion_mnist_from_idx_files(datasets, no_data, tmp_path):
         for name, array in (("images-idx3", x), ("labels-idx1", y)):
             path = module.DEBIAN / f"{part}-{name}-ubyte.gz"
             path.write_bytes(gzip.compress(idx(array)))
-    dataset = instance(
-        datasets["fashion_mnist"], batch_size=8, epochs=1, unrolled_steps=0,
-        n_train=30, n_test=None,
+    dataset = datasets["fashion_mnist"].get_instance(
+        batch_size=8, epochs=1, unrolled_steps=0, n_train=30, n_test=None,
     )
     problem = dataset.get_data()["problem"]
     assert problem.train.shape == (1, 14, 14)
@@ -531,14 +476,14 @@ def test_cifar10_from_a_folder_and_from_the_archive(
     archive = cifar_archive(tmp_path / "c.tar.gz")
     for path, size, shape in (
             (folder, None, (3, 16, 16)), (archive, 8, (3, 8, 8))):
-        problem = instance(
-            datasets["cifar10"], path=str(path), network="tiny", size=size,
+        problem = datasets["cifar10"].get_instance(
+            path=str(path), network="tiny", size=size,
             batch_size=4, epochs=1, unrolled_steps=0,
         ).get_data()["problem"]
         assert isinstance(problem, MDEQ) and problem.train.shape == shape
-    large = instance(
-        datasets["cifar10"], path=str(folder), network="large",
-        size=None, batch_size=4, epochs=1, unrolled_steps=0,
+    large = datasets["cifar10"].get_instance(
+        path=str(folder), network="large", size=None, batch_size=4, epochs=1,
+        unrolled_steps=0,
     ).get_data()["problem"]
     assert large.train.padding == 4 and large.train.flips
     assert not large.test.padding and not large.test.flips
@@ -546,9 +491,8 @@ def test_cifar10_from_a_folder_and_from_the_archive(
 
 def test_imagenet_from_a_folder(datasets, unremembered, tmp_path):
     root = picture_folder(tmp_path, ("train", "val"), size=(50, 40))
-    problem = instance(
-        datasets["imagenet"], path=str(root), size=32, batch_size=2,
-        epochs=1, unrolled_steps=0,
+    problem = datasets["imagenet"].get_instance(
+        path=str(root), size=32, batch_size=2, epochs=1, unrolled_steps=0,
     ).get_data()["problem"]
     x, y = problem.batch(1)
     assert x.shape == (2, 3, 32, 32) and x.dtype == torch.float32
@@ -580,9 +524,9 @@ def test_picture_folders_are_known_by_their_content(
     root = picture_folder(tmp_path / "mine", parts, n=10)
 
     def data(seed=0):
-        return instance(
-            datasets[name], path=str(root), network="dense", size=8,
-            batch_size=4, epochs=1, unrolled_steps=0, seed=seed,
+        return datasets[name].get_instance(
+            path=str(root), network="dense", size=8, batch_size=4, epochs=1,
+            unrolled_steps=0, seed=seed,
         ).get_data()
 
     first, again = data(), data(1)
@@ -600,8 +544,8 @@ def test_picture_folders_are_known_by_their_content(
 
 def test_a_folder_of_classes_keeps_a_fifth_of_each(datasets, tmp_path):
     root = picture_folder(tmp_path, (".",), n=10)
-    problem = instance(
-        datasets["pictures"], path=str(root), batch_size=4
+    problem = datasets["pictures"].get_instance(
+        path=str(root), batch_size=4
     ).get_data()["problem"]
     assert torch.bincount(problem.train.labels).tolist() == [8, 8]
     assert torch.bincount(problem.test.labels).tolist() == [2, 2]

@@ -18,8 +18,8 @@ from benchmark_shine.problems import Logistic, NonlinearLeastSquares
 from benchmark_shine.root import loss_gradient
 
 from helpers.problems import (
-    counted, jacobian_at, model, normal, quadratic, relative, ridge_solution,
-    spd, theta_of, tight_root,
+    jacobian_at, model, normal, relative, ridge_solution, spd, theta_of,
+    tight_root,
 )
 
 
@@ -194,14 +194,6 @@ def test_one_line_says_what_is_missing():
 # The parts
 
 
-def test_newton_takes_one_step_on_a_quadratic():
-    problem = quadratic([1.0, 10.0, 1e8])
-    g, calls = counted(problem.equation.g)
-    z, step = newton(replace(problem.equation, g=g), problem.equation.start)
-    assert relative(z, problem.solution) < 1e-7
-    assert step.norm() < 1e-7
-
-
 def test_newton_finds_its_way_along_a_curved_valley():
     # Rosenbrock's function from its usual start; the root is (1, 1)
     def value(z):
@@ -277,22 +269,6 @@ def test_any_problem_is_measured_from_its_equation():
 
 
 # A step of known errors
-
-
-def test_measure_of_an_exact_step():
-    problem = model("ridge", 3)
-    theta = thetas(problem)
-    solution = ridge_solution(problem, theta[0])
-    equation, root = tight_root(problem, theta)
-    value = float(equation.loss(root.z))
-    step = Step(
-        theta, root.z, value, equation, (solution.grad,), solution.q, root
-    )
-    found = measure(step)
-    assert found["value_function"] == pytest.approx(value, rel=1e-9)
-    assert found["q_cosine"] == pytest.approx(1, abs=1e-10)
-    assert found["q_rel_error"] < 1e-5
-    assert found["hypergrad_rel_error"] < 1e-5
 
 
 def test_measure_sees_the_errors_of_a_step():

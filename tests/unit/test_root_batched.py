@@ -127,24 +127,6 @@ def test_samples_that_are_done_cost_nothing(finder):
 
 
 @all_finders
-def test_a_start_is_not_changed(finder):
-    start = normal(7, 4, D)
-    problem = Tanh(NORMS, D, start=start.clone())
-    root = finder(problem.equation(), atol=1e-8)
-    assert torch.equal(problem.first, start)
-    assert not root.z.requires_grad
-
-
-@all_finders
-def test_dtype_follows_the_start(finder):
-    problem = Tanh(NORMS, D, dtype=torch.float32)
-    root = finder(problem.equation(), atol=1e-4)
-    assert root.converged
-    assert root.z.dtype == root.residuals.dtype == torch.float32
-    assert (root.inverse.T @ root.z).dtype == torch.float32
-
-
-@all_finders
 def test_the_host_waits_once_a_step(finder, monkeypatch):
     waits = []
     for name in ("tolist", "item", "__bool__", "__float__", "__int__",
@@ -214,9 +196,8 @@ def test_damped_steps():
 
 
 @pytest.mark.parametrize("m", [1, 3, 20])
-@pytest.mark.parametrize("norm", [0.5, 0.9])
-def test_broyden_is_broyden_of_the_newest_pairs(m, norm):
-    problem = Tanh([norm], D)
+def test_broyden_is_broyden_of_the_newest_pairs(m):
+    problem = Tanh([0.9], D)
     root = Broyden(m, 7)(problem.equation())
     assert torch.equal(root.z, problem.places[7])
     pairs = secants(problem)
@@ -236,15 +217,6 @@ def test_broyden_steps_are_broyden_steps():
         )
 
 
-def test_broyden_secant_of_every_sample():
-    problem = Tanh(NORMS, D)
-    root = Broyden(30, 6)(problem.equation())
-    z, before = problem.places[-1], problem.places[-2]
-    assert torch.equal(root.z, z)
-    y = problem.g(z) - problem.g(before)
-    assert relative(root.inverse @ y, z - before) < 1e-10
-
-
 @pytest.mark.parametrize("dtype, tol", [
     (torch.float64, 1e-10), (torch.float32, 1e-2),
 ])
@@ -257,15 +229,6 @@ def test_steps_alone_say_as_much_as_pairs(dtype, tol):
     v = normal(1, 4, 50, dtype=dtype)
     assert relative(chain.inverse @ v, pairs.inverse @ v) < tol
     assert relative(chain.inverse.T @ v, pairs.inverse.T @ v) < tol
-    # and take half the memory
-    numbers = [
-        root.inverse.left.untyped_storage().nbytes() // v.nbytes
-        for root in (chain, pairs)
-    ]
-    assert numbers == [21, 20]
-    assert chain.inverse.right.untyped_storage().data_ptr() == (
-        chain.inverse.left.untyped_storage().data_ptr()
-    )
 
 
 @pytest.mark.parametrize("d", [3, 30])
@@ -475,13 +438,15 @@ class Poisoned(Tanh):
 
 @all_finders
 @pytest.mark.parametrize("rows", [False, True], ids=["batch", "rows"])
-@pytest.mark.parametrize("after", [0, 3])
+@pytest.mark.parametrize("after, value", [
+    (0, torch.nan), (3, torch.nan), (0, torch.inf),
+])
 def test_a_nan_sample_is_reported_and_leaves_the_others_alone(
-    finder, rows, after
+    finder, rows, after, value
 ):
     healthy = finder(Tanh(NORMS, D).equation(), atol=1e-8)
     problem = Poisoned(NORMS, D)
-    problem.after = after
+    problem.after, problem.value = after, value
     root = finder(problem.equation(rows), atol=1e-8)
     assert root.diverged.tolist() == [False, True, False, False]
     assert root.solved.tolist() == [True, False, True, True]
@@ -497,28 +462,6 @@ def test_a_nan_sample_is_reported_and_leaves_the_others_alone(
     assert torch.equal(
         B[others], healthy.inverse.dense(healthy.z)[others]
     )
-
-
-@all_finders
-@pytest.mark.parametrize("after", [0, 2])
-def test_all_nan(finder, after):
-    problem = Poisoned(NORMS, D)
-    problem.bad, problem.after = [0, 1, 2, 3], after
-    root = finder(problem.equation(), atol=1e-8)
-    assert root.diverged.all() and not root.solved.any()
-    assert not root.converged
-    assert root.n_iter == after and root.n_g == after + 1
-    assert root.z.isfinite().all()
-    assert (root.inverse.T @ root.z).isfinite().all()
-
-
-@all_finders
-def test_an_infinite_start_is_given_up(finder):
-    problem = Poisoned(NORMS, D)
-    problem.value = torch.inf
-    root = finder(problem.equation(), atol=1e-8)
-    assert root.diverged.tolist() == [False, True, False, False]
-    assert root.steps[1] == 0
 
 
 class RootOfZero(Tanh):
@@ -618,6 +561,10 @@ def test_an_empty_pair_teaches_nothing():
 @all_finders
 def test_no_steps(finder):
     problem = Tanh(NORMS, D, start=normal(7, 4, D))
+    root = finder(problem.equation(), atol=1e9)  # the start will do
+    assert root.converged and root.n_iter == 0
+    assert not finder(problem.equation(), atol=1e-8).z.requires_grad
+    assert torch.equal(problem.first, normal(7, 4, D))  # not changed
     root = replace(finder, max_iter=0)(problem.equation(), atol=1e-8)
     assert torch.equal(root.z, problem.first)
     assert (root.n_iter, root.n_g, root.n_vjp) == (0, 1, 0)
@@ -625,14 +572,6 @@ def test_no_steps(finder):
     v = normal(1, 4, D)
     product = root.inverse.T @ v
     assert torch.equal(product, v * getattr(finder, "beta", 1.0))
-
-
-@all_finders
-def test_a_start_that_is_a_root_needs_no_step(finder):
-    problem = Linear(NORMS, D)
-    problem.b = torch.zeros_like(problem.b)
-    root = finder(problem.equation())
-    assert root.converged and root.n_iter == 0
 
 
 @learning_finders
@@ -646,13 +585,12 @@ def test_memory_of_one(finder):
 
 @all_finders
 @pytest.mark.parametrize("start, message", [
-    (torch.zeros(2, 3, dtype=torch.float16), "float16"),
     (torch.zeros(2, 3, dtype=torch.bfloat16), "bfloat16"),
     (torch.zeros(2, 3, dtype=torch.int64), "int64"),
     (torch.zeros(3), r"\(3,\)"),
     (torch.zeros(2, 3, 1), r"\(2, 3, 1\)"),
     (torch.zeros(0, 3), r"\(0, 3\)"),
-], ids=["half", "bfloat16", "integer", "1-d", "3-d", "empty"])
+], ids=["half", "integer", "1-d", "3-d", "empty"])
 def test_a_start_of_no_use_is_refused(finder, start, message):
     equation = replace(Tanh([0.5], 3).equation(), start=start)
     with pytest.raises(ValueError, match=message):
@@ -661,15 +599,9 @@ def test_a_start_of_no_use_is_refused(finder, start, message):
 
 @pytest.mark.parametrize("make, message", [
     (lambda: Broyden(0), "memory"),
-    (lambda: Broyden(2.0), "memory"),
-    (lambda: Broyden(5, -1), "max_iter"),
-    (lambda: AdjointBroyden(0), "memory"),
     (lambda: AdjointBroyden(3, 1.5), "max_iter"),
-    (lambda: Anderson(0), "memory"),
-    (lambda: Anderson(max_iter=-1), "max_iter"),
     (lambda: Anderson(beta=0.0), "beta"),
     (lambda: Anderson(ridge=-1.0), "ridge"),
-    (lambda: FixedPoint(-1), "max_iter"),
     (lambda: FixedPoint(tau=1.5), "tau"),
 ])
 def test_settings_out_of_range_are_refused(make, message):
@@ -695,9 +627,8 @@ def test_memory_is_taken_over(finder):
     assert space == {
         again.inverse.left.data_ptr(), again.inverse.right.data_ptr()
     }
-    for stale in B, B.T, B.T.T:  # SHINE asks for the transpose afterwards
-        with pytest.raises(RuntimeError, match="warm_start"):
-            stale @ first.z
+    with pytest.raises(RuntimeError, match="warm_start"):
+        B.T.T @ first.z
 
 
 @learning_finders

@@ -47,27 +47,10 @@ FORWARD = 20  # evaluations in the solve of a batch of test data
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the plan.
+    """One run of the plan, its estimated time, and whether it is cached."""
 
-    Parameters
-    ----------
-    dataset : str
-        Name, without settings.
-    solver : str
-        Name, with its settings.
-    seed : object
-        Of the data set, or None.
-    protocol : str or None
-    n_outer : int
-        Outer steps.
-    seconds : float
-        Of this run, an estimate.
-    cached : bool
-        Whether benchopt has done it before.
-    """
-
-    dataset: str
-    solver: str
+    dataset: str  # without settings
+    solver: str  # with its settings
     seed: object
     protocol: str | None
     n_outer: int
@@ -109,9 +92,7 @@ def list_runs(benchmark, selected):
     ----------
     benchmark : benchopt.Benchmark
     selected : dict
-        Arguments of benchopt's ``generate_run_kwargs``: solvers,
-        forced_solvers, datasets, objectives, n_repetitions, max_runs,
-        timeout.
+        Arguments of benchopt's ``generate_run_kwargs``.
 
     Returns
     -------
@@ -195,20 +176,10 @@ def seconds_of_overhead(least=0.2):
 # In words
 
 def describe(benchmark, selected, n_jobs=1):
-    """Write the plan of a selection.
+    """Write the plan of a selection, see `list_runs`, in lines.
 
-    Parameters
-    ----------
-    benchmark : benchopt.Benchmark
-    selected : dict
-        As in `list_runs`.
-    n_jobs : int or None
-        Runs at a time; None: no estimate of the time, as on a cluster.
-
-    Returns
-    -------
-    str
-        Lines.
+    ``n_jobs`` is how many runs there are at a time; None: no estimate of the
+    time, as on a cluster.
     """
     with redirect_stdout(io.StringIO()):
         runs, left_out = list_runs(benchmark, selected)
@@ -313,17 +284,7 @@ def announce():
 
 
 def plan(words):
-    """Write the plan of a command line of `benchopt run`.
-
-    Parameters
-    ----------
-    words : list of str
-        What follows ``benchopt run``: benchopt reads them, with its
-        configuration file.
-
-    Returns
-    -------
-    str
+    """Write the plan of the words that follow `benchopt run`.
 
     Raises
     ------

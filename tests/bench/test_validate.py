@@ -351,8 +351,8 @@ def test_a_solver_that_leaves_no_row(written, suite, monkeypatch, tmp_path):
     monkeypatch.setattr(race, "OPPONENTS", ("Jacobian-Free",))
     with pytest.raises(Invalid, match="no row of it: IndexError") as caught:
         race.run_race(
-            ("breast_cancer[seed={seeds}]", 1, 0), source, load(source, suite), 1, None,
-            tmp_path, ROOT,
+            ("breast_cancer[seed={seeds}]", 1, 0), source,
+            load(source, suite), 1, None, tmp_path, ROOT,
         )
     assert caught.value.place == "line 15"
 

@@ -68,7 +68,7 @@ MISTAKES = {
     "loss": ("fit(z, self.val", "fit(z.detach(), self.val", "def loss",
              "loss: cannot be differentiated again and again; leave"),
     "no number": ("self.validation)\n", "self.validation).expand(2)\n",
-                  "def loss", r"loss: is .* shape \(2,\), not .* \(\); sum a loss"),
+                  "def loss", r"loss: is .* \(2,\), not .* \(\); sum a"),
     "forgotten": ("return self.fit(z, self.v", "self.fit(z, self.v",
                   "def loss", "loss: returns NoneType, not a tensor; end"),
     "g_theta": ("energy, g_theta, k", "energy, lambda z: 2 * g_theta(z), k",

@@ -8,7 +8,6 @@ miscounts.  A hypergradient that is not exact is no error.
 """
 import argparse
 import io
-import os
 import sys
 import tempfile
 import time
@@ -40,8 +39,12 @@ def validate(path, n_seeds=3, n_outer=None, results=None):
     # Not above: a wheel without the extra "bench" lacks what these import.
     from benchopt.benchmark import Benchmark
 
+    from ..checks import check_integer
     from .door import files, invalid, problems, race, solvers
 
+    check_integer("--seeds", n_seeds, least=1)
+    if n_outer is not None:
+        check_integer("--n-outer", n_outer, least=1)
     source = invalid.Source(path.resolve())
     suite = Benchmark(ROOT)
     cls = files.load(source, suite)
@@ -104,37 +107,22 @@ def main(words=None):
     if lacks:
         print(f"benchmark_shine.bench.validate: {lacks}", file=sys.stderr)
         return 2
-    try:
-        return _judge(options)
-    except BrokenPipeError:  # the reader of the report has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-
-
-def _judge(options):
-    from ..checks import check_integer
     from .door.invalid import Invalid
 
     began = time.perf_counter()
     try:
-        check_integer("--seeds", options.seeds, least=1)
-        if options.n_outer is not None:
-            check_integer("--n-outer", options.n_outer, least=1)
         validate(
             options.path, options.seeds, options.n_outer, options.results
         )
     except (Invalid, ValueError) as error:
-        print(_line(options.path, error, options.traceback), file=sys.stderr)
+        if options.traceback:
+            print(getattr(error, "detail", "").rstrip(), file=sys.stderr)
+        place = getattr(error, "place", None)
+        where = f"{options.path}, {place}" if place else options.path
+        print(f"invalid: {where}: {error}", file=sys.stderr)
         return 1
     print(f"valid: {options.path} ({time.perf_counter() - began:.0f} s)")
     return 0
-
-
-def _line(path, error, with_detail):
-    place = getattr(error, "place", None)
-    where = f"{path}, {place}" if place else path
-    detail = getattr(error, "detail", "") if with_detail else ""
-    return f"{detail.rstrip()}\ninvalid: {where}: {error}".lstrip()
 
 
 if __name__ == "__main__":

@@ -226,7 +226,7 @@ def plant(root, entries):
                 os.mkfifo(path)
             elif kind == "loop":
                 path.symlink_to(path.name)
-            else:
+            elif not path.exists():  # a pipe would wait for a reader
                 path.write_bytes(contents[kind])
 
 

@@ -65,27 +65,19 @@ def shown(report, k, value=0.5, diverged=False):
     report.show(step, Totals(k, 10 * k, k))
 
 
-def test_the_live_line(watch, clock):
+@pytest.mark.parametrize("done, k, line", [
+    (0, 3, "step 3/10, loss 0.5, 00:06 so far, 00:14 left: SHINE on toy[seed"),
+    # one step in 6 s, and four to go; not six steps in 6 s
+    (5, 6, "step 6/10, loss 0.5, 00:06 so far, 00:24 left"),
+])
+def test_the_live_line(done, k, line, watch, clock):
     screen = watch()
-    report = Report(callback_of(), 10)
-    for k in range(4):
-        clock[0] = 2.0 * k
-        shown(report, k, 1 / (k + 1))
-    assert (
-        "step 3/10, loss 0.25, 00:06 so far, 00:14 left: SHINE on toy[seed=3]"
-    ) in screen.getvalue()
-    report.close()
+    report = Report(callback_of(), 10, done)
+    clock[0] = 6.0
+    shown(report, k)
+    assert line in screen.getvalue()
     report.close()
     assert not screen.getvalue().rpartition("\r")[2].strip()
-
-
-def test_a_resumed_run_counts_its_own_time(watch, clock):
-    screen = watch()
-    report = Report(callback_of(), 10, done=5)
-    clock[0] = 4.0
-    shown(report, 6)
-    # a step in 4 s, and four to go; not six steps in 4 s
-    assert "step 6/10, loss 0.5, 00:04 so far, 00:16 left" in screen.getvalue()
 
 
 @pytest.mark.parametrize("spoil", [

@@ -83,14 +83,7 @@ class _Listener:
 
 
 def list_runs(arguments):
-    """List the runs of benchopt's run with these arguments.
-
-    Returns
-    -------
-    runs : list of Run
-    left_out : list of (str, str)
-        What is not run, and why.
-    """
+    """List the runs of benchopt's run, and what is left out and why."""
     benchmark = arguments["benchmark"]
     selected = {name: arguments[name] for name in (
         "solvers", "forced_solvers", "datasets", "objectives",

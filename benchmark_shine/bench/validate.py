@@ -34,7 +34,7 @@ def validate(path, n_seeds=3, n_outer=None, results=None):
     Raises
     ------
     Invalid
-        Where the solver or the data set is.
+        With what is wrong.
     """
     # Not above: a wheel without the extra "bench" lacks what these import.
     from benchopt.benchmark import Benchmark

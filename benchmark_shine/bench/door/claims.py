@@ -13,23 +13,12 @@ from ...equation import Equation
 
 @dataclass(frozen=True)
 class Point:
-    """An equation where it is checked.
-
-    Parameters
-    ----------
-    equation : Equation
-    theta : tuple of Tensor
-        The leaves that the equation closes over.
-    z : Tensor, shape (d,) or (B, d)
-        Near the equation's start, but not at it.
-    generator : torch.Generator
-        Of the directions of finite differences.
-    """
+    """An equation where it is checked."""
 
     equation: Equation
-    theta: tuple[Tensor, ...]
-    z: Tensor
-    generator: torch.Generator
+    theta: tuple[Tensor, ...]  # the leaves that the equation closes over
+    z: Tensor  # near the equation's start, but not at it
+    generator: torch.Generator  # of the directions of differences
 
     def direction(self):
         """Draw a normal tensor like z."""

@@ -13,16 +13,10 @@ STDLIB = Path(sysconfig.get_paths()["stdlib"])
 
 
 class Invalid(Exception):
-    """A fault of a file, in one line.
+    """A fault of a file and its remedy, in one line.
 
-    Parameters
-    ----------
-    message : str
-        The fault and its remedy.
-    place : str or None
-        Where in the file: "line 14".
-    detail : str
-        What ``--traceback`` shows beside the line.
+    ``place`` is where in the file, "line 14", or None; ``detail`` is what
+    ``--traceback`` shows beside the line.
     """
 
     def __init__(self, message, place=None, detail=""):
@@ -41,10 +35,7 @@ def _is_of_a_user(filename):
 
 
 class Source:
-    """A candidate's file, and the package of its own that may be behind it.
-
-    ``path`` must be absolute.
-    """
+    """A candidate's file, by its absolute path, and the package behind it."""
 
     def __init__(self, path):
         self.path = path

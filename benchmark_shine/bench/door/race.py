@@ -79,19 +79,9 @@ def _plant(small, path, folder, suite):
 
 
 def run_race(race, source, cls, n_seeds, n_outer, folder, suite):
-    """Run a race of RACES in the clone ``suite``.
+    """Run a race of RACES in a clone; return the result file, in a folder.
 
     ``n_outer`` may be None: the race's own number of outer steps.
-
-    Returns
-    -------
-    Path
-        The result file, in ``folder``.
-
-    Raises
-    ------
-    Invalid
-        Where the solver has left no rows.
     """
     dataset, steps, reference = race
     before = dataset.partition("[")[0]

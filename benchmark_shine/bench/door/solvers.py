@@ -94,21 +94,13 @@ class Meter:
 class Finding:
     """How a hypergradient compares; NaN where a method has no such thing.
 
-    Parameters
-    ----------
-    cosine, q_error, grad_error : float
-        Cosine of q with the exact one, and the relative errors of q and of
-        dF/dtheta.
-    n_g, n_vjp : int
-        Evaluations of g and products with Jᵀ in all outer steps together.
-    seen : bool
-        Whether the counters saw them.  A solver that evaluates the problem
-        by means of its own, another library's, shows none.
+    The counts are those of all outer steps.  ``seen`` is whether counters
+    saw them: they do not if another library evaluates the problem.
     """
 
-    cosine: float
-    q_error: float
-    grad_error: float
+    cosine: float  # of q with the exact one
+    q_error: float  # relative, as the next
+    grad_error: float  # of dF/dtheta
     n_g: int
     n_vjp: int
     seen: bool
@@ -126,17 +118,7 @@ class Finding:
 
 
 def compare(method, problem):
-    """Compare the last hypergradient of a method with the exact one.
-
-    Returns
-    -------
-    Finding
-
-    Raises
-    ------
-    Invalid
-        Where a shape, a number or a count is wrong.
-    """
+    """Make the `Finding` of a method's last hypergradient."""
     meter, step = Meter(problem), None
     for step, totals, _ in method.run(problem):
         counted = meter.n_g, meter.n_vjp  # before g is evaluated here
@@ -199,17 +181,13 @@ HEADING = (
 
 
 def check_truth(cls, source, say):
-    """Compare a solver on every problem, and print.
-
-    Returns
-    -------
-    set of str
-        Problems that the solver does not leave out.
+    """Compare a solver on each problem; return those that it is for.
 
     Raises
     ------
     Invalid
-        As `compare`, or where the solver raises, or fits no problem.
+        Where a shape, a number or a count is wrong, the solver raises, or it
+        is for no problem.
     """
     say("Hypergradient beside dense linear algebra, outer step "
         f"{N_CHECKED} of a run at tight tolerances:")

@@ -1,7 +1,7 @@
 # A competitor to copy; benchopt passes over files called template_*, unless
 # asked: benchopt run . -s solvers/template_solver.py
-from benchmark_shine.bench.solver import ImplicitSolver
 from benchmark_shine.checks import check_integer
+from benchmark_shine.solver import ImplicitSolver
 
 
 class Solver(ImplicitSolver):

@@ -44,9 +44,7 @@ class Checkpoint:
     def write(self, content):
         """Replace the file, whole or not at all.
 
-        Parameters
-        ----------
-        content : tensors, numbers and strings, in dicts, lists and tuples
+        ``content`` are tensors, numbers and strings in dicts and lists.
         """
         archive = io.BytesIO()
         torch.save([self._identity, content], archive)
@@ -68,10 +66,7 @@ class Checkpoint:
         return self._path.with_suffix(".partial")
 
     def read(self):
-        """Return the file's content, None where there is none of use.
-
-        A file of no use is told in one line.
-        """
+        """Return the file's content; None, and a line, if it is of no use."""
         if self._path is None or not self._path.exists():
             return None
         try:
@@ -101,10 +96,8 @@ def location(solver, meta):
     """Return where a run keeps its checkpoint, and the run's identity.
 
     The place depends on names alone: a run after an edit takes that of the
-    run before.  The identity covers what benchopt's cache key covers:
-    parameters, the files of solver, objective (whose parameters have the
-    package's fingerprint) and data set, and the fingerprints of the solver's
-    sources and of the data.
+    run before.  The identity covers what benchopt's cache key covers: the
+    parameters, the files and the fingerprints of code and data.
 
     Parameters
     ----------
@@ -113,11 +106,6 @@ def location(solver, meta):
     meta : dict
         benchopt's names and parameters of the run; empty in trial runs,
         which keep nothing.
-
-    Returns
-    -------
-    path : Path or None
-    identity : str
     """
     if not meta:
         return None, ""
@@ -125,15 +113,11 @@ def location(solver, meta):
     parts = solver, solver._objective, solver._objective._dataset
     code = [(part._file_hash, part._get_state()) for part in parts]
     name = f"{_hash([*place, meta['idx_rep']])}.pt"
-    return folder(solver._benchmark_dir) / name, _hash([meta, code])
-
-
-def folder(benchmark_dir):
-    """Return the folder of checkpoints: in benchopt's cache."""
     cache = get_setting("cache")
-    if cache is None:
-        return Path(benchmark_dir) / CACHE_DIR / "checkpoints"
-    return Path(cache) / "benchmark_shine" / "checkpoints"
+    folder = Path(solver._benchmark_dir) / CACHE_DIR if cache is None else (
+        Path(cache) / "benchmark_shine"
+    )
+    return folder / "checkpoints" / name, _hash([meta, code])
 
 
 def _hash(known):
@@ -144,17 +128,8 @@ def keep(checkpoint, callback, outer, point):
     """Write where a run stands, if it has just been evaluated and it is time.
 
     Nothing of this is on benchopt's clock, which its callback stops, and
-    starts where this returns.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-    callback
-        benchopt's, after the step.
-    outer
-        An outer optimiser that can ``store`` its state.
-    point : Point
-        Without a state, no run goes on from it.
+    starts where this returns.  ``outer`` is the outer optimiser, which
+    ``store``s its state; from a point without a state no run goes on.
     """
     if point.state is None or not checkpoint.due:
         return
@@ -177,14 +152,8 @@ def resume(checkpoint, callback, outer, get_next):
 
     Its points are not evaluated again, and its time counts.
 
-    Parameters
-    ----------
-    checkpoint, outer
-        As for `keep`.
-    callback
-        benchopt's, before the run; changed in place.
-    get_next : callable, int -> int
-        The evaluation after one, in outer steps.
+    benchopt's callback is changed in place, and ``outer``, the outer
+    optimiser, ``restore``s its state.
 
     Returns
     -------

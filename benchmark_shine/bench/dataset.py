@@ -1,6 +1,4 @@
 """Inherit from `ProblemDataset`: the bridge from data sets to benchopt."""
-import os
-import socket
 from abc import abstractmethod
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ from benchopt import BaseDataset
 from ..checks import check_path
 from ..fingerprints import content
 from ..problems import Logistic, NonlinearLeastSquares
+from .workers import refuse
 
 BINARY = {"logistic": Logistic, "nls": NonlinearLeastSquares}
 
@@ -19,16 +18,7 @@ def loaded(build):
     """Build a problem, or say why not: what a data set hands to benchopt.
 
     An exception in ``get_data`` would end the whole run.  This way the data
-    set is skipped with one line, and the others run.
-
-    Parameters
-    ----------
-    build : callable, () -> problem
-
-    Returns
-    -------
-    dict
-        ``problem``, and ``reason`` where the problem is None.
+    set is skipped with one line, ``reason``, and the others run.
     """
     try:
         return {"problem": build()}
@@ -72,14 +62,7 @@ class ProblemDataset(BaseDataset):
     _sent = None  # the client's fingerprint, in a worker
 
     def sources(self):
-        """Read what comes from outside.
-
-        Returns
-        -------
-        tuple
-            Arrays, sparse matrices, paths: anything that
-            `benchmark_shine.fingerprints.content` can hash.
-        """
+        """Read what comes from outside: arrays, sparse matrices, paths."""
         return ()
 
     @abstractmethod
@@ -89,10 +72,7 @@ class ProblemDataset(BaseDataset):
     def get_data(self):
         """Hand the problem, or the reason why there is none, to benchopt.
 
-        Raises
-        ------
-        click.ClickException
-            In a worker whose data differ from the client's.
+        A worker whose data differ from the client's refuses the run.
         """
         if self.by_name_only and not _asked_by_name():
             return {
@@ -102,7 +82,11 @@ class ProblemDataset(BaseDataset):
         data = loaded(self._read)
         if data["problem"] is None:
             return data
-        self._refuse_other_data()
+        if self._sent not in (None, self.data_fingerprint):
+            refuse(
+                f"{self.name}: this worker reads data {self.data_fingerprint},"
+                f" the run is of {self._sent}", "Give it the same files"
+            )
         return data | {
             "dataset": self.name, "data_fingerprint": self.data_fingerprint,
         }
@@ -112,15 +96,6 @@ class ProblemDataset(BaseDataset):
         problem = self.build(*sources)
         self.data_fingerprint = content(sources or self._file_hash)
         return problem
-
-    def _refuse_other_data(self):
-        if self._sent not in (None, self.data_fingerprint):
-            raise click.ClickException(
-                f"{self.name}: this worker reads data {self.data_fingerprint},"
-                f" the run is of {self._sent} (process {os.getpid()} on "
-                f"{socket.gethostname()}). Give it the same files and run "
-                "again: what had finished is kept."
-            )
 
     def _get_state(self):
         return {"data_fingerprint": self.data_fingerprint}
@@ -142,16 +117,7 @@ def _asked_by_name():
 
 
 def named_path(value):
-    """Take a path as benchopt hands it over.
-
-    Parameters
-    ----------
-    value : str
-        benchopt 1.10 puts ":" for "=" in a path of the command line.
-
-    Returns
-    -------
-    Path
+    """Take a path as benchopt hands it over, with ":" for "=".
 
     Raises
     ------
@@ -172,7 +138,7 @@ def named_path(value):
 
 @contextmanager
 def from_cache(name, place, faults=Exception):
-    """Turn whatever a reader of cached files raises into one line.
+    """Turn whatever a reader of cached files raises into an OSError's line.
 
     Parameters
     ----------
@@ -183,11 +149,6 @@ def from_cache(name, place, faults=Exception):
     faults : exception class or tuple of them
         What is turned.  With the default, since unpickling a damaged file may
         raise anything, only another library's reader belongs into the block.
-
-    Raises
-    ------
-    OSError
-        With the command that gets the data again.
     """
     try:
         yield

@@ -13,7 +13,7 @@ from .checkpoint import Checkpoint, keep, location, resume
 from .limits import timely
 from .progress import Report
 from .sources import solver_fingerprint
-from .workers import refuse_edited_files, refuse_other_solver
+from .workers import refuse, refuse_edited_files
 
 
 class OuterSteps(NoCriterion):
@@ -38,12 +38,15 @@ class Lifecycle(BaseSolver):
     A subclass says what it is made of on a problem, in ``bilevel`` and
     ``network``; its bases `BilevelSolver` and `NetworkSolver` do so from
     parts.
+
+    Attributes
+    ----------
+    library : str or None
+        A library that not everybody has, by the name under which Python
+        imports it and pip installs it.  Import it where it is used: benchopt
+        1.10 ends the whole run where a file cannot be imported.
     """
 
-    # A library that not everybody has, by the name under which Python
-    # imports it and pip installs it.  Import it where it is used: a file that
-    # cannot be imported costs its solver the parameters it inherits here,
-    # and benchopt 1.10 then ends the whole run.
     library = None
 
     sampling_strategy = "callback"
@@ -51,49 +54,18 @@ class Lifecycle(BaseSolver):
 
     _every, _last = 1, math.inf
 
-    # ------------------------------------------------- what a method is
-
     def bilevel(self, problem, n_outer):
-        """Return the `Method` (or `Loop`) for a bi-level problem.
-
-        Parameters
-        ----------
-        problem : BilevelProblem
-        n_outer : int
-            Outer steps of every gradient method.
-
-        Raises
-        ------
-        NotForThisProblem
-        """
+        """Return the `Method` (or `Loop`) for a `BilevelProblem`."""
         raise NotForThisProblem(f"{self.name}: is for equilibrium networks")
 
     def network(self, problem, n_outer):
-        """Return the `Method` (or `Loop`) for an equilibrium network.
-
-        Parameters
-        ----------
-        problem : NetworkProblem
-        n_outer : int
-            Outer steps.
-
-        Raises
-        ------
-        NotForThisProblem
-        """
+        """Return the `Method` (or `Loop`) for a `NetworkProblem`."""
         raise NotForThisProblem(f"{self.name}: is for bi-level problems")
 
     def method(self, problem, n_outer):
-        """Return what this solver runs on a problem.
+        """Return the `Method` (or `Loop`) of this solver for a problem.
 
-        Parameters
-        ----------
-        problem : BilevelProblem or NetworkProblem
-        n_outer : int
-
-        Returns
-        -------
-        Method or Loop
+        ``n_outer`` are the outer steps of every gradient method.
 
         Raises
         ------
@@ -112,17 +84,12 @@ class Lifecycle(BaseSolver):
     def settings(self, problem):
         """Return the value of every parameter that a problem has a use for.
 
-        Returns
-        -------
-        dict of str to object
-            The user's values; the protocol's where a parameter is None.
+        That is the user's, or the protocol's where a parameter is None.
 
         Raises
         ------
         NotForThisProblem
             Where the user has set a parameter of the other family.
-        ValueError
-            Of `protocols.settings_of`.
         """
         given = dict(self._parameters)
         protocol = given.pop("protocol", "fair")
@@ -139,13 +106,8 @@ class Lifecycle(BaseSolver):
         }
 
     def reported(self, best, step):
-        """Return the step that the user would be handed as the result.
-
-        ``best`` is what was reported before this step, None at first.
-        """
+        """Return the step that is the result, of the best before and this."""
         return step
-
-    # ------------------------------------------------- benchopt's hooks
 
     @classmethod
     def is_installed(cls, env_name=None, raise_on_not_installed=None,
@@ -164,7 +126,7 @@ class Lifecycle(BaseSolver):
 
     @classmethod
     def fingerprint(cls):
-        """Return the hash of this solver's own sources, as loaded here."""
+        """Return the hash of this solver's sources, as loaded here."""
         return solver_fingerprint(str(cls._module_filename))
 
     def _get_state(self):
@@ -173,9 +135,10 @@ class Lifecycle(BaseSolver):
     def __setstate__(self, state):
         # in a worker: clients unpickle no solver
         refuse_edited_files()
-        refuse_other_solver(
-            self.name, self.fingerprint(), state["fingerprint"]
-        )
+        ours, theirs = self.fingerprint(), state["fingerprint"]
+        if ours != theirs:
+            refuse(f"{self.name}: this worker has sources {ours}, the run is "
+                   f"of {theirs}")
 
     def __repr__(self):
         usual = {name: values[0] for name, values in self.parameters.items()}

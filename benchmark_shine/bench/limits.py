@@ -16,18 +16,8 @@ def timely(steps, timeout):
     raised where Python is at that moment: a call into compiled code has to
     return first.
 
-    Parameters
-    ----------
-    steps : generator
-    timeout : float or None
-        benchopt's timeout in seconds.  None: no limit.  There is no limit
-        either outside of the main thread, as in dask's workers, or on
-        Windows.
-
-    Yields
-    ------
-    object
-        What ``steps`` yields.
+    There is no limit where ``timeout``, benchopt's in seconds, is None,
+    outside of the main thread, as in dask's workers, or on Windows.
 
     Raises
     ------

@@ -18,24 +18,12 @@ DENSE = Recipe(
 
 
 def check_network(network):
-    """Insist on the name of a network.
-
-    Raises
-    ------
-    ValueError
-        Where the name is none of them.
-    """
-    check_choice("network", network, {"dense": None} | CONFIGURATIONS)
+    """Return the configuration of a network's name; None: the dense one."""
+    return check_choice("network", network, {"dense": None} | CONFIGURATIONS)
 
 
 def check_device(device):
-    """Insist on a device that torch can compute on.
-
-    Raises
-    ------
-    ValueError
-        ``device: torch sees no …``.
-    """
+    """Insist on a device that torch can compute on."""
     try:
         torch.zeros(1, device=str(device)).tolist()
     except (AssertionError, ImportError, RuntimeError) as error:
@@ -47,17 +35,16 @@ def check_device(device):
 
 def augmentation(network):
     """Give ``padding`` and ``flips`` of the network's recipe, a dict."""
-    check_network(network)
-    if network == "dense":
+    config = check_network(network)
+    if config is None:
         return {}
-    config = CONFIGURATIONS[network]
     return {"padding": config.padding, "flips": config.flips}
 
 
 def build(network, train, test, seed=0, device="cpu", width=64,
           contraction=0.95, batch_size=None, epochs=None,
           unrolled_steps=None, jacobian_weight=None):
-    """Make a problem by the name of its network.
+    """Make an equilibrium classifier by the name of its network.
 
     Parameters
     ----------
@@ -66,23 +53,17 @@ def build(network, train, test, seed=0, device="cpu", width=64,
     seed : int
     device : str
         On a machine that only sends runs to a cluster it need not be there.
-    width : int
-    contraction : float
-        Settings of the dense network.
-    batch_size, epochs, unrolled_steps : int or None
-    jacobian_weight : float or None
-        Settings of the training; None: what the network's recipe says.
-
-    Returns
-    -------
-    EquilibriumClassifier
+    width, contraction : int, float
+        Of the dense network, see `SmallDEQ`.
+    batch_size, epochs, unrolled_steps, jacobian_weight : number or None
+        Of the training; None: what the network's recipe says.
 
     Raises
     ------
     ValueError
         Where a setting is out of its range, or there is no such device.
     """
-    check_network(network)
+    config = check_network(network)
     check_seed(seed)
     if is_distributed_frontal() and str(device).startswith("cuda"):
         device = "cpu"  # nothing is run here, but on a cluster's nodes
@@ -94,12 +75,11 @@ def build(network, train, test, seed=0, device="cpu", width=64,
     changes = {
         name: value for name, value in asked.items() if value is not None
     }
-    if network == "dense":
+    if config is None:
         return SmallDEQ(
             train, test, replace(DENSE, **changes), width, contraction,
             seed=seed, device=device,
         )
-    config = CONFIGURATIONS[network]
     return MDEQ(
         train, test, config, replace(config.recipe, **changes), seed=seed,
         device=device,
@@ -110,8 +90,8 @@ class PictureDataset(ProblemDataset):
     """Make an equilibrium network's problem of labelled pictures.
 
     A subclass implements ``sources``, which returns a training and a test
-    part as ``pictures`` takes them.  Those of its parameters that `build`
-    knows are handed on.
+    part as `benchmark_shine.data.pictures.pictures` takes them.  Those of
+    its parameters that the function `build` has are handed on.
     """
 
     def build(self, train, test):

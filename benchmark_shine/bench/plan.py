@@ -47,27 +47,10 @@ FORWARD = 20  # evaluations in the solve of a batch of test data
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the plan.
+    """One run of the plan, its estimated time, and whether it is cached."""
 
-    Parameters
-    ----------
-    dataset : str
-        Name, without settings.
-    solver : str
-        Name, with its settings.
-    seed : object
-        Of the data set, or None.
-    protocol : str or None
-    n_outer : int
-        Outer steps.
-    seconds : float
-        Of this run, an estimate.
-    cached : bool
-        Whether benchopt has done it before.
-    """
-
-    dataset: str
-    solver: str
+    dataset: str  # without settings
+    solver: str  # with its settings
     seed: object
     protocol: str | None
     n_outer: int
@@ -83,18 +66,15 @@ class _Listener:
     def __init__(self):
         self.left_out, self._now = [], {}
 
-    def set(self, dataset=None, objective=None, solver=None, i_solver=0):
-        self._now |= {
-            name: str(value) for name, value in (
-                ("dataset", dataset), ("solver", solver)) if value is not None
-        }
+    def set(self, **now):
+        self._now |= now
 
     def skip(self, reason, objective=False):
-        self.left_out.append((self._now["dataset"], reason))
+        self.left_out.append((str(self._now["dataset"]), reason))
 
     def show_status(self, status, dataset=False, objective=False):
         name = self._now["dataset" if dataset else "solver"]
-        self.left_out.append((name, status))
+        self.left_out.append((str(name), status))
 
     def display_dataset(self):
         """Show nothing."""
@@ -102,23 +82,13 @@ class _Listener:
     display_objective = display_dataset
 
 
-def list_runs(benchmark, selected):
-    """List the runs of a selection.
-
-    Parameters
-    ----------
-    benchmark : benchopt.Benchmark
-    selected : dict
-        Arguments of benchopt's ``generate_run_kwargs``: solvers,
-        forced_solvers, datasets, objectives, n_repetitions, max_runs,
-        timeout.
-
-    Returns
-    -------
-    runs : list of Run
-    left_out : list of (str, str)
-        What is not run, and why.
-    """
+def list_runs(arguments):
+    """List the runs of benchopt's run, and what is left out and why."""
+    benchmark = arguments["benchmark"]
+    selected = {name: arguments[name] for name in (
+        "solvers", "forced_solvers", "datasets", "objectives",
+        "n_repetitions", "max_runs", "timeout",
+    )}
     listener, pace, runs, paces = _Listener(), seconds_of_overhead(), [], {}
     is_cached = benchmark.cache(
         runner.run_one_to_cvg, ignore=["force", "terminal", "run_context"]
@@ -194,24 +164,14 @@ def seconds_of_overhead(least=0.2):
 
 # In words
 
-def describe(benchmark, selected, n_jobs=1):
-    """Write the plan of a selection.
-
-    Parameters
-    ----------
-    benchmark : benchopt.Benchmark
-    selected : dict
-        As in `list_runs`.
-    n_jobs : int or None
-        Runs at a time; None: no estimate of the time, as on a cluster.
-
-    Returns
-    -------
-    str
-        Lines.
-    """
+def describe(arguments):
+    """Write the plan of benchopt's run with these arguments, in lines."""
+    config = arguments.get("parallel_config") or {}
+    n_jobs = config.get("n_jobs") or 1
+    if config.get("backend", "loky") != "loky":
+        n_jobs = None  # a cluster: no estimate of the time
     with redirect_stdout(io.StringIO()):
-        runs, left_out = list_runs(benchmark, selected)
+        runs, left_out = list_runs(arguments)
     todo = [run for run in runs if not run.cached]
     done = len(runs) - len(todo)
     lines = [f"Plan: {_count(len(runs), 'run')}"
@@ -257,43 +217,23 @@ def _time_in_words(runs, n_jobs):
 
 # In a command of benchopt
 
-def selection(arguments):
-    """Take what `describe` needs from the arguments of benchopt's run."""
-    config = arguments.get("parallel_config") or {}
-    local = config.get("backend", "loky") == "loky"
-    names = ("solvers", "forced_solvers", "datasets", "objectives",
-             "n_repetitions", "max_runs", "timeout")
-    return {
-        "benchmark": arguments["benchmark"],
-        "n_jobs": (config.get("n_jobs") or 1) if local else None,
-        "selected": {name: arguments[name] for name in names},
-    }
-
-
-def _binder(function):
-    """Return a function from its arguments to a dict of them by name."""
-    signature = inspect.signature(function)
-
-    def bind(*args, **settings):
-        given = signature.bind(*args, **settings)
-        given.apply_defaults()
-        return given.arguments
-
-    return bind
+def _arguments(function, args, settings):
+    """Return the arguments of a call by name, with the defaults."""
+    given = inspect.signature(function).bind(*args, **settings)
+    given.apply_defaults()
+    return given.arguments
 
 
 def announced(run):
     """Wrap benchopt's run: first say the plan, at the end what is next."""
-    bind = _binder(run)
-
     @wraps(run)
     def announced_run(*args, **settings):
         if click.get_current_context(silent=True) is None:
             return run(*args, **settings)  # called by a program, not a person
-        arguments = bind(*args, **settings)
+        arguments = _arguments(run, args, settings)
         if not arguments["collect"]:
             try:
-                print(describe(**selection(arguments)), flush=True)
+                print(describe(arguments), flush=True)
             except Exception as error:  # the run says it better, or goes on
                 print(f"Plan: cannot be made: {error}", flush=True)
         status, output = run(*args, **settings)
@@ -313,27 +253,17 @@ def announce():
 
 
 def plan(words):
-    """Write the plan of a command line of `benchopt run`.
-
-    Parameters
-    ----------
-    words : list of str
-        What follows ``benchopt run``: benchopt reads them, with its
-        configuration file.
-
-    Returns
-    -------
-    str
+    """Write the plan of the words that follow `benchopt run`.
 
     Raises
     ------
     click.ClickException
         Where benchopt does not understand them.
     """
-    told, bind = [], _binder(runner._run_benchmark)
+    told, run = [], runner._run_benchmark
 
     def instead(*args, **settings):
-        told.append(describe(**selection(bind(*args, **settings))))
+        told.append(describe(_arguments(run, args, settings)))
         return 0, None
 
     instead.announces = True

@@ -33,55 +33,39 @@ def _watched(terminal):
     )
 
 
-def _names(meta):
-    """Return the names of solver and data set, in full and in short."""
-    if not meta:
-        return None, None
-    solver, dataset = meta["solver_name"], meta["dataset_name"]
-    seed = meta.get("p_dataset_seed", "-")
-    base = dataset.partition("[")[0]
-    return f"{solver} on {dataset}", f"{solver} on {base}, seed {seed}"
-
-
 class Report:
     """Tell how a run goes, and how it has ended.
 
     None of this is on benchopt's clock, which stands still from an evaluation
-    of the callback to the callback's ``start``.
+    of the callback to the callback's ``start``.  Trial runs, which have no
+    names, are not reported.
 
     Parameters
     ----------
     callback
-        benchopt's callback, before the run.  Trial runs, which have no names,
-        are not reported.
+        benchopt's, before the run.
     n_outer : int
         Outer steps of the whole run.
     done : int
-        Outer steps that an earlier, interrupted run has made.  They count as
-        steps, but not for the estimate of the time that is left, which uses
-        the mean time of a step since, evaluations included.
+        Outer steps that an earlier, interrupted run has made.  They do not
+        count for the estimate of the time that is left.
     """
 
     def __init__(self, callback, n_outer, done=0):
         self._callback, self._seen = callback, None
         self._n_outer, self._done = n_outer, done
-        self._names, names = _names(callback.meta)
+        self._names = callback.meta and (
+            "{solver_name} on {dataset_name}".format_map(callback.meta)
+        )
         terminal = callback.stopping_criterion.terminal
         self._line = _Line(
-            desc=names, total=n_outer, initial=done, position=1,
+            desc=self._names, total=n_outer, initial=done, position=1,
             leave=False, disable=not (self._names and _watched(terminal)),
             dynamic_ncols=True, smoothing=0, miniters=1, bar_format=LIVE,
         )
 
     def show(self, step, totals):
-        """Tell of an outer step, when the callback has seen it.
-
-        Parameters
-        ----------
-        step : Step
-            The one that the method reports.
-        totals : Totals
-        """
+        """Tell of the reported step, when the callback has seen it."""
         self._seen = step, totals
         if not self._line.disable:
             self._line.set_postfix_str(f"loss {step.value:.6g}", False)

@@ -109,12 +109,7 @@ def family(problem):
 
 
 def foreign(problem):
-    """Return the parameters that mean something for the other family alone.
-
-    Returns
-    -------
-    set of str
-    """
+    """Return the parameters that mean something for the other family alone."""
     own = FAIR[family(problem)]
     return {name for table in FAIR.values() for name in table} - own.keys()
 
@@ -140,11 +135,6 @@ def settings_of(name, problem, protocol="fair", figure=None):
     figure : {"fig1", "fig2", "fig3", "nls"} or None
         Whose published settings.  None: of the first figure that has both
         the problem and the method.
-
-    Returns
-    -------
-    dict of str to object
-        For the parameters that mean something for the problem's family.
 
     Raises
     ------
@@ -186,15 +176,5 @@ def variant(solver, name):
 
     What the label stands for becomes the default of the parameters that it
     sets, under each protocol.
-
-    Parameters
-    ----------
-    solver : type
-    name : str
-        One of LABELS.
-
-    Returns
-    -------
-    dict of str to list
     """
     return solver.parameters | {key: [None] for key in LABELS[name]}

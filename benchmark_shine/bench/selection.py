@@ -13,10 +13,6 @@ def watch(benchmark):
     benchopt has no hook for that, so its selection of solvers and of data
     sets is wrapped, for its next call alone: the benchmark itself is sent to
     workers, and is part of the cache's key.
-
-    Parameters
-    ----------
-    benchmark : benchopt.benchmark.Benchmark
     """
     context = click.get_current_context(silent=True)
     if context is not None and context.info_name != "run":
@@ -33,7 +29,12 @@ def _wrap_once(benchmark, name):
         try:
             selected = select(patterns, class_only=class_only)
         except SystemExit as error:
-            raise click.ClickException(_who_exits(error)) from error
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            raise click.ClickException(
+                f"{frame.filename}, line {frame.lineno}: calls sys.exit as "
+                "it is imported, which would end the run of all; raise an "
+                "exception instead"
+            ) from error
         refuse_equal_names(
             selected if class_only else [cls for cls, _ in selected]
         )
@@ -45,23 +46,8 @@ def _wrap_once(benchmark, name):
     setattr(benchmark, name, checked)
 
 
-def _who_exits(error):
-    """Name the line of a file that calls sys.exit as it is imported."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"{frame.filename}, line {frame.lineno}: calls sys.exit as it is "
-        "imported, which would end the run of all; raise an exception instead"
-    )
-
-
 def refuse_equal_names(classes):
-    """Insist on one file per name, of solvers or of data sets.
-
-    Raises
-    ------
-    ClickException
-        Where two files have one name: their rows would be one curve.
-    """
+    """Refuse two files of one name, whose rows would be one curve."""
     files = {}
     for cls in classes:
         first = files.setdefault(cls.name, cls._module_filename)
@@ -76,16 +62,7 @@ def refuse_equal_names(classes):
 def check_places(benchmark, options):
     """Insist on places that can be written, and tell a result's other name.
 
-    Parameters
-    ----------
-    benchmark : Benchmark
-    options : dict
-        Of the command ``benchopt run``.
-
-    Raises
-    ------
-    ClickException
-        Where finished runs or the result file could not be written.
+    ``options`` are those of the command ``benchopt run``.
     """
     cache = benchmark.get_cache_location()
     if cache is not None:

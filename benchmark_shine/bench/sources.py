@@ -20,11 +20,6 @@ def solver_fingerprint(path):
     this package: those that may be edited from run to run, such as an
     editable install or a folder of PYTHONPATH.
 
-    Parameters
-    ----------
-    path : str
-        The solver's file.
-
     Returns
     -------
     str
@@ -44,11 +39,6 @@ def sources(path):
 
     Imports are read from the sources, so that those inside of functions are
     seen before they are made.
-
-    Parameters
-    ----------
-    path : Path
-        The solver's file.
 
     Returns
     -------
@@ -74,7 +64,9 @@ def _imported(name, file):
             if not level:
                 yield from _modules(imported)
             elif not name:  # a solver's neighbour, see benchmark_utils
-                yield from _neighbours(file.parent, imported)
+                near = file.parent / f"{imported.partition('.')[0]}.py"
+                if near.exists():
+                    yield f".{near.stem}", near
             else:
                 parts = package.split(".")[:package.count(".") + 2 - level]
                 yield from _modules(".".join([*parts, imported]))
@@ -97,12 +89,6 @@ def _statements(file):
             yield node.level, [
                 ".".join([*base, alias.name]) for alias in node.names
             ]
-
-
-def _neighbours(folder, name):
-    file = folder / f"{name.partition('.')[0]}.py"
-    if file.exists():
-        yield f".{file.stem}", file
 
 
 def _modules(name):

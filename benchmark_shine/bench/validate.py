@@ -2,22 +2,12 @@
 
     python -m benchmark_shine.bench.validate path/to/my_solver.py
 
-A file with a class Solver: its hypergradient on three small problems, in
-double precision and at tight tolerances, beside dense linear algebra, and its
-counts beside ours; benchopt's own checks; a race on bundled data against
-SHINE, Jacobian-Free and HOAG, the exact method.
-
-A file with a class Dataset: the derivatives, the energy and the other claims
-of its problem beside finite differences, its seeds, benchopt's own checks.
-
-The exit status is 1, with a line that names the line of the file and the
-remedy, where the file cannot be loaded, raises, returns the wrong thing or
-miscounts.  A hypergradient that is not exact is no error: how far off it is
-gets printed.
+See docs/add_a_solver.md and docs/add_a_problem.md.  The exit status is 1 where
+the file is invalid: it cannot be loaded, raises, returns the wrong thing or
+miscounts.  A hypergradient that is not exact is no error.
 """
 import argparse
 import io
-import os
 import sys
 import tempfile
 import time
@@ -28,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLONE = "git clone https://github.com/benchopt/benchmark_shine"
 
 
-def validate(path, n_seeds=3, n_outer=None, results=None, say=print):
+def validate(path, n_seeds=3, n_outer=None, results=None):
     """Check the solver or the data set of a file, and rank a solver.
 
     Parameters
@@ -40,79 +30,63 @@ def validate(path, n_seeds=3, n_outer=None, results=None, say=print):
         Outer steps of each race; None: what it is made for.
     results : Path or None
         Folder to keep the races' result files in.
-    say : callable, str -> None
-        Where the report goes, line by line.
 
     Raises
     ------
     Invalid
-        Where the solver or the data set is.
+        With what is wrong.
     """
     # Not above: a wheel without the extra "bench" lacks what these import.
     from benchopt.benchmark import Benchmark
 
+    from ..checks import check_integer
     from .door import files, invalid, problems, race, solvers
 
+    check_integer("--seeds", n_seeds, least=1)
+    if n_outer is not None:
+        check_integer("--n-outer", n_outer, least=1)
     source = invalid.Source(path.resolve())
     suite = Benchmark(ROOT)
     cls = files.load(source, suite)
     if issubclass(cls, files.BaseDataset):
         exact, = (c for c in suite.get_solvers() if c.name == "HOAG")
-        problems.check_data(cls, source, exact.get_instance(), say)
+        problems.check_data(cls, source, exact.get_instance(), print)
         race.check_by_benchopt(source.path, "dataset", ROOT)
-        say("Checks of benchopt: passed")
+        print("Checks of benchopt: passed")
         return
-    fits = solvers.check_truth(cls, source, say)
+    fits = solvers.check_truth(cls, source, print)
     race.check_by_benchopt(source.path, "solver", ROOT)
-    say("Checks of benchopt: passed")
+    print("Checks of benchopt: passed")
     with tempfile.TemporaryDirectory() as folder:
         if results is not None:
             results.mkdir(parents=True, exist_ok=True)
         for problem, contest in race.RACES.items():
             if problem in fits:
-                rows = race.run_race(
-                    contest, source, cls, n_seeds, n_outer,
-                    results or Path(folder), ROOT,
-                )
-                say(f"Race on {race.ranking(rows, ROOT)}")
+                rows = race.run_race(contest, source, cls, n_seeds, n_outer,
+                                     results or Path(folder), ROOT)
+                print(f"Race on {race.ranking(rows, ROOT)}")
 
 
 def make_parser():
     """Make the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmark_shine.bench.validate",
-        description="Check a solver or a data set of a file, and rank a "
-                    "solver.",
+        description="Check a solver or a data set, and rank a solver.",
     )
-    parser.add_argument(
-        "path", type=Path, metavar="FILE",
-        help="file with a class Solver or Dataset",
-    )
-    parser.add_argument(
-        "--seeds", type=int, default=3, help="of each race (default: 3)"
-    )
-    parser.add_argument(
-        "--n-outer", type=int, help="outer steps of each race, for a shorter "
-        "or a longer one"
-    )
-    parser.add_argument(
-        "--results", type=Path, metavar="FOLDER",
-        help="keep the result files of the races"
-    )
-    parser.add_argument(
-        "--traceback", action="store_true",
-        help="show all that is known of a fault before its line",
-    )
+    add = parser.add_argument
+    add("path", type=Path, metavar="FILE",
+        help="file with a class Solver or Dataset")
+    add("--seeds", type=int, default=3, help="of each race (default: 3)")
+    add("--n-outer", type=int, help="outer steps of each race")
+    add("--results", type=Path, metavar="FOLDER",
+        help="keep the result files of the races")
+    add("--traceback", action="store_true",
+        help="show all that is known of a fault before its line")
     return parser
 
 
 def need_clone():
-    """Say what is missing for this command, or nothing.
-
-    Returns
-    -------
-    str or None
-    """
+    """Say what is missing for this command; return None if nothing is."""
     if find_spec("benchopt") is None:
         return ("needs benchopt: pip install 'benchmark_shine[bench]', and a "
                 f"clone: {CLONE}")
@@ -133,37 +107,22 @@ def main(words=None):
     if lacks:
         print(f"benchmark_shine.bench.validate: {lacks}", file=sys.stderr)
         return 2
-    try:
-        return _judge(options)
-    except BrokenPipeError:  # the reader of the report has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-
-
-def _judge(options):
-    from ..checks import check_integer
     from .door.invalid import Invalid
 
     began = time.perf_counter()
     try:
-        check_integer("--seeds", options.seeds, least=1)
-        if options.n_outer is not None:
-            check_integer("--n-outer", options.n_outer, least=1)
         validate(
             options.path, options.seeds, options.n_outer, options.results
         )
     except (Invalid, ValueError) as error:
-        print(_line(options.path, error, options.traceback), file=sys.stderr)
+        if options.traceback:
+            print(getattr(error, "detail", "").rstrip(), file=sys.stderr)
+        place = getattr(error, "place", None)
+        where = f"{options.path}, {place}" if place else options.path
+        print(f"invalid: {where}: {error}", file=sys.stderr)
         return 1
     print(f"valid: {options.path} ({time.perf_counter() - began:.0f} s)")
     return 0
-
-
-def _line(path, error, with_detail):
-    place = getattr(error, "place", None)
-    where = f"{path}, {place}" if place else path
-    detail = getattr(error, "detail", "") if with_detail else ""
-    return f"{detail.rstrip()}\ninvalid: {where}: {error}".lstrip()
 
 
 if __name__ == "__main__":

@@ -25,22 +25,14 @@ FILES = "benchopt_benchmarks."
 def refuse_other_code(package, torch_version):
     """Refuse a run of another package or torch than this process has.
 
-    Parameters
-    ----------
-    package, torch_version : str
-        The client's ``benchmark_shine.LOADED`` and ``torch.__version__``.
-
-    Raises
-    ------
-    ClickException
-        Where this process has loaded others.
+    ``package`` is the client's `benchmark_shine.fingerprints.LOADED`.
     """
     for name, ours, theirs in (
         ("benchmark_shine", LOADED, package),
         ("torch", torch.__version__, torch_version),
     ):
         if ours != theirs:
-            _refuse(f"{name}: this worker has {ours}, the run is of {theirs}")
+            refuse(f"{name}: this worker has {ours}, the run is of {theirs}")
 
 
 def refuse_edited_files():
@@ -49,11 +41,6 @@ def refuse_edited_files():
     A solver, data set or objective is compared with its content when it was
     first seen here.  The package is compared as a whole, since parts of it
     may not be loaded yet.
-
-    Raises
-    ------
-    ClickException
-        Where a file has been edited since.
     """
     edited = [] if fingerprint() == LOADED else ["benchmark_shine"]
     for name, module in sorted(sys.modules.items()):
@@ -63,33 +50,14 @@ def refuse_edited_files():
             if vars(module).setdefault("_loaded_as", now) != now:
                 edited.append(file)
     if edited:
-        _refuse(f"{', '.join(edited)}: edited since this worker loaded it")
+        refuse(f"{', '.join(edited)}: edited since this worker loaded it")
 
 
-def refuse_other_solver(name, ours, theirs):
-    """Refuse a run where the sources behind a solver are not the client's.
-
-    Parameters
-    ----------
-    name : str
-    ours, theirs : str
-        `sources.solver_fingerprint` here and in the client.
-
-    Raises
-    ------
-    ClickException
-        Where the two differ.
-    """
-    if ours != theirs:
-        _refuse(f"{name}: this worker has sources {ours}, the run is of "
-                f"{theirs}")
-
-
-def _refuse(why):
+def refuse(why, remedy="Restart the workers, of dask the scheduler too,"):
+    """End a run in a worker by a ClickException, with place and remedy."""
     raise ClickException(
-        f"{why} (process {os.getpid()} on {socket.gethostname()}). Restart "
-        "the workers, of dask the scheduler too, and run again: what had "
-        "finished is kept."
+        f"{why} (process {os.getpid()} on {socket.gethostname()}). {remedy} "
+        "and run again: what had finished is kept."
     )
 
 
@@ -100,17 +68,6 @@ def dask_backend(client=None, wait_for_workers_timeout=10):
     task that fails outside of its function, because it cannot be unpickled or
     because dask gives it up after the death of several workers, that backend
     waits without end.
-
-    Parameters
-    ----------
-    client : distributed.Client or None
-        None in a worker, which has one.
-    wait_for_workers_timeout : float
-        Seconds until it is an error that there is no worker.
-
-    Returns
-    -------
-    joblib.parallel.ParallelBackendBase
     """
     from joblib._dask import DaskDistributedBackend
 

@@ -11,7 +11,7 @@ from benchmark_shine.bench import selection
 
 SOLVER = '''
 from benchmark_shine.adjoint import Shine
-from benchmark_shine.bench.solver import ImplicitSolver
+from benchmark_shine.solver import ImplicitSolver
 from my_method import scale
 
 

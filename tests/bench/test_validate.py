@@ -152,7 +152,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from benchmark_shine.bench.solver import ImplicitSolver
+from benchmark_shine.solver import ImplicitSolver
 
 
 class Solver(ImplicitSolver):
@@ -193,26 +193,21 @@ def told(change):
 
 # Name -> file, the line of it that is named, what is said.
 MISTAKES = {
-    "empty": ("", None, "has no class Solver or Dataset; see docs"),
+    "empty": ("", None, "one class, called Solver or Dataset; see docs"),
     "syntax": ("\nclass Solver(\n", 2, r"SyntaxError: '\(' was never"),
     "raises": ("\nraise OSError('a\\nb')\n", 2, "OSError: a b; --traceback"),
     "library": ("import no_such\n", 1, "no_such'; pip install no_such,"),
-    "module": (FINE.replace("bench.solver", "solver"), 6,
-               "did you mean 'benchmark_shine.bench.solver'?"),
+    "module": (FINE.replace("shine.solver", "shine.solvers"), 6,
+               "did you mean 'benchmark_shine.solver'?"),
     "import": (FINE.replace("import Implicit", "import Implict"), 6,
                "did you mean 'ImplicitSolver'?"),
     "exit": ("import sys\nsys.exit()\n", 2, "ends Python .*; raise"),
-    "function": ("def Solver():\n    pass\n", 1, "Solver must be a class"),
-    "called": (FINE.replace("class Solver", "class MySolver"), 9,
-               "class MySolver must be called Solver"),
     "base": (FINE.replace("(ImplicitSolver)", ""), 9,
-             "inherits from benchmark_shine.bench.solver.ImplicitSolver"),
-    "both": (FINE + "\n\nclass Dataset:\n    pass\n", None, "its own file"),
+             "inherits from benchmark_shine.solver.ImplicitSolver"),
+    "both": (FINE + "\n\nclass Dataset:\n    pass\n", None, "one class, c"),
     "nameless": (said(other=1), 9, "class Solver lacks name"),
     "taken": (said(name="'hoag'"), 10, "that of .*solvers/hoag.py; choose"),
-    "brackets": (said(name="'Mine [a]'"), 10, r"'Mine \[a\]' has '\[' '\]';"),
-    "spaces": (said(name="'Mine '"), 10, "begins or ends with a space"),
-    "list": (said(name="'A'", parameters="[1]"), 11, "a list, not a dict"),
+    "brackets": (said(name="'Mine [a]'"), 10, r"'Mine \[a\]' has one"),
     "value": (said(name="'A'", parameters="{'k': 3}"), 11,
               "'k' has 3, not a list of values; write"),
     "lost": (said(name="'A'", parameters="{'k': [1]}"), 11,
@@ -222,32 +217,27 @@ MISTAKES = {
     "argument": (FINE.replace("(self)", "(self, system)"), 12,
                  r"write def make_adjoint\(self\)"),
     "no adjoint": (FINE.replace("        return adjoint\n", ""), 12,
-                   "returns None, .*; end it with `return adjoint`"),
-    "too early": (FINE.replace("adjoint\n", "adjoint(None)\n"), 14,
-                  "'NoneType' .*; a value there is None"),
-    "no return": (ends("q = q"), 15, "returns None; .*`return q`"),
-    "array": (ends("return q.numpy()"), 15, "numpy.ndarray, not a tensor"),
-    "single": (ends("return q.float()"), 15, r"; return q.to\(system.rhs\)"),
-    "column": (ends("return q[:, None]"), 15,
+                   "returns NoneType, .*; end it with `return adj"),
+    "no return": (ends("q = q"), 13, "returns None; .*`return q`"),
+    "array": (ends("return q.numpy()"), 13, "a ndarray, not a tensor"),
+    "single": (ends("return q.float()"), 13, r"; return q.to\(system.rhs\)"),
+    "column": (ends("return q[:, None]"), 13,
                r"shape \(24, 1\), not \(24,\) .*; return q.reshape"),
-    "turned": (ends("return q.T if q.ndim > 1 else q"), 15,
+    "turned": (ends("return q.T if q.ndim > 1 else q"), 13,
                r"on network: q has shape \(12, 8\), .*; return q.T"),
-    "short": (ends("return q[:3]"), 15, "one entry for each"),
-    "nan": (ends("return q * torch.nan"), 15, "q is not finite though"),
-    "rhs": (ends("system.rhs.mul_(2)\nreturn q"), 15, "changes system.rhs in"),
+    "short": (ends("return q[:3]"), 13, "one entry for each"),
+    "nan": (ends("return q * torch.nan"), 13, "q is not finite though"),
+    "rhs": (ends("system.rhs.mul_(2)\nreturn q"), 13, "changes system.rhs in"),
     "memory": (ends("system.z.numpy()[:] = 0\nreturn q"), 13,
                "changes system.z in place"),
     "misspelt": (ends("return system.inverze.T @ q"), 15, "mean 'inverse'?"),
     "first q": (ends("return q + system.q0"), 15, "as system.q0 is before"),
-    "undefined": (ends("return q * nothing"), 15, "NameError: .*; define it"),
     "graph": (ends("q.sum().backward()\nreturn q"), 15, "use system.vjp"),
     "batch": (ends("return q @ system.rhs * q"), 15, "on network: .*B, d"),
     "quits": (ends("exit()"), 15, "on ridge: ends Python"),
-    "fails": (ends("raise KeyError('k')"), 15, "KeyError: 'k'; --traceback"),
-    "infinite": (told("value=float('inf')"), 19, "loss is inf at outer st"),
     "gradients": (told("grads=step.grads * 2"), 19,
                   "2 gradients for 1 tensors in theta"),
-    "z": (told("z=step.z.float()"), 19, "z is torch.float32, not"),
+    "z": (told("z=step.z.float()"), 19, "z is torch.float32 of .*, not"),
     "n_g": (told("n_g=1"), 19, r"reports 1 evaluations of g and 0 products "
             r"with Jᵀ at outer step 1; they are \d+ and 0: count with"),
     "nowhere": (FINE.replace("def adjoint(system)", "raise ValueError('no')"
@@ -291,14 +281,11 @@ def test_a_line_of_a_package_behind_the_file(tmp_path, written, monkeypatch):
     assert caught.value.place == "core.py line 15"
 
 
-@pytest.mark.parametrize("name, message", [
-    ("gone.py", "there is no such file"), (".", "is a folder"),
-    ("notes.txt", "ends in .py"),
-])
-def test_a_path_that_is_no_such_file(name, message, tmp_path, capsys):
+@pytest.mark.parametrize("name", ["gone.py", ".", "notes.txt"])
+def test_a_path_that_is_no_such_file(name, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("class Solver")
     assert main([str(tmp_path / name)]) == 1
-    assert message in capsys.readouterr().err
+    assert "there is no such file, or" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--seeds", "--n-outer"])
@@ -357,8 +344,8 @@ def test_a_solver_that_leaves_no_row(written, suite, monkeypatch, tmp_path):
     monkeypatch.setattr(race, "OPPONENTS", ("Jacobian-Free",))
     with pytest.raises(Invalid, match="no row of it: IndexError") as caught:
         race.run_race(
-            ("breast_cancer", 1, 0), source, load(source, suite), 1, None,
-            tmp_path, ROOT,
+            ("breast_cancer[seed={seeds}]", 1, 0), source,
+            load(source, suite), 1, None, tmp_path, ROOT,
         )
     assert caught.value.place == "line 15"
 

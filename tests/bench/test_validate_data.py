@@ -1,5 +1,6 @@
 """The door for data sets and their problems: claims, lines, the page."""
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,9 +44,6 @@ def test_the_page_shows_what_is_printed(tmp_path, suite):
     assert found in re.sub(number, "#", PAGE)
 
 
-TEMPLATE = ROOT / "datasets" / "template_dataset.py"
-
-
 @pytest.mark.parametrize("name", [
     "template_dataset", "simulated", "breast_cancer", "digits_multinomial",
     "digits",
@@ -66,9 +64,9 @@ MISTAKES = {
     "g": ("(z, self.train) + g_", "(z.detach(), self.train) + g_",
           "def g(z)", "g: its derivative in z is not that of its values"),
     "loss": ("fit(z, self.val", "fit(z.detach(), self.val", "def loss",
-             "loss: has no derivative in z; leave out detach"),
+             "loss: cannot be differentiated again and again; leave"),
     "no number": ("self.validation)\n", "self.validation).expand(2)\n",
-                  "def loss", r"loss: has shape \(2,\), not \(\); sum it up"),
+                  "def loss", r"loss: is .* \(2,\), not .* \(\); sum a"),
     "forgotten": ("return self.fit(z, self.v", "self.fit(z, self.v",
                   "def loss", "loss: returns NoneType, not a tensor; end"),
     "g_theta": ("energy, g_theta, k", "energy, lambda z: 2 * g_theta(z), k",
@@ -76,15 +74,15 @@ MISTAKES = {
     "constant": ("return decay() * z", "return fixed * z", "def draw",
                  r"theta\[0\]: neither g nor the loss depends on it; close"),
     "once": ("return decay() * z", "return once * z", "def g(z)",
-             "g: can be differentiated only once; compute what depends"),
+             "g: cannot be differentiated again .* compute what depends"),
     "diagonal": ("diagonal=fixed", "diagonal=2 * fixed", "def draw",
                  "diagonal: another theta changes J by something else; leave"),
     "in place": ("def g(z):", "def g(z):\n            z.add_(1)",
                  "def g(z)", "g: changes z in place; work on a copy"),
     "nan": ("X / X.std(axis=0)", "X * float('nan')", "def g(z)",
             "g: is not finite near the start; look for NaN in the data"),
-    "random": ("generator=generator, ", "", "def start",
-               "start: gives another theta or z each time; draw them"),
+    "random": ("generator=generator, ", "", "def build",
+               "start.. and draw.. other values each time; draw every"),
     "no effect": ("self.seed, 0.5)\n        return Perceptron(*parts, "
                   "self.n_hidden, self.seed)", "0, 0.5)\n        return "
                   "Perceptron(*parts, self.n_hidden, 0)", "def build",
@@ -92,16 +90,13 @@ MISTAKES = {
     "no tuple": ("return (theta,), 0.1", "return theta, 0.1", "def start",
                  r"theta is a Tensor, not a tuple of tensors; write \(theta,"),
     "no problem": ("return Perceptron", "Perceptron", "def build",
-                   r"build\(\) returns NoneType, not a problem"),
+                   r"build.* returns NoneType, not a problem"),
     "no energy": ("z, energy, g", "z, None, g", "def draw",
                   "the Equation lacks energy, which L-BFGS minimises"),
     "no equation": ("return Equation", "Equation", "def draw",
                     "draw: returns NoneType, not an Equation; end it with"),
     "abstract": ("def draw(", "def drow(", "return Perceptron",
                  "abstract class Perceptron .* draw.*; write "),
-    "raises": ("X @ W", "X @ V", "X @ V", "RuntimeError: .*"),
-    "taken": ('"perceptron"', '"digits"', 'name = "digits"',
-              "'digits' is that of .*digits.py; choose another"),
     "base": ("(ProblemDataset)", "", "class Dataset",
              "inherits from benchmark_shine.bench.dataset.ProblemDataset"),
 }
@@ -152,9 +147,6 @@ def changed(**change):
     ({"start": lambda e: e.start[:, :3]}, r"start is .*\(8, 3\), z of"),
 ])
 def test_claims_of_a_batch(change, message):
-    problem = changed(**change)
-    if message is None:
-        problems.check_claims(problem, NOWHERE, lambda line: None)
-        return
-    with pytest.raises(Invalid, match=message):
-        problems.check_claims(problem, NOWHERE, lambda line: None)
+    with nullcontext() if message is None else pytest.raises(
+            Invalid, match=message):
+        problems.check_claims(changed(**change), NOWHERE, lambda line: None)

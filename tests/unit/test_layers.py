@@ -35,7 +35,7 @@ PACKAGE = {
 }
 FOLDERS = {
     "solvers": "numpy .adjoint .bench .checks .engine .loops .operators "
-               ".rivals .root",
+               ".rivals .root .solver",
     "datasets": "numpy scipy sklearn torch pooch benchopt libsvmdata "
                 ".bench .checks .data .problems",
     "plots": "benchopt numpy",

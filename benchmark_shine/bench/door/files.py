@@ -1,6 +1,4 @@
 """Load the class of a candidate's file, and check what it says of itself."""
-import inspect
-
 from benchopt import BaseDataset, BaseSolver
 from benchopt.utils.dynamic_modules import (
     _get_module_from_file, get_file_hash,
@@ -10,31 +8,17 @@ from benchopt.utils.parametrized_name_mixin import sanitize
 from ..lifecycle import Lifecycle
 from .invalid import Invalid
 
-# What a class may be called -> what it is, and what it must inherit.
+# What a class must be called -> what it inherits, and what is told of that.
 KINDS = {
-    "Solver": (
-        BaseSolver, Lifecycle,
-        "benchmark_shine.bench.solver.ImplicitSolver",
-    ),
-    "Dataset": (
-        BaseDataset, BaseDataset,
-        "benchmark_shine.bench.dataset.ProblemDataset",
-    ),
+    "Solver": (Lifecycle, "benchmark_shine.solver.ImplicitSolver"),
+    "Dataset": (BaseDataset, "benchmark_shine.bench.dataset.ProblemDataset"),
 }
 
 
 def load(source, suite):
     """Load the class Solver or Dataset of a file.
 
-    Parameters
-    ----------
-    source : Source
-    suite : Benchmark
-        The clone, whose names are taken.
-
-    Returns
-    -------
-    type
+    ``suite`` is the clone's `Benchmark`, whose names are taken.
 
     Raises
     ------
@@ -42,24 +26,19 @@ def load(source, suite):
         Where there is no such file or class, its base is another one, its
         name is missing, taken or cannot be used, or a library lacks.
     """
-    _check_path(source.path)
-    cls = _find_class(_run(source, suite), source, suite.benchmark_dir)
-    kind = cls.__name__ if cls.__name__ in KINDS else "Solver"
-    _check_complete(cls, source)
-    place = source.place_of_name(kind, "name")
-    _check_name(cls.name, place)
-    theirs = suite.get_solvers() if issubclass(cls, BaseSolver) else (
-        suite.get_datasets()
-    )
-    for other in theirs:
-        if other._module_filename == source.path:
-            continue
-        if sanitize(other.name) == sanitize(cls.name):
-            raise Invalid(
-                f"name: {cls.name!r} is that of {other._module_filename}; "
-                "choose another", place,
-            )
-    check_parameters(cls, source.place_of_name(kind, "parameters"))
+    if not source.path.is_file() or source.path.suffix != ".py":
+        raise Invalid("there is no such file, or its name does not end in .py")
+    try:
+        module = _get_module_from_file(source.path, suite.benchmark_dir)
+    except (Exception, SystemExit) as error:  # the file's own, of any kind
+        raise source.invalid(error) from error
+    cls = _find_class(module, source)
+    # what benchopt's own loader notes
+    cls._module_filename, cls._benchmark_dir = source.path, suite.benchmark_dir
+    cls._file_hash = get_file_hash(source.path)
+    _check_name(cls, source, suite)
+    check_parameters(
+        cls, source.place_of_name(cls.__name__, "parameters"))
     try:
         cls.is_installed(raise_on_not_installed=True)
     except ImportError as error:
@@ -67,122 +46,56 @@ def load(source, suite):
     return cls
 
 
-def _check_path(path):
-    if path.is_dir():
-        raise Invalid(
-            "is a folder; name the file that has the class Solver or Dataset"
-        )
-    if not path.is_file():
-        raise Invalid("there is no such file")
-    if path.suffix != ".py":
-        raise Invalid("the name of such a file ends in .py")
-
-
-def _run(source, suite):
-    try:
-        return _get_module_from_file(source.path, suite.benchmark_dir)
-    except (Exception, SystemExit) as error:  # the file's own, of any kind
-        raise source.invalid(error) from error
-
-
-def _find_class(module, source, suite):
+def _find_class(module, source):
     found = [name for name in KINDS if hasattr(module, name)]
-    if len(found) == 2:
-        raise Invalid("has a Solver and a Dataset; give each its own file")
-    if not found:
-        raise _no_class(module, source)
+    if len(found) != 1:
+        raise Invalid("must have one class, called Solver or Dataset; see "
+                      "docs/add_a_solver.md")
     name, = found
-    cls, (_, base, told) = getattr(module, name), KINDS[name]
+    cls, (base, told) = getattr(module, name), KINDS[name]
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise Invalid(
-            f"{name} must be a class that inherits from {told}",
-            source.place_of_name(name) or source.place_of_function(cls),
-        )
-    # what benchopt's own loader notes
-    cls._module_filename, cls._benchmark_dir = source.path, suite
-    cls._file_hash = get_file_hash(source.path)
+        raise Invalid(f"{name} must be a class that inherits from {told}",
+                      source.place_of_name(name))
     return cls
 
 
-def _no_class(module, source):
-    for name, cls in vars(module).items():
-        if not (isinstance(cls, type) and cls.__module__ == module.__name__):
-            continue
-        for kind, (base, *_) in KINDS.items():
-            if issubclass(cls, base) or name.lower() == kind.lower():
-                return Invalid(
-                    f"class {name} must be called {kind}",
-                    source.place_of_name(name),
-                )
-    return Invalid("has no class Solver or Dataset; see docs/add_a_solver.md")
-
-
-def _check_complete(cls, source):
-    missing = set(cls.__abstractmethods__)
-    if not isinstance(cls.name, str):
-        missing.add("name")
-    if missing:
-        kind = "Dataset" if issubclass(cls, BaseDataset) else "Solver"
-        raise Invalid(
-            f"class {kind} lacks {', '.join(sorted(missing))}",
-            source.place_of_name(kind, "name"),
-        )
-
-
-def _check_name(name, place):
-    """Refuse a name that benchopt's command line cannot say.
+def _check_name(cls, source, suite):
+    """Refuse a name that is taken, or that benchopt's command cannot say.
 
     It reads brackets as parameters and writes names into paths.  All else,
     a $ or a comma, is text.
     """
-    bad = sorted({c for c in name if c in "[]/\\" or not c.isprintable()})
-    if bad or name != name.strip() or not name:
-        what = f"has {' '.join(map(repr, bad))}" if bad else (
-            "begins or ends with a space" if name else "is empty"
-        )
+    name, place = cls.name, source.place_of_name(cls.__name__, "name")
+    if not isinstance(name, str) or not name:
+        raise Invalid(f"class {cls.__name__} lacks name, a string", place)
+    if set(name) & set("[]/\\") or not name.isprintable() or (
+            name != name.strip()):
         raise Invalid(
-            f"name: {name!r} {what}; benchopt could not find it by name, "
-            "leave that out", place,
+            f"name: {name!r} has one of [ ] / \\, a character that cannot be "
+            "printed, or a space at an end; leave that out", place,
         )
+    theirs = suite.get_solvers() if issubclass(cls, BaseSolver) else (
+        suite.get_datasets()
+    )
+    for other in theirs:
+        if other._module_filename != source.path and (
+                sanitize(other.name) == sanitize(name)):
+            raise Invalid(f"name: {name!r} is that of "
+                          f"{other._module_filename}; choose another", place)
 
 
 def check_parameters(cls, place):
-    """Insist that parameters are a dict of names and lists of values.
-
-    Raises
-    ------
-    Invalid
-        Where they are not.
-    """
+    """Insist that parameters are a dict of names and lists of values."""
     own = cls.parameters
-    remedy = 'write parameters = {"k": [5, 10]}, a list of values per name'
     if not isinstance(own, dict):
-        raise Invalid(
-            f"parameters: is a {type(own).__name__}, not a dict; {remedy}",
-            place,
-        )
-    for name, values in own.items():
-        if not isinstance(name, str):
-            raise Invalid(f"parameters: {name!r} is no name; {remedy}", place)
-        if not isinstance(values, (list, tuple)) or not values:
-            raise Invalid(
-                f"parameters: {name!r} has {values!r}, not a list of values; "
-                f"{remedy}", place,
-            )
-
-
-def check_signature(function, names, place):
-    """Insist that a function can be called with these arguments.
-
-    Raises
-    ------
-    Invalid
-        Where it takes others.
-    """
-    try:
-        inspect.signature(function).bind(*names)
-    except TypeError as error:
-        raise Invalid(
-            f"{function.__name__}: {error}; write "
-            f"def {function.__name__}({', '.join(names)})", place,
-        ) from None
+        fault = f"is a {type(own).__name__}, not a dict"
+    else:
+        wrong = [name for name, values in own.items() if not (
+            isinstance(name, str) and values
+            and isinstance(values, (list, tuple))
+        )]
+        if not wrong:
+            return
+        fault = f"{wrong[0]!r} has {own[wrong[0]]!r}, not a list of values"
+    raise Invalid(f"parameters: {fault}; write parameters = "
+                  '{"k": [5, 10]}, a list of values per name', place)

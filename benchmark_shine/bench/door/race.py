@@ -19,29 +19,15 @@ from .invalid import Invalid
 
 OPPONENTS = "SHINE", "Jacobian-Free", "HOAG"
 
-# Problem -> data set, without its seeds; outer steps and reference.
+# Problem -> data set, outer steps and reference.
 RACES = {
-    "logistic": ("digits_multinomial[train_size=0.25]", 20, 1),
-    "network": ("digits[width=32]", 33, 0),
+    "logistic": ("digits_multinomial[train_size=0.25,seed={seeds}]", 20, 1),
+    "network": ("digits[width=32,seed={seeds}]", 33, 0),
 }
 
 
 def run_python(*words, cwd, columns="80"):
-    """Run a module in a process of its own, whatever this one's flags are.
-
-    Parameters
-    ----------
-    *words : str
-        What follows ``python -m``.
-    cwd : Path
-    columns : str
-        Width that the module takes the terminal to have.
-
-    Returns
-    -------
-    subprocess.CompletedProcess
-        With text, of UTF-8.
-    """
+    """Run ``python -m`` in a process of its own, whatever our flags are."""
     usual = {
         name: value for name, value in os.environ.items()
         if name != "PYTHONOPTIMIZE"  # pytest's checks are assertions
@@ -58,17 +44,7 @@ def run_python(*words, cwd, columns="80"):
 def check_by_benchopt(path, kind, suite):
     """Check what ``benchopt test`` does, in a suite with this file alone.
 
-    Parameters
-    ----------
-    path : Path
-    kind : {"solver", "dataset"}
-    suite : Path
-        The clone.
-
-    Raises
-    ------
-    Invalid
-        With the first failure.
+    ``kind`` is "solver" or "dataset", ``suite`` the path of the clone.
     """
     if importlib.util.find_spec("pytest") is None:
         raise Invalid("benchopt's checks need pytest: pip install pytest")
@@ -102,70 +78,33 @@ def _plant(small, path, folder, suite):
         )
 
 
-def names_of(cls):
-    """Return the names that benchopt gives a solver at its settings."""
-    return {
-        str(cls.get_instance(**settings))
-        for settings in product_param(cls.parameters)
-    }
-
-
 def run_race(race, source, cls, n_seeds, n_outer, folder, suite):
-    """Run a race on bundled data.
+    """Run a race of RACES in a clone; return the result file, in a folder.
 
-    Parameters
-    ----------
-    race : (str, int, int)
-        Of RACES.
-    source : Source
-    cls : type
-        The solver.
-    n_seeds : int
-    n_outer : int or None
-        Outer steps; None: the race's own number.
-    folder : Path
-        For the result file.
-    suite : Path
-        The clone.
-
-    Returns
-    -------
-    Path
-        The result file.
-
-    Raises
-    ------
-    Invalid
-        Where the solver has left no rows.
+    ``n_outer`` may be None: the race's own number of outer steps.
     """
     dataset, steps, reference = race
-    before, _, settings = dataset.partition("[")
-    seeds = f"seed={list(range(n_seeds))}"
-    dataset = f"{before}[{','.join(filter(None, [settings[:-1], seeds]))}]"
+    before = dataset.partition("[")[0]
+    objective = Benchmark(suite).get_benchmark_objective().name
+    names = {str(cls.get_instance(**settings))
+             for settings in product_param(cls.parameters)}
     told = io.StringIO()
     with redirect_stdout(told), redirect_stderr(told), \
-            warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+            warnings.catch_warnings(action="ignore"):
         output = run_benchmark(
             str(suite), solver_names=[str(source.path)] + [
                 name for name in OPPONENTS if name != cls.name
-            ], dataset_names=[dataset], objective_filters=[
-                f"{objective_name(suite)}[n_outer={n_outer or steps},"
-                f"reference={reference}]"
-            ],
+            ], dataset_names=[dataset.format(seeds=list(range(n_seeds)))],
+            objective_filters=[f"{objective}[n_outer={n_outer or steps},"
+                               f"reference={reference}]"],
             max_runs=1_000, timeout=600, no_cache=True, plot_result=False,
             display=False, show_progress=False,
             output_file=str(folder / f"{before}.parquet"),
         )
         rows = read_results(output)
-    if not rows["solver_name"].isin(names_of(cls)).any():
+    if not rows["solver_name"].isin(names).any():
         raise _lost(before, told.getvalue(), source)
     return output
-
-
-def objective_name(suite):
-    """Return the name of the clone's objective."""
-    return Benchmark(suite).get_benchmark_objective().name
 
 
 def _lost(race, told, source):
@@ -181,13 +120,7 @@ def _lost(race, told, source):
 
 
 def ranking(path, suite):
-    """Write the short league of a result file, in Markdown.
-
-    Raises
-    ------
-    Invalid
-        Where there is none.
-    """
+    """Write the short league of a result file, in Markdown."""
     page = path.with_suffix(".md")
     page.write_text("<!-- league:begin -->\n<!-- league:end -->\n")
     done = run_python(

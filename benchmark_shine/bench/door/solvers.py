@@ -94,62 +94,36 @@ class Meter:
 class Finding:
     """How a hypergradient compares; NaN where a method has no such thing.
 
-    Parameters
-    ----------
-    cosine, q_error, grad_error : float
-        Cosine of q with the exact one, and the relative errors of q and of
-        dF/dtheta.
-    n_g, n_vjp : int
-        Evaluations of g and products with Jᵀ in all outer steps together.
-    seen : bool
-        Whether the counters saw them.  A solver that evaluates the problem
-        by means of its own, another library's, shows none.
+    The counts are those of all outer steps.  ``seen`` is whether counters
+    saw them: they do not if another library evaluates the problem.
     """
 
-    cosine: float
-    q_error: float
-    grad_error: float
+    cosine: float  # of q with the exact one
+    q_error: float  # relative, as the next
+    grad_error: float  # of dF/dtheta
     n_g: int
     n_vjp: int
     seen: bool
 
     def __str__(self):
-        numbers = (
-            (self.cosine, "13.2f"), (self.q_error, "12.0e"),
-            (self.grad_error, "16.0e"),
-        )
         cells = (
-            format("–", f">{form.split('.')[0]}") if math.isnan(x) else
-            format(x, form) for x, form in numbers
+            f"{'–' if math.isnan(x) else format(x, form):>{width}}"
+            for x, form, width in (
+                (self.cosine, ".2f", 13), (self.q_error, ".0e", 12),
+                (self.grad_error, ".0e", 16),
+            )
         )
         counts = "true" if self.seen else "not seen"
         return f"{''.join(cells)}{self.n_g:7d}{self.n_vjp:7d}  {counts}"
 
 
 def compare(method, problem):
-    """Compare a method's hypergradient with the exact one.
-
-    Parameters
-    ----------
-    method : Method or Loop
-        Of N_CHECKED outer steps.
-    problem : BilevelProblem or NetworkProblem
-
-    Returns
-    -------
-    Finding
-        Of the last outer step.
-
-    Raises
-    ------
-    Invalid
-        Where a shape, a number or a count is wrong.
-    """
+    """Make the `Finding` of a method's last hypergradient."""
     meter, step = Meter(problem), None
     for step, totals, _ in method.run(problem):
         counted = meter.n_g, meter.n_vjp  # before g is evaluated here
         if totals.n_outer:
-            check_step(step, totals, counted)
+            _check_step(step, totals, counted)
     if step is None or not totals.n_outer:
         raise Invalid("makes no outer step; yield the start, then one Step "
                       "for each outer step")
@@ -162,37 +136,33 @@ def compare(method, problem):
     )
 
 
-def check_step(step, totals, counted):
+def _check_step(step, totals, counted):
     """Insist on shapes, dtypes, finite numbers and true counts.
 
-    Parameters
-    ----------
-    step : Step
-    totals : Totals
-        What the method reports of all steps up to this one.
-    counted : (int, int)
-        Evaluations and products that the counters have seen so far; (0, 0):
-        none, and the method's are taken on trust.
-
-    Raises
-    ------
-    Invalid
-        Where one of them is wrong.
+    ``counted`` are the evaluations and products that the counters have seen;
+    where they have seen none, the method's are taken on trust.
     """
-    at = f"at outer step {totals.n_outer}"
-    start, grads = step.equation.start, step.grads or ()
-    if step.grads is not None and len(grads) != len(step.theta):
-        raise Invalid(
-            f"{len(grads)} gradients for {len(step.theta)} tensors in theta "
-            f"{at}; give one for each"
-        )
-    for name, tensor, like in (
-        ("z", step.z, start), ("q", step.q, start),
-        *((f"gradient {i}", grad, t)
-          for i, (grad, t) in enumerate(zip(grads, step.theta))),
-    ):
-        if tensor is not None:
-            _check_like(name, tensor, like, at)
+    at, start = f"at outer step {totals.n_outer}", step.equation.start
+    named = [("z", step.z, start)]
+    if step.q is not None:
+        named.append(("q", step.q, start))
+    if step.grads is not None:
+        if len(step.grads) != len(step.theta):
+            raise Invalid(
+                f"{len(step.grads)} gradients for {len(step.theta)} tensors "
+                f"in theta {at}; give one for each"
+            )
+        named += [
+            ("a gradient", *pair) for pair in zip(step.grads, step.theta)
+        ]
+    for name, tensor, like in named:
+        if tensor.shape != like.shape or tensor.dtype != like.dtype:
+            raise Invalid(f"{name} is {tensor.dtype} of shape "
+                          f"{tuple(tensor.shape)}, not {like.dtype} of shape "
+                          f"{tuple(like.shape)}, {at}")
+        if not tensor.isfinite().all():
+            raise Invalid(f"{name} is not finite {at}; look for a division by "
+                          "zero or a step that is too long")
     if not math.isfinite(step.value):
         raise Invalid(f"the loss is {step.value} {at}; look for a step that "
                       "is too long")
@@ -204,18 +174,6 @@ def check_step(step, totals, counted):
         )
 
 
-def _check_like(name, tensor, like, at):
-    if tensor.shape != like.shape:
-        raise Invalid(f"{name} has shape {tuple(tensor.shape)}, not "
-                      f"{tuple(like.shape)}, {at}")
-    if tensor.dtype != like.dtype:
-        raise Invalid(f"{name} is {tensor.dtype}, not {like.dtype}, {at}; "
-                      "make tensors like those of the equation")
-    if not tensor.isfinite().all():
-        raise Invalid(f"{name} is not finite {at}; look for a division by "
-                      "zero or a step that is too long")
-
-
 HEADING = (
     f"  {'':10}{'cosine of q':>13}{'error of q':>12}{'error of dF/dθ':>16}"
     f"{'g':>7}{'Jᵀ':>7}  counts"
@@ -223,30 +181,18 @@ HEADING = (
 
 
 def check_truth(cls, source, say):
-    """Compare on every problem, print, and say which families it fits.
-
-    Parameters
-    ----------
-    cls : type
-        The solver.
-    source : Source
-        Its file.
-    say : callable, str -> None
-
-    Returns
-    -------
-    set of str
-        Problems that the solver does not leave out.
+    """Compare a solver on each problem; return those that it is for.
 
     Raises
     ------
     Invalid
-        As `compare`, or where the solver raises, or fits no problem.
+        Where a shape, a number or a count is wrong, the solver raises, or it
+        is for no problem.
     """
     say("Hypergradient beside dense linear algebra, outer step "
         f"{N_CHECKED} of a run at tight tolerances:")
     say(HEADING)
-    fits, reasons = set(), []
+    fits = set()
     variants, cls = list(product_param(cls.parameters)), watched(cls, source)
     for settings in variants:
         if len(variants) > 1:
@@ -255,7 +201,6 @@ def check_truth(cls, source, say):
             solver = _tight(cls, settings, name)
             told = _check_one(solver, build(), name, source)
             if not isinstance(told, Finding):
-                reasons.append(told)
                 say(f"  {name:10}  left out: {told}")
                 continue
             fits.add(name)
@@ -263,7 +208,7 @@ def check_truth(cls, source, say):
             if told.cosine < 0:
                 say(f"  {name:10}  q points away: a wrong sign?")
     if not fits:
-        raise Invalid(f"is for no problem; {reasons[0]}",
+        raise Invalid(f"is for no problem; {told}",
                       source.place_of_name("Solver", "make_adjoint"))
     if fits == {"network"} and cls.test_config is None:
         raise Invalid(

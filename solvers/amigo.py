@@ -1,6 +1,6 @@
 from benchmark_shine.adjoint import GradientDescent
-from benchmark_shine.bench.solver import BilevelSolver
 from benchmark_shine.checks import check_integer
+from benchmark_shine.solver import BilevelSolver
 
 
 class Solver(BilevelSolver):

@@ -1,6 +1,6 @@
 import numpy as np
 
-from benchmark_shine.bench.solver import SearchSolver
+from benchmark_shine.solver import SearchSolver
 
 
 class Solver(SearchSolver):

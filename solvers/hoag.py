@@ -2,10 +2,10 @@ from benchmark_shine.adjoint import (
     ConjugateGradient, Gmres, QuasiNewtonSolve, Recycled, cold,
 )
 from benchmark_shine.bench.bilevel import FIRST_Q
-from benchmark_shine.bench.solver import ImplicitSolver, broyden_steps
 from benchmark_shine.checks import check_choice, check_integer
 from benchmark_shine.operators import transposed
 from benchmark_shine.root import Broyden
+from benchmark_shine.solver import ImplicitSolver, broyden_steps
 
 
 class Solver(ImplicitSolver):

@@ -1,6 +1,6 @@
 from benchmark_shine.adjoint import ConjugateGradient, JacobianFree, Refine
-from benchmark_shine.bench.solver import ImplicitSolver, broyden_steps
 from benchmark_shine.checks import check_integer
+from benchmark_shine.solver import ImplicitSolver, broyden_steps
 
 
 class Solver(ImplicitSolver):

@@ -1,6 +1,6 @@
-from benchmark_shine.bench.solver import BilevelSolver
 from benchmark_shine.engine import Method
 from benchmark_shine.rivals.jaxopt import Jaxopt
+from benchmark_shine.solver import BilevelSolver
 
 SHARED = "protocol", "memory", "tol", "decay", "anchor", "moves", "max_iter"
 

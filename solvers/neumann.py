@@ -1,6 +1,6 @@
 from benchmark_shine.adjoint import Neumann
-from benchmark_shine.bench.solver import ImplicitSolver
 from benchmark_shine.checks import check_integer
+from benchmark_shine.solver import ImplicitSolver
 
 
 class Solver(ImplicitSolver):

@@ -1,6 +1,6 @@
 from benchmark_shine.adjoint import Nystrom, columns, gaussian
-from benchmark_shine.bench.solver import BilevelSolver
 from benchmark_shine.checks import check_choice
+from benchmark_shine.solver import BilevelSolver
 
 SKETCHES = {"columns": columns, "gaussian": gaussian}
 

@@ -1,5 +1,5 @@
 from benchmark_shine.adjoint import Phantom
-from benchmark_shine.bench.solver import NetworkSolver
+from benchmark_shine.solver import NetworkSolver
 
 
 class Solver(NetworkSolver):

@@ -1,8 +1,8 @@
 from benchmark_shine.adjoint import ConjugateGradient, Refine, Shine, cold
 from benchmark_shine.bench.network import SIDES
-from benchmark_shine.bench.solver import ImplicitSolver, broyden_steps
 from benchmark_shine.checks import check_choice, check_integer
 from benchmark_shine.root import Opa
+from benchmark_shine.solver import ImplicitSolver, broyden_steps
 
 
 class Solver(ImplicitSolver):

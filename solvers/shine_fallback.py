@@ -1,6 +1,6 @@
 from benchmark_shine.adjoint import Fallback, NormRule, ResidualRule, Shine
-from benchmark_shine.bench.solver import NetworkSolver
 from benchmark_shine.checks import check_choice
+from benchmark_shine.solver import NetworkSolver
 
 
 class Solver(NetworkSolver):

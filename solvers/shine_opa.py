@@ -1,8 +1,8 @@
 from benchmark_shine.adjoint import Shine
 from benchmark_shine.bench.network import SIDES
-from benchmark_shine.bench.solver import ImplicitSolver
 from benchmark_shine.checks import check_choice, check_pair
 from benchmark_shine.root import AdjointBroyden, EveryFewSteps, Opa
+from benchmark_shine.solver import ImplicitSolver
 
 
 class Solver(ImplicitSolver):

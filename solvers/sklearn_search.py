@@ -1,7 +1,7 @@
 import numpy as np
 
-from benchmark_shine.bench.solver import SearchSolver
 from benchmark_shine.rivals.sklearn import ScikitLearn
+from benchmark_shine.solver import SearchSolver
 
 
 class Solver(SearchSolver):

@@ -1,6 +1,6 @@
-from benchmark_shine.bench.solver import BilevelSolver
 from benchmark_shine.engine import Loop
 from benchmark_shine.loops.soba import Soba
+from benchmark_shine.solver import BilevelSolver
 
 FIRST_SOLVE = "protocol", "memory", "tol", "c2", "scale", "max_iter"
 

@@ -1,7 +1,7 @@
 from benchmark_shine.adjoint import Phantom, QuasiNewtonSolve
-from benchmark_shine.bench.solver import NetworkSolver
 from benchmark_shine.checks import check_choice
 from benchmark_shine.rivals.torchdeq import TorchDEQ
+from benchmark_shine.solver import NetworkSolver
 
 SOLVERS = "broyden", "anderson", "fixed_point_iter"
 

@@ -1,5 +1,5 @@
-from benchmark_shine.bench.solver import SearchSolver
 from benchmark_shine.rivals.optuna import Tpe
+from benchmark_shine.solver import SearchSolver
 
 
 class Solver(SearchSolver):

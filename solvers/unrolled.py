@@ -1,6 +1,6 @@
-from benchmark_shine.bench.solver import BilevelSolver
 from benchmark_shine.engine import Method
 from benchmark_shine.loops.unrolled import Truncated
+from benchmark_shine.solver import BilevelSolver
 
 
 class Solver(BilevelSolver):

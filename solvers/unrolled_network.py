@@ -1,6 +1,6 @@
-from benchmark_shine.bench.solver import NetworkSolver
 from benchmark_shine.engine import Method
 from benchmark_shine.loops.unrolled import Unrolled
+from benchmark_shine.solver import NetworkSolver
 
 
 class Solver(NetworkSolver):

@@ -100,17 +100,8 @@ SETTINGS = {
 }
 
 
-# ------------------------------------------------------------ measurement
-
 def reference(equation, z, max_iter):
     """Solve Jᵀ q = dl/dz at z by GMRES, in the equation's precision.
-
-    Parameters
-    ----------
-    equation : Equation
-    z : Tensor, shape (B, d)
-    max_iter : int
-        Most iterations.
 
     Returns
     -------
@@ -151,13 +142,7 @@ def quality(q, exact):
 
 
 def by_finder(problem, solvers):
-    """Group the solvers that have the same forward pass.
-
-    Returns
-    -------
-    dict of finder to dict of str to adjoint
-        For each root finder, the adjoint of each solver by name.
-    """
+    """Give, for each root finder, the adjoint of each solver by name."""
     methods = {}
     for solver in solvers:
         method = solver.method(problem, problem.n_steps)
@@ -178,7 +163,6 @@ def one_batch(problem, theta, index, methods, reference_steps):
     methods : dict
         Of `by_finder`.
     reference_steps : int
-        Most GMRES iterations.
 
     Yields
     ------
@@ -228,19 +212,8 @@ def one_batch(problem, theta, index, methods, reference_steps):
 def measure(problem, theta, solvers, batches, reference_steps):
     """Measure all solvers on the first fixed batches of a problem.
 
-    Parameters
-    ----------
-    problem : EquilibriumClassifier
-        Its recipe has the size of the batches, and the most steps of a
-        forward pass and of an exact backward pass.
-    theta : tuple of Tensor
-    solvers : list of ImplicitSolver
-    batches, reference_steps : int
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns of `one_batch`.
+    Its recipe has the size of the batches, and the most steps of a forward
+    pass and of an exact backward pass.  Columns are those of `one_batch`.
     """
     methods = by_finder(problem, solvers)
     return pd.DataFrame(
@@ -250,13 +223,7 @@ def measure(problem, theta, solvers, batches, reference_steps):
 
 
 def trained(problem, solver):
-    """Train by a solver to the end of the recipe, and return theta.
-
-    Raises
-    ------
-    RuntimeError
-        Where the run diverges.
-    """
+    """Train by a solver to the end of the recipe, and return theta."""
     method = solver.method(problem, problem.n_steps)
     for step, *_ in method.run(problem):
         if step.diverged:
@@ -267,8 +234,6 @@ def trained(problem, solver):
     return tuple(t.detach() for t in step.theta)
 
 
-# ------------------------------------------------------------ command line
-
 def instance(classes, name, parameters):
     """Make the data set or solver of that name, one of benchopt's classes."""
     cls, = (cls for cls in classes if cls.name == name)
@@ -276,13 +241,7 @@ def instance(classes, name, parameters):
 
 
 def load(dataset):
-    """Load the network of a data set.
-
-    Raises
-    ------
-    ValueError
-        Where the data are missing.
-    """
+    """Load the network of a data set; ValueError where data are missing."""
     found = dataset.get_data()
     if found["problem"] is None:
         raise ValueError(f"{dataset.name}: {found['reason']}")
@@ -292,11 +251,6 @@ def load(dataset):
 def measure_setting(setting):
     """Measure every network of a setting, at its first and trained theta.
 
-    Yields
-    ------
-    pandas.DataFrame
-        Columns of `one_batch`, ``dataset``, ``state``, ``test_accuracy``,
-        those of the setting, ``fingerprint`` and ``torch``.
     """
     suite = Benchmark(ROOT)
     *solvers, trainer = (

@@ -24,12 +24,6 @@ def statistics(problem, theta, find_root):
     Means over ``N_CALIBRATION`` fixed training batches, each passed through
     stem and head as in training, but without dropout and augmentation.
 
-    Parameters
-    ----------
-    problem : EquilibriumClassifier
-    theta : tuple of Tensor
-    find_root : callable, (Equation, atol, rtol, warm_start) -> Root
-
     Returns
     -------
     dict of name and Tensor
@@ -56,8 +50,7 @@ def scores(problem, theta, find_root):
     problem : EquilibriumClassifier
     theta : tuple of Tensor
     find_root : callable, (Equation, atol, rtol, warm_start) -> Root
-        Solves the forward problem of each test batch; the same for every
-        method that is compared.
+        The same for every method that is compared.
 
     Returns
     -------
@@ -103,10 +96,6 @@ def probe(problem, theta, dtype=None, index=0):
         Precision of the equation; None: that of theta.
     index : int
         Number of the fixed batch.
-
-    Returns
-    -------
-    Equation
     """
     theta = tuple(t.to(dtype=dtype) for t in theta)
     x, y = problem.fixed_batch(PROBE, index, n_affordable(problem.d))
@@ -120,13 +109,6 @@ def spectral_radius(g, z, generator, n_iter=50):
     Power method on the transpose, which has the same eigenvalues.  The mean
     growth over the second half of the iterations is also right where the
     leading pair of eigenvalues is complex.
-
-    Parameters
-    ----------
-    g : callable, Tensor (B, d) -> Tensor (B, d)
-    z : Tensor, shape (B, d)
-    generator : torch.Generator
-    n_iter : int
 
     Returns
     -------
@@ -149,10 +131,6 @@ def metrics(problem, step):
 
     The root finder of the scores is the same, whatever the method under test.
 
-    Returns
-    -------
-    dict of float
-        ``inner_residual``, ‖g‖₂ over the step's batch, and those of `scores`.
     """
     n_steps = problem.recipe.forward_steps
     return {
@@ -164,14 +142,9 @@ def metrics(problem, step):
 def compare(problem, step, method):
     """Compare a method's q at the step's theta, on a batch that is fixed.
 
-    Parameters
-    ----------
-    problem : EquilibriumClassifier
-    step : Step
-    method
-        ``find_root`` and ``adjoint`` are copied before they are asked, so
-        that what they remember of the run stays as it is.  (Functions and
-        bound methods have no copy; their state belongs into an object.)
+    The method's ``find_root`` and ``adjoint`` are copied before they are
+    asked, so that what they remember of the run stays as it is.  (Functions
+    and bound methods have no copy; their state belongs into an object.)
 
     Returns
     -------

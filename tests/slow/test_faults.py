@@ -182,7 +182,7 @@ def test_kill_9_of_a_joblib_worker(runs):
 def test_kill_9_of_a_dask_worker(runs):
     pytest.importorskip("distributed")
     runs.strikes(KILL)
-    with clusters.dask(runs.folder) as (config, _):
+    with clusters.dask(runs.folder) as config:
         status, text, ran = runs.again("--parallel-config", config)
     assert status == 0, text
     # dask gives the run to another worker
@@ -194,7 +194,7 @@ def test_a_run_that_kills_every_dask_worker(runs):
     pytest.importorskip("distributed")
     # it strikes each time
     runs.strikes("(FOLDER / 'fault').touch(); " + KILL, parallel=True)
-    with clusters.dask(runs.folder) as (config, _):
+    with clusters.dask(runs.folder) as config:
         status, text, ran = runs.again("--parallel-config", config)
         assert status == 1
         assert "KilledWorker" in text and "died while running it" in text

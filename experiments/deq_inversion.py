@@ -49,32 +49,19 @@ SHOWN = "sample_cosine_median", "cosine", "ratio", "rel_error"
 
 @dataclass(frozen=True)
 class Setting:
-    """Networks, how they are trained, and how they are measured.
-
-    Parameters
-    ----------
-    dataset : str
-        Name of the data set.
-    networks : tuple of dict
-        Its parameters, one dict a network.
-    trainer : (str, dict)
-        Name and parameters of the solver that trains.
-    batches, batch_size : int
-        How many training batches, of how many samples, are measured.
-    forward_steps, backward_steps : int
-        Most iterations of a forward pass, and of an exact backward pass.
-        The defaults are those that MDEQ (TINY) is granted.
-    reference_steps : int
-        Most iterations of the GMRES that gives the exact q.
-    """
+    """Networks, how they are trained, and how they are measured."""
 
     dataset: str = "digits"
-    networks: tuple = ({},)
-    trainer: tuple = ("HOAG", {"backward": "gmres"})
+    networks: tuple = ({},)  # the data set's parameters, one dict a network
+    trainer: tuple = ("HOAG", {"backward": "gmres"})  # the solver that trains
+    # How many training batches, of how many samples, are measured.
     batches: int = 6
     batch_size: int = 16
+    # Most iterations of a forward pass, and of an exact backward pass: those
+    # that MDEQ (TINY) is granted.
     forward_steps: int = 22
     backward_steps: int = 24
+    # Most iterations of the GMRES that gives the exact q.
     reference_steps: int = 200
 
 
@@ -146,23 +133,12 @@ def by_finder(problem, solvers):
     methods = {}
     for solver in solvers:
         method = solver.method(problem, problem.n_steps)
-        own = methods.setdefault(method.find_root, {})
-        own[str(solver)] = method.adjoint
+        methods.setdefault(method.find_root, {})[str(solver)] = method.adjoint
     return methods
 
 
 def one_batch(problem, theta, index, methods, reference_steps):
     """Compare each method's q on one fixed training batch.
-
-    Parameters
-    ----------
-    problem : EquilibriumClassifier
-    theta : tuple of Tensor
-    index : int
-        Which of the problem's fixed batches.
-    methods : dict
-        Of `by_finder`.
-    reference_steps : int
 
     Yields
     ------
@@ -186,10 +162,9 @@ def one_batch(problem, theta, index, methods, reference_steps):
             single.g, z, torch.Generator().manual_seed(index)
         )
         gap = float(gaps.max())
+        residuals = root.residuals / z.norm(dim=1)
         of_root = {
-            "forward_residual": float(
-                (root.residuals / z.norm(dim=1)).median()
-            ),
+            "forward_residual": float(residuals.median()),
             "spectral_radius_median": float(radii.median()),
             "spectral_radius": float(radii.max()),
             "reference_residual": gap,

@@ -44,8 +44,6 @@ class Pictures:
     ----------
     pixels : Tensor of uint8, shape (n, C, H, W)
     labels : Tensor of int64, shape (n,)
-        Class numbers from 0.
-    n_classes : int
     mean, std : Tensor, shape (C,)
         Pixels are centred by the mean and divided by the deviation.
     padding : int
@@ -176,9 +174,6 @@ class PictureFiles:
 
     Parameters
     ----------
-    paths : tuple of Path
-    labels : Tensor of int64, shape (n,)
-    n_classes : int
     size : int
         Height and width of a picture in a batch, 224 by default.
     threads : int
@@ -203,13 +198,6 @@ class PictureFiles:
         """Read every file once, refuse a damaged one, take the fingerprint.
 
         The folder ``memory`` remembers which files have been checked.
-
-        Raises
-        ------
-        ValueError
-            Where a picture cannot be decoded.
-        OSError
-            Where a file changes meanwhile.
         """
         contents = of_files(sorted(paths), checked_bytes, memory)
         labels = torch.as_tensor(labels)
@@ -230,10 +218,7 @@ class PictureFiles:
     def batch(self, indices, generator=None):
         """Give pictures by their numbers, as `Pictures.batch` does.
 
-        Raises
-        ------
-        ValueError
-            Where a file cannot be decoded or has changed since the check.
+        A file that has changed since the check is a ValueError.
         """
         numbers = indices.tolist()
         random = [None] * len(numbers)

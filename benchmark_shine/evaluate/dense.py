@@ -52,12 +52,6 @@ def newton(equation, z):
     enough (Nocedal and Wright 2006, algorithm 3.1); then whole steps follow
     as long as each is less than half of the one before.
 
-    Parameters
-    ----------
-    equation : Equation
-        With start and g of shape (d,).
-    z : Tensor, shape (d,)
-
     Returns
     -------
     z : Tensor, shape (d,)
@@ -102,14 +96,7 @@ def _step_length(merit, z, step, value, slope):
 def solve_densely(equation, theta, z):
     """Find root, q and hypergradient of a small problem, to rounding.
 
-    Parameters
-    ----------
-    equation : Equation
-        In double precision.
-    theta : tuple of Tensor
-        The leaves that the equation closes over.
-    z : Tensor, shape (d,) or (B, d)
-        Where Newton's method begins.
+    Newton's method begins at z, of shape (d,) or (B, d).
 
     Returns
     -------

@@ -45,12 +45,7 @@ def statistics(problem, theta, find_root):
 def scores(problem, theta, find_root):
     """Score theta on the test data.
 
-    Parameters
-    ----------
-    problem : EquilibriumClassifier
-    theta : tuple of Tensor
-    find_root : callable, (Equation, atol, rtol, warm_start) -> Root
-        The same for every method that is compared.
+    The root finder is the same for every method that is compared.
 
     Returns
     -------
@@ -88,14 +83,7 @@ def probe(problem, theta, dtype=None, index=0):
     Its samples are from the training data, without dropout and augmentation:
     a batch, or as many as the reference can afford (`n_affordable`).
 
-    Parameters
-    ----------
-    problem : EquilibriumClassifier
-    theta : tuple of Tensor
-    dtype : torch.dtype or None
-        Precision of the equation; None: that of theta.
-    index : int
-        Number of the fixed batch.
+    Its precision is ``dtype``, or that of theta.
     """
     theta = tuple(t.to(dtype=dtype) for t in theta)
     x, y = problem.fixed_batch(PROBE, index, n_affordable(problem.d))
@@ -127,11 +115,7 @@ def spectral_radius(g, z, generator, n_iter=50):
 
 
 def metrics(problem, step):
-    """Score one step of an `EquilibriumClassifier`.
-
-    The root finder of the scores is the same, whatever the method under test.
-
-    """
+    """Score one step of an `EquilibriumClassifier`."""
     n_steps = problem.recipe.forward_steps
     return {
         **scores(problem, step.theta, Broyden(n_steps, n_steps)),

@@ -177,7 +177,7 @@ def _adjoint(equation, theta, q0=None, tol=ADJOINT_TOL):
 
 
 def _root(equation, value, q):
-    """Solve for the root so far that the outer loss is nearly exact.
+    """Solve so far that the outer loss is nearly exact; whether it is.
 
     ‖g‖ ≤ ``VALUE_TOL`` |value| / ‖q‖ leaves, by Cauchy-Schwarz, a relative
     error of the outer loss of about ``VALUE_TOL``.  The start of a run is no
@@ -291,9 +291,7 @@ def measure_batch(found, double, theta, z):
     double : Equation
         The same equation in float64.
     theta : tuple of Tensor
-        The leaves that both close over.
     z : Tensor, shape (B, d)
-        Where both were derived.
 
     Returns
     -------

@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from benchopt import run_benchmark
 from benchopt.callback import _Callback
-from benchopt.results import read_results
 from PIL import Image
+from test_sweep import sweep
 
 from benchmark_shine.adjoint import Shine
 from benchmark_shine.bench import checkpoint, workers
@@ -269,13 +268,11 @@ def folder(tmp_path, monkeypatch, always):
 
 def curve_of(root_dir, folder, objective=OBJECTIVE, data=DATA, **settings):
     """The rows of one run, whatever a run before it has left."""
-    output = folder / f"{len(list(folder.iterdir()))}.parquet"
-    return read_results(run_benchmark(
-        str(root_dir), solver_names=[str(folder / "cut.py")],
-        dataset_names=[data], objective_filters=[objective],
-        plot_result=False, display=False, output_file=str(output),
-        **{"max_runs": 100, "show_progress": False} | settings,
-    ))
+    return sweep(
+        root_dir, folder / f"{len(list(folder.iterdir()))}.parquet",
+        [str(folder / "cut.py")], [data], objective_filters=[objective],
+        **{"no_cache": False} | settings,
+    )
 
 
 def cut_off(root_dir, folder, how, call=4, **settings):
@@ -364,20 +361,20 @@ def test_a_run_may_be_cut_off_more_than_once(root_dir, folder, whole):
     same(curve_of(root_dir, folder), whole)
 
 
-@pytest.mark.parametrize("change", [
-    lambda folder, monkeypatch: monkeypatch.setattr(
-        workers, "LOADED", "other"
-    ) or {"objective": OBJECTIVE[:-1] + ",fingerprint=other]"},
-    lambda folder, monkeypatch: (folder / "cut.py").write_text(
-        (folder / "cut.py").read_text() + "# edited\n"
-    ) and {},
-], ids=["package", "solver file"])
+@pytest.mark.parametrize("package", [True, False])
 def test_other_code_starts_over(
-    change, root_dir, folder, whole, capfd, monkeypatch
+    package, root_dir, folder, whole, capfd, monkeypatch
 ):
     cut_off(root_dir, folder, "interrupt")
+    objective = OBJECTIVE
+    if package:
+        monkeypatch.setattr(workers, "LOADED", "other")
+        objective = OBJECTIVE[:-1] + ",fingerprint=other]"
+    else:
+        with (folder / "cut.py").open("a") as file:
+            file.write("# edited\n")
     capfd.readouterr()
-    curve = curve_of(root_dir, folder, **change(folder, monkeypatch))
+    curve = curve_of(root_dir, folder, objective)
     told = capfd.readouterr().out
     assert "settings: the run starts over" in told and "resumed" not in told
     assert curve["objective_test_loss"].equals(whole["objective_test_loss"])

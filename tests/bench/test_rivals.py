@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
-from benchopt.results import read_results
+from sklearn.linear_model import LogisticRegressionCV
+from test_sweep import TEXT, sweep
 
 from benchmark_shine.adjoint import (
     ConjugateGradient, GradientDescent, Neumann, Nystrom, Recycled, Shine,
@@ -425,16 +425,12 @@ def test_soba_moves_all_three_at_once():
             z - g / norm, q - (H @ q - rhs) / norm,
             theta + weights.sum(dim=1) / (4 * norm),
         )
-        torch.testing.assert_close(step.z, z, rtol=1e-6, atol=1e-8)
-        torch.testing.assert_close(step.q, q, rtol=1e-6, atol=1e-8)
-        torch.testing.assert_close(
-            step.theta[0].detach(), theta, rtol=1e-6, atol=1e-8
-        )
-        torch.testing.assert_close(
-            step.grads[0],
-            -(theta.exp()[problem.groups] * z * q).view(2, 3).sum(dim=1),
-            rtol=1e-6, atol=1e-8,
-        )
+        weights = theta.exp()[problem.groups] * z * q
+        for found, expected in (
+            (step.z, z), (step.q, q), (step.theta[0].detach(), theta),
+            (step.grads[0], -weights.view(2, 3).sum(dim=1)),
+        ):
+            torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
         assert step.value == pytest.approx(float(problem.loss(z)), rel=1e-8)
 
 
@@ -459,18 +455,17 @@ def test_a_loss_without_a_slope_moves_nothing(steps):
 
 
 def test_soba_ends_at_a_nan():
-    class Spoilt:
-        def __init__(self, problem):
-            self.problem, self.start = problem, problem.start
+    problem = model("logistic")
+    draw = problem.draw
 
-        def draw(self, theta, z, k):
-            equation = self.problem.draw(theta, z, k)
-            if k < 2:
-                return equation
-            return replace(equation, g=lambda z: equation.g(z) * math.nan)
+    def spoilt(theta, z, k):
+        equation = draw(theta, z, k)
+        factor = 1 if k < 2 else math.nan
+        return replace(equation, g=lambda z: equation.g(z) * factor)
 
+    problem.draw = spoilt
     loop = Loop(Soba(LBFGS(), 5, n_iter=3), 5)
-    steps = [step for step, *_ in loop.run(Spoilt(model("logistic")))]
+    steps = [step for step, *_ in loop.run(problem)]
     assert [step.n_outer for step in steps] == [0, 1, 2]
     assert [step.diverged for step in steps] == [False, False, True]
 
@@ -724,8 +719,7 @@ def test_scikit_learn_starts_from_the_last_fit_and_tells_its_iterations():
 
 
 @pytest.mark.parametrize("kind, labels, why", [
-    ("logistic", [1.0], "have 1 of 2"),
-    ("multinomial", [0, 2], "have 2 of 3"),
+    ("logistic", [1.0], "have 1 of 2"), ("multinomial", [0, 2], "2 of 3"),
     ("multinomial", [0, 1], "two classes"),
 ])
 def test_scikit_learn_needs_every_class(kind, labels, why, solvers):
@@ -740,13 +734,10 @@ def test_scikit_learn_needs_every_class(kind, labels, why, solvers):
 
 def test_the_path_is_that_of_logistic_regression_cv(solvers):
     solver = solvers["sklearn-search"].get_instance()
-    from sklearn.linear_model import LogisticRegressionCV
-
-    n = LogisticRegressionCV().get_params()["Cs"]
-    assert solver.n_points == n
+    usual = LogisticRegressionCV().get_params()
+    assert (solver.n_points, solver.tol) == (usual["Cs"], usual["tol"])
     C = np.exp(-solver.values(None))
-    np.testing.assert_allclose(C, np.logspace(-4, 4, n))
-    assert solver.tol == LogisticRegressionCV().get_params()["tol"]
+    np.testing.assert_allclose(C, np.logspace(-4, 4, usual["Cs"]))
 
 
 @needs_optuna
@@ -779,28 +770,29 @@ def test_tpe_has_a_seed():
 # ------------------------------------------------------- costs, and benchopt
 
 
-class Watched:
-    """A problem that counts evaluations of g, and products with Jᵀ."""
+def watched(problem):
+    """Evaluations of g and products with Jᵀ, as they are made."""
+    evaluations, products = [], []
+    draw = problem.draw
 
-    def __init__(self, problem):
-        self.problem, self.start = problem, problem.start
-        self.evaluations, self.products = [], []
-
-    def draw(self, theta, z, k):
-        equation = self.problem.draw(theta, z, k)
+    def watched_draw(theta, z, k):
+        equation = draw(theta, z, k)
 
         def energy(z):
-            self.evaluations.append(1)
+            evaluations.append(1)
             return equation.energy(z)
 
         def g(z):
-            self.evaluations.append(1)
+            evaluations.append(1)
             out = equation.g(z)
             if z.requires_grad:
-                out.register_hook(lambda grad: self.products.append(1))
+                out.register_hook(products.append)
             return out
 
         return replace(equation, g=g, energy=energy)
+
+    problem.draw = watched_draw
+    return evaluations, products
 
 
 METHODS = {
@@ -817,13 +809,13 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_costs_are_the_true_ones(name):
-    problem = Watched(model("logistic", 3))
+    problem = model("logistic", 3)
+    evaluations, products = watched(problem)
     for _, totals, _ in METHODS[name].run(problem):
-        assert totals.n_g == len(problem.evaluations)
-        assert totals.n_vjp == len(problem.products)
+        assert totals.n_g == len(evaluations)
+        assert totals.n_vjp == len(products)
     assert totals.n_outer == 3
-    assert bool(problem.products) == (name != "at root")
-    assert totals.forward_time > 0 and totals.backward_time > 0
+    assert bool(products) == (name != "at root")
 
 
 @pytest.mark.parametrize("module, name, forward, backward", [
@@ -917,22 +909,9 @@ def test_bilevel_rivals_leave_networks(name, solvers):
     assert re.match(f"{name}: ", told)
 
 
-SMALL = "simulated['formulation, n_samples, n_features'=[('logistic',80,40)]]"
-
-
-def through_benchopt(root_dir, tmp_path, names, n_outer):
-    output = run_benchmark(
-        str(root_dir), solver_names=names, dataset_names=[SMALL],
-        objective_filters=[f"outer-loss[n_outer={n_outer},reference=1]"],
-        max_runs=99, no_cache=True, plot_result=False, display=False,
-        show_progress=False, output_file=str(tmp_path / "rows.parquet"),
-    )
-    return read_results(output)
-
-
 @needs_jaxopt
 def test_jaxopt_through_benchopt(root_dir, tmp_path):
-    rows = through_benchopt(root_dir, tmp_path, ["jaxopt", "HOAG"], 3)
+    rows = sweep(root_dir, tmp_path / "rows", ["jaxopt", "HOAG"], [TEXT])
     ours, hoag = (
         rows[rows["solver_name"] == name] for name in ("jaxopt", "HOAG")
     )
@@ -949,8 +928,8 @@ def test_missing_libraries_cost_nobody_else(
 ):
     for name in "jaxopt", "optuna":
         monkeypatch.setitem(sys.modules, name, None)
-    rows = through_benchopt(
-        root_dir, tmp_path, ["jaxopt", "TPE-search", "SHINE"], 1
+    rows = sweep(
+        root_dir, tmp_path / "rows", ["jaxopt", "TPE-search", "SHINE"], [TEXT]
     )
     assert set(rows["solver_name"]) == {"SHINE"}
     told = "".join(capsys.readouterr())

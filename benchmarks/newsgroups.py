@@ -14,14 +14,7 @@ OPTIMUM = 85.6611
 
 
 def load():
-    """Load the problem, and its training part for SciPy.
-
-    Returns
-    -------
-    problem : Logistic
-    X : scipy.sparse.csr_matrix, 32-bit indices
-    y : ndarray
-    """
+    """Load the problem, and its training part (X, y) for SciPy."""
     try:
         X, y = fetch_20newsgroups_vectorized(
             subset="all", return_X_y=True, download_if_missing=False

@@ -111,5 +111,5 @@ def main(folder):
     torch.set_num_threads(1)
     d = newsgroups.load()[0].start()[1].numel()
     row(f"peak memory of an L-BFGS solve, {M} pairs",
-        in_fresh_process("benchmarks.pieces", "memory_of_a_solve"),
+        in_fresh_process("benchmarks.pieces", "memory_of_a_solve()"),
         8 * M * d / 2 ** 20, "m d doubles", "MB")

@@ -50,14 +50,7 @@ def compiled(X, y, start, weight, tol):
 
 
 class Both:
-    """A root finder whose solves are repeated by SciPy, both timed.
-
-    Parameters
-    ----------
-    finder : LBFGS
-    problem, X, y
-        Of `newsgroups.load`.
-    """
+    """A root finder whose solves are repeated by SciPy, both timed."""
 
     def __init__(self, finder, problem, X, y):
         self.finder, self.problem, self.X, self.y = finder, problem, X, y

@@ -8,18 +8,7 @@ from pathlib import Path
 
 
 def medians(calls, repeats, clock=time.process_time):
-    """Measure the median seconds of each call, in turns.
-
-    Parameters
-    ----------
-    calls : dict, name -> callable without arguments
-    repeats : int
-    clock : callable
-
-    Returns
-    -------
-    dict, name -> float
-    """
+    """Measure the median seconds of each call, in turns, by name."""
     seconds = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
@@ -35,15 +24,7 @@ def head(title):
 
 
 def row(label, measured, of, what, unit="ms"):
-    """Print a line of the table: a value, and its ratio of another.
-
-    Parameters
-    ----------
-    label, what : str
-        Of the value, and of the other one.
-    measured, of : float
-        Seconds; with another ``unit``, of that unit.
-    """
+    """Print a line of the table: a value in seconds, its ratio of another."""
     factor = 1e3 if unit == "ms" else 1
     print(f"{label:<44} {factor * measured:>7.4g} {unit:<2} "
           f"{factor * of:>7.4g} {unit:<2} {measured / of:>5.2f}  {what}",
@@ -64,13 +45,13 @@ def growth_of(call):
     return (peak_kib() - before) / 1024
 
 
-def in_fresh_process(module, name):
-    """Print a function's number in a process of its own, and read it.
+def in_fresh_process(module, call):
+    """Print what a module's function returns in a process of its own.
 
     glibc hands all larger blocks back at once there; otherwise the figure
     would be that of its heap's holes (5 to 50 %).
     """
-    code = f"from {module} import {name}; print({name}())"
+    code = f"from {module} import *; print({call})"
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, text=True,
         stdout=subprocess.PIPE,

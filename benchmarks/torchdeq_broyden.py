@@ -19,16 +19,9 @@ D = CHANNELS * SIDE * SIDE
 
 
 def layer():
-    """Build a small convolutional equilibrium layer on rows of (n, D).
+    """Build a layer of random weights, and an input x (BATCH, D) of it.
 
-    f(z) = GN(relu(z + GN(x + c₂ * GN(relu(c₁ * z))))), with random weights.
-
-    Returns
-    -------
-    callable, (Tensor (n, D), Tensor (n, D)) -> Tensor (n, D)
-        The layer, from the state and the input x.
-    Tensor, shape (BATCH, D)
-        A random x.
+    f(z) = GN(relu(z + GN(x + c₂ * GN(relu(c₁ * z))))).
     """
     torch.manual_seed(0)
     c1 = 0.05 * torch.randn(HIDDEN, CHANNELS, 3, 3)
@@ -81,16 +74,6 @@ def peak(side):
         return growth_of(calls[side])
 
 
-def peak_ours():
-    """Measure the MiB of our solve."""
-    return peak("ours")
-
-
-def peak_theirs():
-    """Measure the MiB of torchdeq's solve."""
-    return peak("theirs")
-
-
 def main(folder):
     """Print the table; write no file."""
     torch.set_num_threads(1)
@@ -103,7 +86,7 @@ def main(folder):
     row("a solve without f", found["ours"] - found["f"],
         found["theirs"] - found["f"], "by torchdeq")
     ours, theirs = (
-        in_fresh_process("benchmarks.torchdeq_broyden", name)
-        for name in ("peak_ours", "peak_theirs")
+        in_fresh_process("benchmarks.torchdeq_broyden", f"peak('{side}')")
+        for side in ("ours", "theirs")
     )
     row("peak memory of a solve", ours, theirs, "by torchdeq", "MB")

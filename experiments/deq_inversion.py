@@ -49,32 +49,19 @@ SHOWN = "sample_cosine_median", "cosine", "ratio", "rel_error"
 
 @dataclass(frozen=True)
 class Setting:
-    """Networks, how they are trained, and how they are measured.
-
-    Parameters
-    ----------
-    dataset : str
-        Name of the data set.
-    networks : tuple of dict
-        Its parameters, one dict a network.
-    trainer : (str, dict)
-        Name and parameters of the solver that trains.
-    batches, batch_size : int
-        How many training batches, of how many samples, are measured.
-    forward_steps, backward_steps : int
-        Most iterations of a forward pass, and of an exact backward pass.
-        The defaults are those that MDEQ (TINY) is granted.
-    reference_steps : int
-        Most iterations of the GMRES that gives the exact q.
-    """
+    """Networks, how they are trained, and how they are measured."""
 
     dataset: str = "digits"
-    networks: tuple = ({},)
-    trainer: tuple = ("HOAG", {"backward": "gmres"})
+    networks: tuple = ({},)  # the data set's parameters, one dict a network
+    trainer: tuple = ("HOAG", {"backward": "gmres"})  # the solver that trains
+    # How many training batches, of how many samples, are measured.
     batches: int = 6
     batch_size: int = 16
+    # Most iterations of a forward pass, and of an exact backward pass: those
+    # that MDEQ (TINY) is granted.
     forward_steps: int = 22
     backward_steps: int = 24
+    # Most iterations of the GMRES that gives the exact q.
     reference_steps: int = 200
 
 
@@ -100,17 +87,8 @@ SETTINGS = {
 }
 
 
-# ------------------------------------------------------------ measurement
-
 def reference(equation, z, max_iter):
     """Solve Jᵀ q = dl/dz at z by GMRES, in the equation's precision.
-
-    Parameters
-    ----------
-    equation : Equation
-    z : Tensor, shape (B, d)
-    max_iter : int
-        Most iterations.
 
     Returns
     -------
@@ -151,34 +129,16 @@ def quality(q, exact):
 
 
 def by_finder(problem, solvers):
-    """Group the solvers that have the same forward pass.
-
-    Returns
-    -------
-    dict of finder to dict of str to adjoint
-        For each root finder, the adjoint of each solver by name.
-    """
+    """Give, for each root finder, the adjoint of each solver by name."""
     methods = {}
     for solver in solvers:
         method = solver.method(problem, problem.n_steps)
-        own = methods.setdefault(method.find_root, {})
-        own[str(solver)] = method.adjoint
+        methods.setdefault(method.find_root, {})[str(solver)] = method.adjoint
     return methods
 
 
 def one_batch(problem, theta, index, methods, reference_steps):
     """Compare each method's q on one fixed training batch.
-
-    Parameters
-    ----------
-    problem : EquilibriumClassifier
-    theta : tuple of Tensor
-    index : int
-        Which of the problem's fixed batches.
-    methods : dict
-        Of `by_finder`.
-    reference_steps : int
-        Most GMRES iterations.
 
     Yields
     ------
@@ -202,10 +162,9 @@ def one_batch(problem, theta, index, methods, reference_steps):
             single.g, z, torch.Generator().manual_seed(index)
         )
         gap = float(gaps.max())
+        residuals = root.residuals / z.norm(dim=1)
         of_root = {
-            "forward_residual": float(
-                (root.residuals / z.norm(dim=1)).median()
-            ),
+            "forward_residual": float(residuals.median()),
             "spectral_radius_median": float(radii.median()),
             "spectral_radius": float(radii.max()),
             "reference_residual": gap,
@@ -228,19 +187,8 @@ def one_batch(problem, theta, index, methods, reference_steps):
 def measure(problem, theta, solvers, batches, reference_steps):
     """Measure all solvers on the first fixed batches of a problem.
 
-    Parameters
-    ----------
-    problem : EquilibriumClassifier
-        Its recipe has the size of the batches, and the most steps of a
-        forward pass and of an exact backward pass.
-    theta : tuple of Tensor
-    solvers : list of ImplicitSolver
-    batches, reference_steps : int
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns of `one_batch`.
+    Its recipe has the size of the batches, and the most steps of a forward
+    pass and of an exact backward pass.  Columns are those of `one_batch`.
     """
     methods = by_finder(problem, solvers)
     return pd.DataFrame(
@@ -250,13 +198,7 @@ def measure(problem, theta, solvers, batches, reference_steps):
 
 
 def trained(problem, solver):
-    """Train by a solver to the end of the recipe, and return theta.
-
-    Raises
-    ------
-    RuntimeError
-        Where the run diverges.
-    """
+    """Train by a solver to the end of the recipe, and return theta."""
     method = solver.method(problem, problem.n_steps)
     for step, *_ in method.run(problem):
         if step.diverged:
@@ -267,8 +209,6 @@ def trained(problem, solver):
     return tuple(t.detach() for t in step.theta)
 
 
-# ------------------------------------------------------------ command line
-
 def instance(classes, name, parameters):
     """Make the data set or solver of that name, one of benchopt's classes."""
     cls, = (cls for cls in classes if cls.name == name)
@@ -276,13 +216,7 @@ def instance(classes, name, parameters):
 
 
 def load(dataset):
-    """Load the network of a data set.
-
-    Raises
-    ------
-    ValueError
-        Where the data are missing.
-    """
+    """Load the network of a data set; ValueError where data are missing."""
     found = dataset.get_data()
     if found["problem"] is None:
         raise ValueError(f"{dataset.name}: {found['reason']}")
@@ -292,11 +226,6 @@ def load(dataset):
 def measure_setting(setting):
     """Measure every network of a setting, at its first and trained theta.
 
-    Yields
-    ------
-    pandas.DataFrame
-        Columns of `one_batch`, ``dataset``, ``state``, ``test_accuracy``,
-        those of the setting, ``fingerprint`` and ``torch``.
     """
     suite = Benchmark(ROOT)
     *solvers, trainer = (

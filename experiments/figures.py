@@ -25,8 +25,7 @@ class Recipe:
     Parameters
     ----------
     config : str
-        Name of a configuration in configs/, where ``{scale}`` stands for the
-        scale; empty: the figure needs no runs.
+        Name of a configuration in configs/; empty: the figure needs no runs.
     measured : dict of str to str
         Of each CSV file, the experiment that writes it, with its options.
     """
@@ -53,7 +52,7 @@ ALL = [name for name in RECIPES if name != "quickstart"]
 
 
 class Failed(Exception):
-    """One command of a figure ended with an error."""
+    """A command of a figure ended with an error."""
 
 
 def call(*words, module="benchopt"):
@@ -80,18 +79,6 @@ def race(config, path):
     benchopt names a second file of the same name anew.  The run therefore
     writes a new file, which then takes the place of the earlier one; that
     one is kept beside it.
-
-    Parameters
-    ----------
-    config : str
-        Name of a file in configs/.
-    path : Path
-        The result file.
-
-    Raises
-    ------
-    Failed
-        Where the run ends without a result file.
     """
     options = "--config", f"configs/{config}.yml"
     try:
@@ -111,17 +98,7 @@ def race(config, path):
 
 
 def make(name, scale, folder):
-    """Make one figure.
-
-    Parameters
-    ----------
-    name : str
-        One of `RECIPES`.
-    scale : str
-        One of `SCALES`.
-    folder : Path
-        Receives the result files, pictures and tables.
-    """
+    """Make one figure of `RECIPES`: result files, pictures and tables."""
     recipe = RECIPES[name]
     config = recipe.config.format(scale=scale)
     runs, files = folder / f"{config}.parquet", []

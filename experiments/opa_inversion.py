@@ -40,25 +40,14 @@ def problem():
 def one_try(model, rng, every, c2):
     """Solve once, then invert three directions.
 
-    Parameters
-    ----------
-    model : Logistic
-    rng : numpy.random.RandomState
-    every : int
-        Inner iterations between OPA pairs.
-    c2 : float
-        Of the line search; the authors' is 9e-4.
+    There is an OPA pair ``every`` few iterations; c2 is that of the line
+    search.
 
     Returns
     -------
     list of dict
         ``direction`` (prescribed, krylov or random), ``ratio`` ‖a‖ / ‖b‖,
         ``cosine`` of a and b, ``n_iter``, ``n_g``, ``n_pairs``.
-
-    Raises
-    ------
-    RuntimeError
-        Where the solve does not reach ‖g‖ < 1e-6.
     """
     (theta,), z = model.start()
 
@@ -87,25 +76,16 @@ def one_try(model, rng, every, c2):
     for name, w in directions.items():
         a, b = root.inverse @ w, torch.linalg.solve(J, w)
         rows.append({
-            "direction": name,
-            "ratio": float(a.norm() / b.norm()),
+            "direction": name, "ratio": float(a.norm() / b.norm()),
             "cosine": float(a @ b / (a.norm() * b.norm())),
-            "n_iter": root.n_iter,
-            "n_g": root.n_g,
+            "n_iter": root.n_iter, "n_g": root.n_g,
             "n_pairs": len(root.inverse),
         })
     return rows
 
 
 def measure(tries, every=5, c2=9e-4, seed=42):
-    """Measure the three directions of ``tries`` solves, a row each.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns of `one_try`, and ``try``, the settings, ``fingerprint`` and
-        ``torch``.
-    """
+    """Measure the three directions of ``tries`` solves, a row each."""
     torch.set_num_threads(1)
     rng, model = np.random.RandomState(seed), problem()
     rows = [

@@ -20,19 +20,7 @@ IMAGENET_STD = 58.395, 57.12, 57.375
 
 
 def crop(x, padding, generator):
-    """Pad pictures with zeros and crop each at a random place.
-
-    Parameters
-    ----------
-    x : Tensor, shape (B, C, H, W)
-    padding : int
-        Number of pixels added at each side.
-    generator : torch.Generator
-
-    Returns
-    -------
-    Tensor, shape (B, C, H, W)
-    """
+    """Pad pictures (B, C, H, W) with zeros and crop each at random."""
     B, _, H, W = x.shape
     at = torch.randint(2 * padding + 1, (2, B, 1), generator=generator)
     rows, columns = at[0] + torch.arange(H), at[1] + torch.arange(W)
@@ -56,8 +44,6 @@ class Pictures:
     ----------
     pixels : Tensor of uint8, shape (n, C, H, W)
     labels : Tensor of int64, shape (n,)
-        Class numbers from 0.
-    n_classes : int
     mean, std : Tensor, shape (C,)
         Pixels are centred by the mean and divided by the deviation.
     padding : int
@@ -85,11 +71,6 @@ class Pictures:
     def batch(self, indices, generator=None):
         """Give pictures by their numbers, augmented if with a generator.
 
-        Parameters
-        ----------
-        indices : Tensor of int64, shape (B,)
-        generator : torch.Generator or None
-
         Returns
         -------
         x : Tensor of float32, shape (B, C, H, W)
@@ -116,8 +97,7 @@ def pictures(train, test, size=None, padding=0, flips=False):
         Arrays of uint8, shape (n, C, H, W), and of class numbers (n,).
     size : int or None
         Height and width to which pictures are averaged down; None: as is.
-    padding : int
-    flips : bool
+    padding, flips
         Augmentation of the training part, see `Pictures`.
 
     Returns
@@ -154,7 +134,7 @@ def pictures(train, test, size=None, padding=0, flips=False):
 
 
 def _channels(x):
-    """Compute standard deviation and mean of channels by exact counts."""
+    # exact counts: the same on every processor
     counts = torch.stack([
         torch.bincount(x[:, c].reshape(-1).int(), minlength=256)
         for c in range(x.shape[1])
@@ -194,9 +174,6 @@ class PictureFiles:
 
     Parameters
     ----------
-    paths : tuple of Path
-    labels : Tensor of int64, shape (n,)
-    n_classes : int
     size : int
         Height and width of a picture in a batch, 224 by default.
     threads : int
@@ -220,27 +197,14 @@ class PictureFiles:
     def checked(cls, paths, labels, n_classes, size, memory):
         """Read every file once, refuse a damaged one, take the fingerprint.
 
-        Parameters
-        ----------
-        memory : Path
-            Folder that remembers which files have been checked, see
-            `benchmark_shine.fingerprints.of_files`.
-
-        Raises
-        ------
-        ValueError
-            Where a picture cannot be decoded.
-        OSError
-            Where a file changes meanwhile.
+        The folder ``memory`` remembers which files have been checked.
         """
-        in_order = sorted(paths)
+        contents = of_files(sorted(paths), checked_bytes, memory)
         labels = torch.as_tensor(labels)
         return cls(
             paths, labels, n_classes, size,
             stamps=tuple(stamp(path)[:2] for path in paths),
-            fingerprint=content((
-                of_files(in_order, checked_bytes, memory), labels.numpy(),
-            )),
+            fingerprint=content((contents, labels.numpy())),
         )
 
     def __len__(self):
@@ -254,10 +218,7 @@ class PictureFiles:
     def batch(self, indices, generator=None):
         """Give pictures by their numbers, as `Pictures.batch` does.
 
-        Raises
-        ------
-        ValueError
-            Where a file cannot be decoded or has changed since the check.
+        A file that has changed since the check is a ValueError.
         """
         numbers = indices.tolist()
         random = [None] * len(numbers)
@@ -280,12 +241,9 @@ class PictureFiles:
                 f"{path}: this picture has changed since the run began; leave "
                 "the folder alone and run again: what had finished is kept"
             )
-        width, height = picture.size
-        if random is None:
-            side = min(width, height) * 7 / 8
-            box = centred(width, height, side, side)
-        else:
-            box = random_part(width, height, random)
+        side = min(picture.size) * 7 / 8
+        box = (centred(*picture.size, side, side) if random is None
+               else random_part(*picture.size, random))
         picture = picture.resize(
             (self.size, self.size), Image.Resampling.BILINEAR, box=box
         )
@@ -299,19 +257,9 @@ def centred(width, height, w, h):
 
 
 def random_part(width, height, random):
-    """Choose a random box for training on ImageNet-like pictures.
+    """Choose the first box that fits, of four random numbers each.
 
-    Parameters
-    ----------
-    width, height : int
-        Those of the picture.
-    random : list of float in [0, 1)
-        Four numbers for each try.
-
-    Returns
-    -------
-    (left, upper, right, lower)
-        Where no try fits, the centre as far as the aspect ratio allows.
+    Where none fits: the centre, as far as the aspect ratio allows.
     """
     for i in range(0, len(random), 4):
         area, ratio, across, down = random[i:i + 4]

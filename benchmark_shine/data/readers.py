@@ -38,7 +38,6 @@ UNREADABLE = (
 
 
 def _because(error):
-    """Put an exception's message on one line."""
     return " ".join(str(error).split())
 
 
@@ -48,15 +47,6 @@ def open_picture(path):
     16-bit grey is scaled to 0 .. 255 by its full range (a file does not say
     that only 12 of 16 bits are in use), transparent pictures lie on white,
     and a camera's orientation (EXIF) is applied.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Returns
-    -------
-    PIL.Image.Image
-        Of mode RGB.
 
     Raises
     ------
@@ -72,11 +62,6 @@ def checked_bytes(path):
 
     A JPEG is decoded at an eighth of its size, which reads every bit of it
     in a fraction of the time.
-
-    Raises
-    ------
-    ValueError
-        As `open_picture`.
     """
     content = _content(path)
     with _opened(path, content) as picture:
@@ -130,10 +115,6 @@ def list_folder(root):
     Names that begin with a dot are hidden and passed over, of folders and
     files alike: systems and file servers write such beside real ones.
 
-    Parameters
-    ----------
-    root : str or Path
-
     Returns
     -------
     paths : tuple of Path
@@ -170,21 +151,8 @@ def _shown(folder):
 def some(items, labels, n):
     """Choose n pictures at random, the same ones for every seed of a run.
 
-    Parameters
-    ----------
-    items : ndarray or tuple, one entry per picture
-    labels : ndarray, shape (n_all,)
-    n : int or None
-        None, or more than there are: all of them.
-
-    Returns
-    -------
-    items, labels
-
-    Raises
-    ------
-    ValueError
-        Where n is no positive integer.
+    Items are an array or a tuple.  All are chosen where n is None, or more
+    than there are.
     """
     if n is None:
         return items, labels
@@ -202,11 +170,6 @@ def two_folders(root, train="train", test="test"):
     -------
     train, test : (paths, labels)
     n_classes : int
-
-    Raises
-    ------
-    ValueError
-        As `list_folder`, or where the parts have different classes.
     """
     root = check_path("path", root)
     *first, classes = list_folder(root / train)
@@ -221,23 +184,10 @@ def two_folders(root, train="train", test="test"):
 
 
 def read_pictures(paths, size=None):
-    """Read small colour pictures into memory.
+    """Read small colour pictures into memory: uint8, (n, 3, H, W).
 
-    Parameters
-    ----------
-    paths : sequence of Path
-    size : int or None
-        Height and width to which the largest square in the middle of each
-        picture is resized; None: pictures have one size, which is kept.
-
-    Returns
-    -------
-    ndarray of uint8, shape (n, 3, H, W)
-
-    Raises
-    ------
-    ValueError
-        Where a picture cannot be read or has another size than the first.
+    The largest square in the middle of each is resized to ``size``; None:
+    pictures have one size, which is kept.
     """
     pixels = None
     for i, path in enumerate(paths):
@@ -263,15 +213,6 @@ def read_idx(path):
 
     The file has two zero bytes, a type (8: unsigned byte), the number of
     dimensions, each dimension as a big-endian 32-bit number, then the data.
-
-    Returns
-    -------
-    ndarray of uint8
-
-    Raises
-    ------
-    ValueError
-        Where the file is missing, of another format, truncated or too long.
     """
     try:
         content = Path(path).read_bytes()
@@ -300,11 +241,6 @@ def read_idx_pictures(images, labels):
     -------
     pixels : ndarray of uint8, shape (n, 1, H, W)
     labels : ndarray of uint8, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        As `read_idx`, or where the two do not go together.
     """
     x, y = read_idx(images), read_idx(labels)
     if x.ndim != 3 or y.shape != x.shape[:1]:
@@ -321,19 +257,10 @@ def read_cifar10(path):
     Each member is a sequence of one label and 3 × 32 × 32 bytes.  Members
     are read by name, in memory.
 
-    Parameters
-    ----------
-    path : Path
-
     Returns
     -------
     train, test : (pixels, labels)
         uint8 of shape (n, 3, 32, 32), and int64 of shape (n,).
-
-    Raises
-    ------
-    ValueError
-        Where the archive or a member of it is missing or damaged.
     """
     names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
     try:
@@ -351,7 +278,6 @@ def read_cifar10(path):
 
 
 def _cifar_rows(archive, name, path):
-    """Read a member of the archive as rows of a label and a picture."""
     record = 1 + 3 * 32 * 32
     member = archive.getmember(f"cifar-10-batches-bin/{name}.bin")
     # a link may be one to itself
@@ -363,8 +289,5 @@ def _cifar_rows(archive, name, path):
         )
     rows = np.frombuffer(content, np.uint8).reshape(-1, record)
     if rows[:, 0].max() > 9:
-        raise ValueError(
-            f"{path}: {name} has a label {rows[:, 0].max()}, there are ten "
-            "classes"
-        )
+        raise ValueError(f"{path}: {name} has a label {rows[:, 0].max()} > 9")
     return rows

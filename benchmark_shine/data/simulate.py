@@ -6,13 +6,15 @@ from sklearn.preprocessing import normalize
 from ..checks import check_integer, check_seed
 
 
+def _generator(n_samples, n_features, seed):
+    check_integer("n_samples", n_samples, least=8)
+    check_integer("n_features", n_features, least=8)
+    check_seed(seed)
+    return np.random.RandomState(seed)
+
+
 def regression(n_samples, n_features, seed):
     """Draw correlated Gaussian features and linear targets with noise.
-
-    Parameters
-    ----------
-    n_samples, n_features : int
-    seed : int
 
     Returns
     -------
@@ -24,10 +26,7 @@ def regression(n_samples, n_features, seed):
     ValueError
         Where a size is under 8.
     """
-    check_integer("n_samples", n_samples, least=8)
-    check_integer("n_features", n_features, least=8)
-    check_seed(seed)
-    rng = np.random.RandomState(seed)
+    rng = _generator(n_samples, n_features, seed)
     # singular values fall by a factor of 30: J is neither I nor hopeless
     scales = np.geomspace(1, 1 / 30, n_features)
     basis, _ = np.linalg.qr(rng.randn(n_features, n_features))
@@ -40,16 +39,11 @@ def regression(n_samples, n_features, seed):
 def text(n_samples, n_features, seed):
     """Draw bags of Zipf-distributed words and labels by a linear rule.
 
-    Parameters
-    ----------
-    n_samples, n_features : int
-        Numbers of documents and of words in the vocabulary.
-    seed : int
-
     Returns
     -------
     X : scipy.sparse.csr_matrix, shape (n_samples, n_features)
-        Word counts, each row scaled to unit length, as in 20 newsgroups.
+        Counts of words in documents, each row scaled to unit length, as in
+        20 newsgroups.
     y : ndarray of -1 and 1, shape (n_samples,)
 
     Raises
@@ -57,10 +51,7 @@ def text(n_samples, n_features, seed):
     ValueError
         Where a size is under 8.
     """
-    check_integer("n_samples", n_samples, least=8)
-    check_integer("n_features", n_features, least=8)
-    check_seed(seed)
-    rng = np.random.RandomState(seed)
+    rng = _generator(n_samples, n_features, seed)
     frequency = 1 / np.arange(1, n_features + 1)
     frequency /= frequency.sum()
     lengths = 20 + rng.poisson(80, n_samples)
@@ -73,5 +64,5 @@ def text(n_samples, n_features, seed):
     X = normalize(counts)
     margin = X @ rng.randn(n_features)
     margin -= np.median(margin)
-    return X, np.where(margin + 0.5 * margin.std() * rng.randn(n_samples) > 0,
-                       1, -1)
+    margin += 0.5 * margin.std() * rng.randn(n_samples)
+    return X, np.where(margin > 0, 1, -1)

@@ -27,10 +27,6 @@ def read_svmlight(path):
     gzip, bzip2 and xz are known by their first bytes.  A byte-order mark of
     UTF-8 is passed over, and lines may end as on Unix, Windows or old Macs.
 
-    Parameters
-    ----------
-    path : str or Path
-
     Returns
     -------
     X : scipy.sparse.csr_matrix, shape (n, p)
@@ -82,11 +78,8 @@ def _unpacked(path):
 
 
 def _lines(content):
-    """Drop a byte-order mark and end every line with a line feed."""
     content = content.removeprefix(BOM_UTF8)
-    if b"\r" in content:
-        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return content
+    return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def _first_bad_line(content):

@@ -13,14 +13,6 @@ def split(X, y, seed, train_size=0.9):
     scikit-learn's ``train_test_split`` is called twice with one seed, and the
     rest is cut in two halves: seed k here is seed k of the authors' code.
 
-    Parameters
-    ----------
-    X : ndarray or SciPy sparse matrix, shape (n, p)
-    y : ndarray, shape (n,)
-    seed : int
-    train_size : float
-        Share of the training part, 0.9 by default.
-
     Returns
     -------
     train, validation, test : (X, y)
@@ -56,13 +48,7 @@ def split(X, y, seed, train_size=0.9):
 
 
 def two_classes(y):
-    """Map two labels, whatever they are, to -1 and +1 in their order.
-
-    Raises
-    ------
-    ValueError
-        Where there are not exactly two.
-    """
+    """Map two labels, whatever they are, to -1 and +1 in their order."""
     labels = _labels(y, "two classes")
     if len(labels) != 2:
         shown = ", ".join(map(str, labels[:5]))
@@ -75,13 +61,7 @@ def two_classes(y):
 
 
 def class_numbers(y):
-    """Number the classes 0 .. k - 1 in the order of their labels.
-
-    Raises
-    ------
-    ValueError
-        Where there are fewer than two, or labels are not whole numbers.
-    """
+    """Number the classes 0 .. k - 1 in the order of their labels."""
     labels = _labels(y, "classes")
     if labels.dtype.kind == "f" and (labels % 1).any():
         raise ValueError(
@@ -104,11 +84,6 @@ def check_training_classes(y_train, y):
     """Insist that the training part has every class of the data.
 
     The split is the paper's, at random whatever the classes, and stays.
-
-    Raises
-    ------
-    ValueError
-        Where a class is missing; the message names it.
     """
     missing = np.setdiff1d(y, y_train)
     if len(missing):
@@ -122,11 +97,6 @@ def feature_groups(n_features, n_groups):
     """Cut features into consecutive groups of nearly equal size.
 
     Each group has an entry of theta of its own.
-
-    Raises
-    ------
-    ValueError
-        Where there are more groups than features, or none.
     """
     check_integer("n_groups", n_groups, least=1)
     if n_groups > n_features:

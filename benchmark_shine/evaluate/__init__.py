@@ -1,9 +1,7 @@
 """What a step is worth: scores, and comparisons with tight solves.
 
-``metrics(problem, step)`` and ``compare(problem, step, method)`` measure any
-problem; what they measure beyond its equations depends on the problem's
-class.  Neither is on the clock of a solver, or changes its state.
-``unmeasured(codes)`` says of how many points the reference is missing.
+What ``metrics`` and ``compare`` measure beyond a problem's equations depends
+on its class.  Neither is on the clock of a solver, or changes its state.
 """
 from ..problems import BilevelProblem
 from ..problems.classifier import EquilibriumClassifier

@@ -5,11 +5,7 @@ from .measures import inner_residual
 def metrics(problem, step):
     """Score one step of a `BilevelProblem`.
 
-    Returns
-    -------
-    dict of float
-        ``theta``, its first entry; ``inner_residual``, ‖g‖₂ at z; and the
-        problem's own ``scores`` of z.
+    Beside the problem's own scores of z: the first entry of theta, and ‖g‖₂.
     """
     return {
         **problem.scores(step.z),

@@ -21,32 +21,12 @@ REFINED = 1e-6
 
 
 def jacobian(g, z):
-    """Assemble J at z, from one product with Jᵀ for each entry of z.
-
-    Parameters
-    ----------
-    g : callable, Tensor (d,) -> Tensor (d,)
-    z : Tensor, shape (d,)
-
-    Returns
-    -------
-    Tensor, shape (d, d)
-    """
+    """Assemble J at z, from one product with Jᵀ for each entry of z."""
     return torch.autograd.functional.jacobian(g, z.detach()).detach()
 
 
 def solve(A, b):
-    """Solve A x = b by LU in the units of A's diagonal; NaN if singular.
-
-    Parameters
-    ----------
-    A : Tensor, shape (d, d)
-    b : Tensor, shape (d,)
-
-    Returns
-    -------
-    Tensor, shape (d,)
-    """
+    """Solve A x = b by LU in the units of A's diagonal; NaN if singular."""
     s = units(A)
     return s * torch.linalg.solve_ex(s[:, None] * A * s, s * b)[0]
 
@@ -57,15 +37,6 @@ def refined(A, b):
     Iterative refinement (Higham, *Accuracy and Stability of Numerical
     Algorithms*, 2002, chapter 12): its first step is as long as the error of
     the solution without it.
-
-    Parameters
-    ----------
-    A : Tensor, shape (d, d)
-    b : Tensor, shape (d,)
-
-    Returns
-    -------
-    Tensor, shape (d,)
     """
     x = solve(A, b)
     change = solve(A, b - A @ x)
@@ -80,12 +51,6 @@ def newton(equation, z):
     Steps are halved until the energy, or ‖g‖ where there is none, falls
     enough (Nocedal and Wright 2006, algorithm 3.1); then whole steps follow
     as long as each is less than half of the one before.
-
-    Parameters
-    ----------
-    equation : Equation
-        With start and g of shape (d,).
-    z : Tensor, shape (d,)
 
     Returns
     -------
@@ -120,28 +85,18 @@ def newton(equation, z):
 
 
 def _step_length(merit, z, step, value, slope):
-    """Halve 1 until the merit function falls enough; 0 where it never does."""
     t = 1.0
     while t > 1e-10:
         if merit(z + t * step) <= value + 1e-4 * t * slope:
             return t
         t /= 2
-    return 0.0
+    return 0.0  # it never falls enough
 
 
 def solve_densely(equation, theta, z):
     """Find root, q and hypergradient of a small problem, to rounding.
 
-    Differentiates g once more for each entry of z.
-
-    Parameters
-    ----------
-    equation : Equation
-        In double precision.
-    theta : tuple of Tensor
-        The leaves that the equation closes over.
-    z : Tensor, shape (d,) or (B, d)
-        Where Newton's method begins.
+    Newton's method begins at z, of shape (d,) or (B, d).
 
     Returns
     -------

@@ -12,16 +12,7 @@ from .reference import DIVERGED, MEASURED, measure, measure_batch
 
 
 def inner_residual(step):
-    """Compute ‖g‖₂ at a step's z, in a batch over all samples.
-
-    Parameters
-    ----------
-    step : Step
-
-    Returns
-    -------
-    float
-    """
+    """Compute ‖g‖₂ at a step's z, in a batch over all samples."""
     if step.root is not None:
         return step.root.residual
     if step.equation.energy is not None:
@@ -33,13 +24,6 @@ def inner_residual(step):
 @singledispatch
 def metrics(problem, step):
     """Score one step; cheap enough for every point of the curve.
-
-    Parameters
-    ----------
-    problem : object
-        Its class decides what is measured.
-    step : Step
-        A point of the run, with its equation.
 
     Returns
     -------
@@ -59,10 +43,8 @@ def compare(problem, step, method):
 
     Parameters
     ----------
-    problem : object
-        Its class decides what is compared.
-    step : Step
-        A point of the run, with its equation.
+    problem, step
+        As for `metrics`.
     method : object
         With ``find_root`` and ``adjoint``; equilibrium classifiers ask a copy
         of both for a root and a q on a fixed batch.

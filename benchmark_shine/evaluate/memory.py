@@ -14,11 +14,6 @@ def peak_memory(work, device):
     return, each from its making to its end: the same number in every run,
     but without what an operator itself needs for a moment.
 
-    Parameters
-    ----------
-    work : callable without arguments
-    device : torch.device
-
     Returns
     -------
     result

@@ -24,12 +24,6 @@ def statistics(problem, theta, find_root):
     Means over ``N_CALIBRATION`` fixed training batches, each passed through
     stem and head as in training, but without dropout and augmentation.
 
-    Parameters
-    ----------
-    problem : EquilibriumClassifier
-    theta : tuple of Tensor
-    find_root : callable, (Equation, atol, rtol, warm_start) -> Root
-
     Returns
     -------
     dict of name and Tensor
@@ -51,13 +45,7 @@ def statistics(problem, theta, find_root):
 def scores(problem, theta, find_root):
     """Score theta on the test data.
 
-    Parameters
-    ----------
-    problem : EquilibriumClassifier
-    theta : tuple of Tensor
-    find_root : callable, (Equation, atol, rtol, warm_start) -> Root
-        Solves the forward problem of each test batch; the same for every
-        method that is compared.
+    The root finder is the same for every method that is compared.
 
     Returns
     -------
@@ -95,18 +83,7 @@ def probe(problem, theta, dtype=None, index=0):
     Its samples are from the training data, without dropout and augmentation:
     a batch, or as many as the reference can afford (`n_affordable`).
 
-    Parameters
-    ----------
-    problem : EquilibriumClassifier
-    theta : tuple of Tensor
-    dtype : torch.dtype or None
-        Precision of the equation; None: that of theta.
-    index : int
-        Number of the fixed batch.
-
-    Returns
-    -------
-    Equation
+    Its precision is ``dtype``, or that of theta.
     """
     theta = tuple(t.to(dtype=dtype) for t in theta)
     x, y = problem.fixed_batch(PROBE, index, n_affordable(problem.d))
@@ -120,13 +97,6 @@ def spectral_radius(g, z, generator, n_iter=50):
     Power method on the transpose, which has the same eigenvalues.  The mean
     growth over the second half of the iterations is also right where the
     leading pair of eigenvalues is complex.
-
-    Parameters
-    ----------
-    g : callable, Tensor (B, d) -> Tensor (B, d)
-    z : Tensor, shape (B, d)
-    generator : torch.Generator
-    n_iter : int
 
     Returns
     -------
@@ -145,15 +115,7 @@ def spectral_radius(g, z, generator, n_iter=50):
 
 
 def metrics(problem, step):
-    """Score one step of an `EquilibriumClassifier`.
-
-    The root finder of the scores is the same, whatever the method under test.
-
-    Returns
-    -------
-    dict of float
-        ``inner_residual``, ‖g‖₂ over the step's batch, and those of `scores`.
-    """
+    """Score one step of an `EquilibriumClassifier`."""
     n_steps = problem.recipe.forward_steps
     return {
         **scores(problem, step.theta, Broyden(n_steps, n_steps)),
@@ -164,14 +126,9 @@ def metrics(problem, step):
 def compare(problem, step, method):
     """Compare a method's q at the step's theta, on a batch that is fixed.
 
-    Parameters
-    ----------
-    problem : EquilibriumClassifier
-    step : Step
-    method
-        ``find_root`` and ``adjoint`` are copied before they are asked, so
-        that what they remember of the run stays as it is.  (Functions and
-        bound methods have no copy; their state belongs into an object.)
+    The method's ``find_root`` and ``adjoint`` are copied before they are
+    asked, so that what they remember of the run stays as it is.  (Functions
+    and bound methods have no copy; their state belongs into an object.)
 
     Returns
     -------

@@ -60,7 +60,6 @@ def unmeasured(codes):
     Returns
     -------
     str or None
-        None where every point was measured.
     """
     missing = [code for code in codes if code != MEASURED]
     if not missing:
@@ -80,11 +79,6 @@ def _distance(a, b):
 
 def errors_of(found, exact):
     """Compare dF/dtheta, and q where there is one; a batch as one vector.
-
-    Parameters
-    ----------
-    found, exact
-        With ``grads``, a tuple of Tensor, and ``q``; found.q may be None.
 
     Returns
     -------
@@ -107,18 +101,16 @@ def errors_of(found, exact):
 
 
 def _checked(solve, residuals):
-    """The adjoint, noting its relative residual, in a batch by sample."""
     def adjoint(system):
         q = solve(system)
         residual = (system.vjp(q) - system.rhs).norm(dim=-1)
-        residuals.append(residual / system.rhs.norm(dim=-1))
+        residuals.append(residual / system.rhs.norm(dim=-1))  # by sample
         return q
 
     return adjoint
 
 
 def _bare(z):
-    """A root of which no more than its place is known."""
     return SimpleNamespace(z=z, inverse=None)
 
 
@@ -128,7 +120,6 @@ def _loss(equation, z):
 
 
 def _densely(step):
-    """The reference of a short z: value function and `Hypergradient`."""
     equation, z = step.equation, step.z
     J = jacobian(equation.g, z)
     exact = hypergradient(
@@ -186,16 +177,11 @@ def _adjoint(equation, theta, q0=None, tol=ADJOINT_TOL):
 
 
 def _root(equation, value, q):
-    """Solve for the root so far that the outer loss is nearly exact.
+    """Solve so far that the outer loss is nearly exact; whether it is.
 
     ‖g‖ ≤ ``VALUE_TOL`` |value| / ‖q‖ leaves, by Cauchy-Schwarz, a relative
     error of the outer loss of about ``VALUE_TOL``.  The start of a run is no
     root of anything, and q there says little: ‖g‖ has to fall first.
-
-    Returns
-    -------
-    z : Tensor, shape (d,)
-    solved : bool
     """
     atol = VALUE_TOL * max(abs(value), 1e-12) / max(float(q.norm()), 1e-12)
     asked = atol
@@ -232,13 +218,7 @@ def _value(step, s, q):
     """The outer loss at the root next to a long z, NaN where none is found.
 
     Where that root is far from z, J and q there are others, and so are good
-    units and the tolerance.
-
-    Parameters
-    ----------
-    step : Step
-    s, q : Tensor, shape (d,)
-        Units, and the solution of the adjoint system at z in these units.
+    units s and the tolerance; q solves the adjoint system in these units.
     """
     z, value = step.z, step.value
     for _ in range(ROUNDS):
@@ -265,10 +245,6 @@ def measure(step):
 
     An inexact z can have a lower outer loss than z*(theta): the curve of
     ``value_function`` has no such luck in it.
-
-    Parameters
-    ----------
-    step : Step
 
     Returns
     -------
@@ -315,9 +291,7 @@ def measure_batch(found, double, theta, z):
     double : Equation
         The same equation in float64.
     theta : tuple of Tensor
-        The leaves that both close over.
     z : Tensor, shape (B, d)
-        Where both were derived.
 
     Returns
     -------

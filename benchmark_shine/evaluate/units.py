@@ -11,14 +11,7 @@ import torch
 def units(J):
     """Return 1 / √|Jᵢᵢ|, the units in which J has a diagonal of ones.
 
-    Parameters
-    ----------
-    J : Tensor, shape (d, d)
-
-    Returns
-    -------
-    Tensor, shape (d,)
-        1 where the diagonal is zero or not finite.
+    1 where the diagonal is zero or not finite.
     """
     size = J.diagonal().abs()
     known = size.isfinite() & (size > 0)
@@ -29,18 +22,8 @@ def rescaled(equation, units):
     """Write an equation in other units: that of u, where z = units * u.
 
     Its Jacobian is diag(units) J diag(units), so that a symmetric J stays
-    symmetric; q and z of the original are ``units`` times those of the result.
-
-    Parameters
-    ----------
-    equation : Equation
-    units : Tensor, shape (d,)
-        Positive.
-
-    Returns
-    -------
-    Equation
-        Without ``diagonal`` and ``restrict``.
+    symmetric; q and z of the original are ``units`` times those of the result,
+    which has no ``diagonal`` and no ``restrict``.
     """
     def energy(u):
         value, gradient = equation.energy(units * u)
@@ -69,16 +52,6 @@ def equilibrate(vjp, like, n_products=100):
     J diag(sizes)^(-½), which a product with a random vector estimates.
     Weights of one half forget the first sizes; a running mean over the second
     half of the products settles on the last.
-
-    Parameters
-    ----------
-    vjp : callable, Tensor (d,) -> Tensor (d,)
-    like : Tensor, shape (d,)
-    n_products : int
-
-    Returns
-    -------
-    Tensor, shape (d,)
     """
     generator = torch.Generator().manual_seed(0)
     sizes = torch.ones_like(like)

@@ -3,28 +3,27 @@ import itertools
 import math
 import sys
 import warnings
+from dataclasses import replace
 from importlib.util import find_spec
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from benchopt import run_benchmark
 from benchopt.benchmark import Benchmark
-from benchopt.results import read_results
 
-from benchmark_shine.adjoint import Phantom, QuasiNewtonSolve
-from benchmark_shine.data.pictures import pictures
-from benchmark_shine.implicit import Counted, hypergradient
+from benchmark_shine.adjoint import AdjointSystem, Phantom, QuasiNewtonSolve
+from benchmark_shine.evaluate.dense import solve_densely
+from benchmark_shine.implicit import (
+    Counted, TransposedJacobian, hypergradient,
+)
 from benchmark_shine.loops import unrolled
-from benchmark_shine.loops.unrolled import Unrolled
 from benchmark_shine.problems import SmallDEQ
 from benchmark_shine.problems.functional import BoundNetwork
-from benchmark_shine.problems.recipe import Recipe
 from benchmark_shine.rivals.torchdeq import TorchDEQ
 from benchmark_shine.root import FixedPoint
 
 from helpers.batched_problems import Linear, Tanh, relative, times
+from helpers.problems import counted, model
+from helpers.problems import network as small_network
 
 needs_torchdeq = pytest.mark.skipif(
     find_spec("torchdeq") is None, reason="pip install torchdeq"
@@ -39,18 +38,12 @@ C = 0.7  # the contraction
 
 
 def network(steps=60, tol=1e-11):
-    """Ten-dimensional equilibria of eight pictures, in double precision."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(24) % 3
-    pixels = rng.integers(0, 256, (24, 1, 4, 4)).astype(np.uint8)
-    recipe = Recipe(
-        batch_size=8, epochs=2, forward_steps=steps, backward_steps=steps,
-        tol=tol, backward_tol=tol,
-    )
-    parts = pictures((pixels, labels), (pixels, labels))
-    return SmallDEQ(
-        *parts, recipe, d=10, contraction=C, dtype=torch.float64
-    )
+    """Ten-dimensional equilibria, in double precision, solved tightly."""
+    problem = small_network(contraction=C)
+    return problem.under(replace(
+        problem.recipe, forward_steps=steps, backward_steps=steps, tol=tol,
+        backward_tol=tol,
+    ))
 
 
 @pytest.fixture(scope="module")
@@ -67,27 +60,9 @@ def steps(cls, problem, n_outer, **settings):
     return [p.step for p in points(cls, problem, n_outer, **settings)]
 
 
-def jacobians(g, z):
-    """dg/dz of each sample, (B, d, d)."""
-    J = torch.func.jacrev(g)(z)
-    return torch.stack([J[i, :, i] for i in range(len(z))])
-
-
-def exact(equation, theta):
-    """Root by Newton's method, q by a dense solve, and the hypergradient."""
-    z = equation.start
-    for _ in range(30):
-        z = (z - torch.linalg.solve(
-            jacobians(equation.g, z), equation.g(z)
-        )).detach()
-    z = z.requires_grad_()
-    rhs, = torch.autograd.grad(equation.loss(z), z)
-    z = z.detach()
-    q = torch.linalg.solve(jacobians(equation.g, z).mT, rhs)
-    grads = torch.autograd.grad(
-        equation.loss(z) - (q * equation.g(z)).sum(), theta
-    )
-    return SimpleNamespace(z=z, q=q.detach(), rhs=rhs, grads=grads)
+def exact(step):
+    """Root, q and hypergradient by dense linear algebra."""
+    return solve_densely(step.equation, step.theta, step.z.detach())
 
 
 def error(found, truth):
@@ -111,7 +86,7 @@ def test_torchdeq_with_implicit_differentiation_is_exact(
     step = steps(
         solvers["torchdeq"], problem, 1, forward=forward, backward=backward
     )[-1]
-    truth = exact(step.equation, step.theta)
+    truth = exact(step)
     assert relative(step.z, truth.z) < 1e-6
     assert relative(step.q, truth.q) < 1e-6
     assert error(step.grads, truth.grads) < 1e-6
@@ -127,11 +102,11 @@ def test_phantom_gradients_are_the_same_series(k, tau, solvers):
             ("Phantom", {}), ("torchdeq", {"backward": "phantom"}),
         )
     )
-    truth = exact(ours.equation, ours.theta)
-    J = jacobians(ours.equation.g, truth.z).detach()
-    term, q = tau * truth.rhs, 0
+    truth = exact(ours)
+    vjp = TransposedJacobian(ours.equation.g, truth.z)
+    term, q = tau * vjp(truth.q), 0
     for _ in range(k):
-        q, term = q + term, term - tau * times(J.mT, term)
+        q, term = q + term, term - tau * vjp(term)
     assert relative(q, truth.q) > 1e-3  # the series is far from its limit
     assert relative(ours.q, q) < 1e-9
     assert relative(theirs.q, q) < 1e-9
@@ -175,15 +150,12 @@ def test_evaluations_in_torchdeq_are_counted(solver):
     assert root.n_g == problem.n_calls > 5
     assert not root.converged
     # backwards the first residual, at zero, is known without a product
-    products = []
-
-    def vjp(v):
-        products.append(v)
-        return times(problem.jacobian(root.z).mT, v)
-
-    system = SimpleNamespace(
-        vjp=vjp, rhs=problem.rhs(root.z), q0=None, inverse=root.inverse,
-        tol=1e-9,  # its Broyden goes on to NaN where there is none
+    vjp, products = counted(
+        lambda v: times(problem.jacobian(root.z).mT, v)
+    )
+    system = AdjointSystem(
+        vjp, problem.rhs(root.z), root.inverse, root.z, None,
+        1e-9,  # its Broyden goes on to NaN where there is none
     )
     q = QuasiNewtonSolve(TorchDEQ(solver, 200))(system)
     assert 10 < len(products) < 200
@@ -207,26 +179,12 @@ def test_torchdeq_refuses_what_it_cannot_do():
         TorchDEQ(max_iter=0)
 
 
-def test_a_missing_library_costs_nobody_else(
-    root_dir, tmp_path, capsys, monkeypatch, solvers
-):
+def test_a_missing_library_is_named(monkeypatch, solvers):
+    # what such a run costs the others: see test_rivals.py
     monkeypatch.setitem(sys.modules, "torchdeq", None)
     with pytest.raises(ImportError, match="torchdeq: not installed: pip inst"):
         solvers["torchdeq"].is_installed(raise_on_not_installed=True)
     assert solvers["SHINE"].is_installed()
-    assert not solvers["torchdeq"].is_installed(quiet=True)
-    assert capsys.readouterr().out == ""
-    output = run_benchmark(
-        str(root_dir), solver_names=["torchdeq", "Jacobian-Free"],
-        dataset_names=["digits[width=8,'batch_size, epochs'=[(64, 1)]]"],
-        objective_filters=["outer-loss[n_outer=1]"], max_runs=9, no_cache=True,
-        plot_result=False, display=False, show_progress=False,
-        output_file=str(tmp_path / "rows.parquet"),
-    )
-    assert set(read_results(output)["solver_name"]) == {"Jacobian-Free"}
-    told = "".join(capsys.readouterr())
-    assert "torchdeq: not installed: pip install torchdeq" in told
-    assert "Traceback" not in told
 
 
 # --------------------------------------------------------------- unrolled
@@ -235,19 +193,13 @@ def test_a_missing_library_costs_nobody_else(
 def test_unrolled_gradient_is_that_of_the_unrolled_loss(solvers):
     problem = network()
     *_, step = steps(solvers["Unrolled-network"], problem, 1, n_layers=4)
-    rng = np.random.default_rng(1)
-    move = [
-        torch.as_tensor(rng.standard_normal(t.shape)) for t in step.theta
-    ]
+    move = [torch.randn(t.shape, dtype=t.dtype) for t in step.theta]
 
     def loss(h):
         theta = [t.detach() + h * m for t, m in zip(step.theta, move)]
         equation = problem.draw(theta, step.z, 1)
-        z = equation.start
         with torch.no_grad():
-            for _ in range(4):
-                z = z - equation.g(z)
-            return float(equation.loss(z))
+            return float(equation.loss(steps_of(equation, 4)))
 
     assert step.value == pytest.approx(loss(0), rel=1e-14)
     slope = sum(float((g * m).sum()) for g, m in zip(step.grads, move))
@@ -261,9 +213,7 @@ def test_unrolled_gradient_converges_like_the_contraction(solvers):
         step = steps(
             solvers["Unrolled-network"], network(), 1, n_layers=n
         )[-1]
-        errors.append(
-            error(step.grads, exact(step.equation, step.theta).grads)
-        )
+        errors.append(error(step.grads, exact(step).grads))
     # n cⁿ at most; and it does not fall faster than (c/2)ⁿ
     for n, (before, after) in zip((10, 20), zip(errors, errors[1:])):
         assert (C / 2) ** 10 < after / before < (n + 10) / n * C ** 10
@@ -308,32 +258,11 @@ def test_times_of_unrolled_networks_are_differences(solvers, monkeypatch):
     assert (totals.forward_time, totals.backward_time) == (3, 3)
 
 
-def test_unrolled_networks_learn(solvers):
-    problem = network()
-    found = steps(solvers["Unrolled-network"], problem, 6)
-    assert found[-1].forward_time > 0 and found[-1].backward_time > 0
-    assert not found[-1].diverged
-    # on a batch of the first epoch, seen again at the end
-    first, last = (
-        problem.draw(step.theta, None, 1) for step in (found[1], found[-1])
-    )
-    with torch.no_grad():
-        before, after = (
-            float(e.loss(steps_of(e, 10))) for e in (first, last)
-        )
-    assert after < before
-
-
 def steps_of(equation, n):
     z = equation.start
     for _ in range(n):
         z = z - equation.g(z)
     return z
-
-
-def test_unrolled_says_what_is_wrong():
-    with pytest.raises(ValueError, match="n_layers: .*0"):
-        Unrolled(0)
 
 
 def test_the_rest_of_a_network_is_derived_once(monkeypatch):
@@ -368,15 +297,9 @@ def test_counted_counts_derivatives_in_z_only():
 
 
 @pytest.mark.parametrize("name", ["Phantom", "torchdeq", "Unrolled-network"])
-def test_rivals_of_networks_leave_bilevel_problems(name, solvers, root_dir):
-    data, = (d for d in Benchmark(root_dir).get_datasets()
-             if d.name == "simulated")
-    problem = data.get_instance(**{
-        "formulation, n_samples, n_features": ("ridge", 60, 10),
-    }).get_data()["problem"]
-    skipped, told = solvers[name].get_instance().skip(problem, 3, 1)
-    assert skipped
-    assert told.startswith(f"{name}: ") and "\n" not in told
+def test_rivals_of_networks_leave_bilevel_problems(name, solvers):
+    skipped, told = solvers[name].get_instance().skip(model("ridge"), 3, 1)
+    assert skipped and told.startswith(f"{name}: ")
 
 
 def test_phantom_of_the_unrolled_is_scored_at_its_last_layer(solvers):

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from copy import copy
@@ -40,9 +41,7 @@ BILEVEL_ONLY = {
 }
 OWN_WAY = {"SHINE-at-root", "SHINE-corrected-at-root", "SOBA", "Unrolled"}
 BILEVEL = SEARCHES | EVERYWHERE | BILEVEL_ONLY | OWN_WAY
-EQUILIBRIUM = EVERYWHERE | {
-    "SHINE-fallback", "Phantom", "Unrolled-network",
-}
+EQUILIBRIUM = EVERYWHERE | {"SHINE-fallback", "Phantom", "Unrolled-network"}
 # those of a library that may be missing
 OPTIONAL = {"torchdeq": "torchdeq", "jaxopt": "jaxopt", "TPE-search": "optuna"}
 MISSING = {name for name, its in OPTIONAL.items() if not find_spec(its)}
@@ -53,19 +52,16 @@ BILEVEL |= SEARCHES
 NOT_SWEPT = {"jaxopt", "sklearn-search"}
 DATASETS = {
     "simulated", "breast_cancer", "digits_multinomial", "20news", "real-sim",
-    "svmlight", "digits", "fashion_mnist", "cifar10", "imagenet",
+    "svmlight", "digits", "fashion_mnist", "cifar10", "imagenet", "pictures",
 }
 SIZES = "'formulation, n_samples, n_features'"
 RIDGE = f"simulated[{SIZES}=[('ridge', 60, 10)]]"
 TEXT = f"simulated[{SIZES}=[('logistic', 80, 40)]]"
-BUNDLED = {
-    "ridge": RIDGE,
-    "text": TEXT,
-    "groups": f"simulated[{SIZES}=[('logistic', 80, 40)],n_groups=4]",
-    "breast_cancer": "breast_cancer[formulation=logistic]",
-    "nls": "breast_cancer[formulation=nls]",
-    "digits": "digits_multinomial",
-}
+BUNDLED = [
+    RIDGE, TEXT, f"{TEXT[:-1]},n_groups=4]",
+    "breast_cancer[formulation=logistic]", "breast_cancer[formulation=nls]",
+    "digits_multinomial",
+]
 N = 3
 OBJECTIVE = f"outer-loss[n_outer={N},reference={N}]"
 
@@ -123,9 +119,7 @@ def benchmark(root_dir):
 @pytest.fixture(scope="module")
 def rows(root_dir, tmp_path_factory):
     output = tmp_path_factory.mktemp("sweep") / "all.parquet"
-    return sweep(
-        root_dir, output, few_points(BILEVEL), list(BUNDLED.values())
-    )
+    return sweep(root_dir, output, few_points(BILEVEL), BUNDLED)
 
 
 def test_benchopt_test_is_green(root_dir, tmp_path):
@@ -193,7 +187,6 @@ def test_metrics_are_floats(rows):
 
 def test_rows_say_whose_they_are(rows):
     assert set(rows["p_obj_fingerprint"]) == {fingerprint()}
-    assert len(fingerprint()) == 12
     for name, own in rows.groupby("solver_name"):
         assert set(own["objective_solver"]) == {name.partition("[")[0]}
     prints = rows.groupby("objective_solver")["objective_solver_fingerprint"]
@@ -231,9 +224,8 @@ def test_a_row_holds_the_settings_that_ran_and_no_others(rows, deq_rows):
 def test_the_reference_is_measured_where_due(rows):
     last = rows[rows["stop_val"] == N]
     assert last["objective_value_function"].notna().all()
-    assert rows.loc[
-        rows["stop_val"] % N != 0, "objective_value_function"
-    ].isna().all()
+    between = rows[rows["stop_val"] % N != 0]
+    assert between["objective_value_function"].isna().all()
     searches = last["solver_name"].str.contains("search")
     unrolled = last["solver_name"] == "Unrolled"
     for name, without in (
@@ -246,7 +238,6 @@ def test_the_reference_is_measured_where_due(rows):
     # exact q in HOAG: to the tolerance it was asked for
     hoag = last[last["solver_name"] == "HOAG"]
     assert (hoag["objective_q_rel_error"] < 0.05).all()
-    assert (hoag["objective_q_cosine"] > 0.99).all()
 
 
 def test_costs_tell_the_methods_apart(rows):
@@ -262,11 +253,11 @@ def test_costs_tell_the_methods_apart(rows):
 
 
 def test_gradient_methods_go_downhill(rows):
-    for name in "SHINE", "SHINE-refine", "HOAG", "SHINE-OPA":
-        curve = rows[rows["solver_name"] == name]
-        for _, group in curve.groupby("dataset_name"):
-            values = group["objective_value"].to_numpy()
-            assert values[-1] < values[0]
+    names = "SHINE", "SHINE-refine", "HOAG", "SHINE-OPA"
+    curves = rows[rows["solver_name"].isin(names)]
+    for _, curve in curves.groupby(["dataset_name", "solver_name"]):
+        values = curve["objective_value"].to_numpy()
+        assert values[-1] < values[0]
 
 
 def test_the_end_of_a_short_search_is_measured(root_dir, tmp_path):
@@ -329,19 +320,23 @@ def spoilt(tmp_path, failure):
     return str(path)
 
 
-def test_a_nan_is_flagged_and_its_curve_kept(root_dir, tmp_path):
+DIGITS = "digits[width=12,'batch_size, epochs'=[(64, 1)]]"
+
+
+@pytest.mark.parametrize("data", [RIDGE, DIGITS])
+def test_a_nan_is_flagged_and_its_curve_kept(data, root_dir, tmp_path):
     path = spoilt(tmp_path, "return torch.full_like(system.rhs, torch.nan)")
     rows = sweep(
-        root_dir, tmp_path / "nan.parquet", [path, "SHINE", "HOAG"], [RIDGE]
+        root_dir, tmp_path / "nan.parquet", [path, "SHINE"], [data],
+        # comparisons ask the adjoint too: the second call is to be a step's
+        objective_filters=[f"outer-loss[n_outer={N},reference=0]"],
     )
     curve = rows[rows["solver_name"] == "Spoilt"]
     assert list(curve["stop_val"]) == [0, 1, 2]
     assert list(curve["objective_diverged"]) == [0, 0, 1]
-    others = rows[rows["solver_name"] != "Spoilt"]
-    assert others.groupby("solver_name").size().to_dict() == {
-        "SHINE": N + 1, "HOAG": N + 1
-    }
-    assert not others["objective_diverged"].any()
+    assert np.isfinite(curve["objective_test_loss"][:2]).all()
+    other = rows[rows["solver_name"] == "SHINE"]
+    assert len(other) == N + 1 and not other["objective_diverged"].any()
 
 
 def test_an_exception_costs_nobody_else(root_dir, tmp_path, capsys):
@@ -384,15 +379,12 @@ def method_of(solvers, problem, name, n_outer=4, **settings):
     ("HOAG", {"preconditioner": "shine"},
      ConjugateGradient(estimate=transposed)),
     ("HOAG-limited", {}, ConjugateGradient(5)),
-    ("HOAG-limited", {"backward_steps": 3, "first_q": "z"},
-     ConjugateGradient(3, default_q0=z_as_q0)),
     ("SHINE-refine", {}, Refine(Shine(), ConjugateGradient(5))),
     ("SHINE-refine", {"backward_steps": 0, "growth": 0.01},
      Refine(Shine(), ConjugateGradient(0, growth=0.01))),
     ("Neumann", {}, Neumann(10, 5)),
     ("Neumann", {"backward_steps": 3, "n_power": 0}, Neumann(3, 0)),
     ("Grid-search", {}, None),
-    ("Random-search", {}, None),
 ])
 def test_a_solver_is_its_adjoint(name, settings, adjoint, solvers, problem):
     assert method_of(solvers, problem, name, **settings).adjoint == adjoint
@@ -400,25 +392,18 @@ def test_a_solver_is_its_adjoint(name, settings, adjoint, solvers, problem):
 
 @pytest.mark.parametrize("name, settings, adjoint", [
     ("HOAG", {}, QuasiNewtonSolve(Broyden(50, 50))),
-    ("HOAG", {"backward": "gmres"}, Gmres(50)),
     ("HOAG", {"backward": "gmres", "backward_steps": 3}, Gmres(3, tol=0.0)),
     ("HOAG-limited", {}, broyden_steps(5)),
     ("SHINE-refine", {}, Refine(Shine(), broyden_steps(5, transposed))),
-    ("SHINE-refine", {"estimate": "untransposed"},
-     Refine(Shine(), broyden_steps(5, untransposed))),
     ("SHINE-refine", {"protocol": "published"},
      Refine(Shine(), broyden_steps(5, untransposed))),
     ("Jacobian-Free", {"backward_steps": 3},
      Refine(JacobianFree(), broyden_steps(3))),
     ("Neumann", {}, Neumann(10, 0)),
-    ("SHINE", {}, Shine()),
-    ("SHINE-OPA", {}, Shine()),
-    ("Jacobian-Free", {}, JacobianFree()),
     ("SHINE-fallback", {}, Fallback(Shine(), NormRule(1.3))),
     ("SHINE-fallback", {"rule": "residual"},
      Fallback(Shine(), ResidualRule())),
     ("Phantom", {}, Phantom(5, 1.0)),
-    ("torchdeq", {}, QuasiNewtonSolve(TorchDEQ("fixed_point_iter", 50))),
     ("torchdeq", {"backward": "anderson"},
      QuasiNewtonSolve(TorchDEQ("anderson", 50))),
     ("torchdeq", {"backward": "phantom"}, Phantom(5, 1.0)),
@@ -429,24 +414,19 @@ def test_a_solver_is_its_adjoint_in_a_batch(
     assert method_of(solvers, network, name, **settings).adjoint == adjoint
 
 
-@pytest.mark.parametrize("forward, finder", [
-    ("broyden", Broyden(50, 50)),
-    ("adjoint_broyden", AdjointBroyden(50, 50)),
-    ("anderson", Anderson(max_iter=50)),
+@pytest.mark.parametrize("name, settings, finder", [
+    ("SHINE", {"forward": "broyden"}, Broyden(50, 50)),
+    ("HOAG", {"forward": "adjoint_broyden"}, AdjointBroyden(50, 50)),
+    ("Jacobian-Free", {"forward": "anderson"}, Anderson(max_iter=50)),
+    ("SHINE-OPA", {"side": "untransposed"}, AdjointBroyden(
+        100, 50, Opa(EveryFewSteps(5, 5, 4)), untransposed
+    )),
 ])
-@pytest.mark.parametrize("name", ["SHINE", "HOAG", "Jacobian-Free"])
-def test_forward_names_the_finder_of_networks(
-    name, forward, finder, solvers, network
+def test_settings_name_the_finder_of_networks(
+    name, settings, finder, solvers, network
 ):
-    method = method_of(solvers, network, name, forward=forward)
+    method = method_of(solvers, network, name, **settings)
     assert method.find_root == finder
-
-
-@pytest.mark.parametrize("side", [transposed, untransposed])
-def test_opa_in_networks(side, solvers, network):
-    method = method_of(solvers, network, "SHINE-OPA", side=side.__name__)
-    opa = Opa(EveryFewSteps(5, 5, 4))
-    assert method.find_root == AdjointBroyden(100, 50, opa, side)
 
 
 @pytest.mark.parametrize("name", sorted(BILEVEL - OWN_WAY - {"SHINE-OPA"}))
@@ -472,15 +452,11 @@ def test_scale_is_the_solvers_or_the_data_sets(
     assert method.find_root.scale == scale
 
 
-@pytest.mark.parametrize("name", ["SHINE", "HOAG", "Neumann"])
-@pytest.mark.parametrize("anchor, function", [
-    ("start", from_start), ("now", from_now),
-])
-def test_settings_reach_the_outer_optimiser(
-    name, anchor, function, solvers, problem
-):
+@pytest.mark.parametrize("function", [from_start, from_now])
+def test_settings_reach_the_outer_optimiser(function, solvers, problem):
+    anchor = function.__name__.removeprefix("from_")
     method = method_of(
-        solvers, problem, name, tol=0.1, decay=0.5, anchor=anchor, moves=2
+        solvers, problem, "HOAG", tol=0.1, decay=0.5, anchor=anchor, moves=2
     )
     assert method.outer == Hoag(0.1, 0.5, function, 2)
 
@@ -529,58 +505,41 @@ def test_searches_cover_the_box(solvers, problem):
 
 @pytest.mark.parametrize("name, settings, reason", [
     ("SHINE", {"memory": -1}, "memory: .*-1"),
-    ("SHINE", {"memory": "big"}, "memory: .*big"),
     ("SHINE", {"max_iter": 0}, "max_iter: .*0"),
-    ("SHINE", {"tol": 0}, "tol: .*0"),
     ("SHINE", {"tol": "low"}, "tol: .*low"),
     ("SHINE", {"decay": 2}, "decay: .*2"),
-    ("SHINE", {"decay": "fast"}, "decay: .*fast"),
     ("SHINE", {"anchor": "end"}, "anchor: 'end' is not one of start, now"),
     ("SHINE", {"moves": 0}, "moves: .*0"),
     ("SHINE", {"c2": 1.5}, "c2: .*1.5"),
-    ("SHINE", {"c2": "weak"}, "c2: .*weak"),
-    ("SHINE", {"scale": -1.0}, "scale: .*-1"),
     ("SHINE", {"scale": "big"}, "scale: .*big"),
     ("SHINE", {"keep_pairs": "no"}, "keep_pairs: .*no"),
-    ("SHINE-OPA", {"opa_every": (-1, 5)}, "opa_every.*-1"),
     ("SHINE-OPA", {"opa_every": 5}, "opa_every: .*5"),
-    ("SHINE-OPA", {"opa_every": (5,)}, "opa_every: .*5"),
-    ("SHINE-refine", {"backward_steps": -1}, "backward_steps: .*-1"),
     ("SHINE-refine", {"growth": -1.0}, "growth: .*-1"),
-    ("SHINE-refine", {"growth": "big"}, "growth: .*big"),
     ("HOAG", {"first_q": "x"}, "first_q: 'x' is not one of zero, z"),
     ("HOAG-limited", {"backward_steps": -1}, "backward_steps: .*-1"),
-    ("HOAG-limited", {"first_q": "x"}, "first_q: 'x' is not one of zero, z"),
-    ("Neumann", {"backward_steps": -1}, "backward_steps: .*-1"),
-    ("SHINE", {"protocol": "new"}, "protocol: 'new' is not one of fair"),
     ("SHINE", {"figure": "fig1"}, "figure: needs protocol=published"),
     ("HOAG-limited", {"protocol": "published", "figure": "fig2"},
      "protocol: HOAG-limited was published in fig1 .* not in fig2"),
     ("Neumann", {"protocol": "published"},
      "protocol: Neumann was published in no figure"),
     ("Neumann", {"n_power": -1}, "n_power: .*-1"),
-    ("Grid-search", {"n_points": 0}, "n_points: .*0"),
-    ("Grid-search", {"max_iter": 0}, "max_iter: .*0"),
     ("Random-search", {"n_points": 2.5}, "n_points: .*2.5"),
+    ("SHINE-fallback", {}, "SHINE-fallback: is for equilibrium"),
+    ("SHINE", {"forward": "anderson"}, "forward: .*bi-level"),
 ])
 def test_bad_settings_skip_the_solver(
     name, settings, reason, solvers, problem
 ):
-    usual, wrong = (
-        solvers[name].get_instance(**some) for some in ({}, settings)
-    )
-    assert usual.skip(problem, 3, 1) == (False, None)
-    skipped, told = wrong.skip(problem, 3, 1)
+    skipped, told = solvers[name].get_instance(**settings).skip(problem, 3, 1)
     assert skipped
     assert re.match(reason, told)
     assert "\n" not in told
+    usual = solvers["SHINE"].get_instance()
+    assert usual.skip(problem, 3, 1) == (False, None)
 
 
 @pytest.mark.parametrize("settings, reason", [
-    ({"n_outer": 0}, "n_outer: .*0"),
-    ({"n_outer": 2.5}, "n_outer: .*2.5"),
-    ({"n_outer": True}, "n_outer: .*True"),
-    ({"threads": 0}, "threads: .*0"),
+    ({"n_outer": 2.5}, "n_outer: .*2.5"), ({"threads": 0}, "threads: .*0"),
     ({"reference": -1}, "reference: .*-1"),
 ])
 def test_bad_settings_skip_the_objective(settings, reason, benchmark):
@@ -588,12 +547,6 @@ def test_bad_settings_skip_the_objective(settings, reason, benchmark):
     skipped, told = objective.skip(problem=object())
     assert skipped
     assert re.match(reason, told)
-
-
-def test_a_missing_problem_skips_with_its_reason(benchmark):
-    objective = benchmark.get_benchmark_objective().get_instance()
-    assert objective.skip(None, reason="because") == (True, "because")
-    assert objective.skip(object()) == (False, None)
 
 
 def test_the_command_line_skips_what_is_wrong(root_dir, tmp_path):
@@ -647,18 +600,14 @@ def test_the_command_line_skips_what_is_wrong(root_dir, tmp_path):
 
 def test_an_edit_changes_the_fingerprint(root_dir, tmp_path):
     package = tmp_path / "benchmark_shine"
-    for path in (root_dir / "benchmark_shine").rglob("*.py"):
-        copy = package / path.relative_to(root_dir / "benchmark_shine")
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
+    shutil.copytree(root_dir / "benchmark_shine", package)
 
     def of_copy():
-        return subprocess.run(
-            [sys.executable, "-c",
-             "from benchmark_shine.fingerprints import fingerprint;"
-             "print(fingerprint())"],
-            cwd=tmp_path, capture_output=True, text=True, check=True,
-        ).stdout.strip()
+        code = ("from benchmark_shine.fingerprints import fingerprint as f;"
+                "print(f())")
+        return subprocess.check_output(
+            [sys.executable, "-c", code], cwd=tmp_path, text=True
+        ).strip()
 
     assert of_copy() == fingerprint()
     with (package / "root" / "lbfgs.py").open("a") as file:
@@ -668,7 +617,6 @@ def test_an_edit_changes_the_fingerprint(root_dir, tmp_path):
 
 # ------------------------------------------------- deep equilibrium networks
 
-DIGITS = "digits[width=12,'batch_size, epochs'=[(64, 1)]]"
 N_DEQ = 6
 DEQ_OBJECTIVE = f"outer-loss[n_outer={N_DEQ},reference={N_DEQ}]"
 
@@ -690,7 +638,6 @@ def test_every_solver_trains_a_network(deq_rows):
         losses = curve["objective_test_loss"].to_numpy()
         assert losses[-1] < losses[0], name
         assert not curve["objective_diverged"].any()
-    assert set(deq_rows["p_obj_fingerprint"]) == {fingerprint()}
 
 
 def test_metrics_of_networks(deq_rows):
@@ -708,7 +655,6 @@ def test_metrics_of_networks(deq_rows):
         assert deq_rows[name].dtype == np.float64, name
     hoag = last[last["solver_name"] == "HOAG"]
     assert (hoag["objective_q_rel_error"] < 1e-3).all()
-    assert (hoag["objective_q_cosine_median"] > 0.9999).all()
 
 
 def test_costs_in_networks(deq_rows):
@@ -723,30 +669,6 @@ def test_costs_in_networks(deq_rows):
     assert products["SHINE-OPA"] > 10 * N_DEQ
 
 
-def test_networks_rerun_to_the_bit(root_dir, tmp_path, deq_rows):
-    names = ["SHINE", "SHINE-OPA", "HOAG"]
-    again = sweep(
-        root_dir, tmp_path / "again.parquet", names, [DIGITS],
-        objective_filters=[DEQ_OBJECTIVE], n_jobs=2,
-    )
-    first = deq_rows[deq_rows["solver_name"].isin(names)]
-    pd.testing.assert_frame_equal(
-        curves(first), curves(again), check_exact=True
-    )
-
-
-def test_a_nan_in_a_network_is_flagged_and_its_curve_kept(root_dir, tmp_path):
-    path = spoilt(tmp_path, "return torch.full_like(system.rhs, torch.nan)")
-    rows = sweep(
-        root_dir, tmp_path / "nan.parquet", [path], [DIGITS],
-        # comparisons ask the adjoint too: the second call is to be a step's
-        objective_filters=[f"outer-loss[n_outer={N_DEQ},reference=0]"],
-    )
-    assert list(rows["objective_n_outer"]) == [0, 1, 2]
-    assert list(rows["objective_diverged"]) == [0, 0, 1]
-    assert rows["objective_test_accuracy"].between(0, 1).all()
-
-
 @pytest.fixture(scope="module")
 def network(benchmark):
     dataset, = (d for d in benchmark.get_datasets() if d.name == "digits")
@@ -755,24 +677,16 @@ def network(benchmark):
 
 @pytest.mark.parametrize("name, settings, reason", [
     ("Grid-search", {}, "Grid-search: is for bi-level"),
-    ("Random-search", {}, "Random-search: is for bi-level"),
     ("SHINE", {"memory": 60}, "memory: .*equilibrium networks"),
-    ("SHINE", {"decay": 0.78}, "decay: .*equilibrium networks"),
     ("HOAG", {"first_q": "z"}, "first_q: .*equilibrium networks"),
-    ("Neumann", {"n_power": 3}, "n_power: .*equilibrium networks"),
     ("SHINE", {"forward": "newton"}, "forward: 'newton' is not one of"),
-    ("SHINE-OPA", {"forward": "broyden"}, "forward: 'broyden' is not one of"),
     ("SHINE-OPA", {"side": "left"}, "side: 'left' is not one of"),
     ("SHINE-refine", {"estimate": "hot"}, "estimate: 'hot' is not one of"),
     ("HOAG", {"backward": "cg"}, "backward: 'cg' is not one of"),
     ("SHINE-fallback", {"rule": "luck"}, "rule: 'luck' is not one of"),
-    ("SHINE-fallback", {"ratio": 0.0}, "ratio: .*0"),
-    ("Jacobian-Free", {"backward_steps": -1}, "backward_steps: .*-1"),
     ("SHINE", {"estimate": "cold"}, "estimate: needs backward_steps"),
     ("SHINE-PCG", {}, "SHINE-PCG: preconditioner .*networks"),
-    ("Phantom", {"k": 0}, "k: .*0"),
     ("Phantom", {"tau": 2.0}, "tau: .*2.0"),
-    ("torchdeq", {"forward": "newton"}, "forward: 'newton' is not one of"),
     ("torchdeq", {"backward": "cg"}, "backward: 'cg' is not one of"),
     ("Unrolled-network", {"n_layers": 0}, "n_layers: .*0"),
 ])
@@ -783,20 +697,6 @@ def test_networks_skip_what_has_no_meaning(
     assert skipped
     assert re.match(reason, told)
     assert "\n" not in told
-
-
-@pytest.mark.parametrize("name, settings, reason", [
-    ("SHINE-fallback", {}, "SHINE-fallback: is for equilibrium"),
-    ("SHINE", {"forward": "anderson"}, "forward: .*bi-level"),
-    ("HOAG", {"backward": "gmres"}, "backward: .*bi-level"),
-    ("SHINE-OPA", {"side": "untransposed"}, "side: .*bi-level"),
-])
-def test_bilevel_problems_skip_what_has_no_meaning(
-    name, settings, reason, solvers, problem
-):
-    skipped, told = solvers[name].get_instance(**settings).skip(problem, 3, 1)
-    assert skipped
-    assert re.match(reason, told)
 
 
 def test_a_network_is_scored_once_an_epoch(solvers, network):

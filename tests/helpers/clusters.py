@@ -121,10 +121,7 @@ def end(process):
 
 @contextmanager
 def dask(folder):
-    """A scheduler and two workers in a folder of their own.
-
-    Yields the file for benchopt and the processes of the workers.
-    """
+    """Yield benchopt's file for a scheduler and two workers."""
     from distributed import Client
 
     elsewhere = folder / "elsewhere"
@@ -146,15 +143,14 @@ def dask(folder):
     processes = [start("scheduler", "--port", str(port))]
     try:
         wait_for(lambda: listening(port), "no scheduler")
-        workers = [
+        processes += [
             start("worker", address, "--nthreads", "1", "--name", name,
                   "--local-directory", str(elsewhere))
             for name in ("one", "two")
         ]
-        processes += workers
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=PATIENCE)
-        yield config, workers
+        yield config
     finally:
         for process in reversed(processes):
             end(process)
@@ -220,10 +216,7 @@ def slurm_is_missing():
 
 @contextmanager
 def slurm(folder):
-    """SLURM on this machine as its one node, with accounting and one "GPU".
-
-    Yields the environment variables that its commands need.
-    """
+    """Yield the environment of a SLURM of this machine, with one "GPU"."""
     for name in "state", "spool", "mysql":
         (folder / name).mkdir(parents=True)
     measured = subprocess.check_output(

@@ -44,18 +44,7 @@ LIMIT = 3600  # seconds of a page; what takes longer should be marked
 
 @dataclass(frozen=True)
 class Command:
-    """One thing that a page asks for.
-
-    Parameters
-    ----------
-    page : str
-    line : int
-        Of the page, from 1.
-    text : str
-        For bash.
-    reason : str
-        Why it is not run; empty: it is.
-    """
+    """One thing that a page asks for in a line, and why it is not run."""
 
     page: str
     line: int
@@ -91,13 +80,7 @@ def commands_of_block(page, line, block):
 
 
 def read(page, text):
-    """List the commands of a page, in order.
-
-    Raises
-    ------
-    ValueError
-        Where a mark is not understood.
-    """
+    """List the commands of a page, in order."""
     found, n_marks = [], 0
     for block in BLOCK.finditer(text):
         part = "indented" if block["fenced"] is None else "fenced"
@@ -123,8 +106,6 @@ def commands_of(root, names):
         for command in read(name, (root / name).read_text(encoding="utf-8"))
     ]
 
-
-# Running
 
 def borrow(clone, venv):
     """Make a .venv in the clone that finds its packages in another one.
@@ -193,21 +174,10 @@ def run_page(home, clone, commands):
 
 
 def run(names, venv=None, root=ROOT):
-    """Run the commands of some pages, printing a line for each.
+    """Run the commands of some pages, or of all; list those that failed.
 
-    Parameters
-    ----------
-    names : list of str
-        Pages; empty: all.
-    venv : Path or None
-        An environment to borrow packages from; None: `make` installs them.
-    root : Path
-        The repository whose last commit is cloned.
-
-    Returns
-    -------
-    list of Command
-        Those that failed.
+    ``venv`` is an environment to borrow packages from; None: `make` installs
+    them.
     """
     failed = []
     with tempfile.TemporaryDirectory(prefix="commands-") as folder:

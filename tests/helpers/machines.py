@@ -50,11 +50,12 @@ def run(name, python, settings):
 
 def main(words):
     """Command line; exit status."""
-    chosen = [v for v in variants() if not words or v[0] in words]
-    if not chosen:
-        names = ", ".join(name for name, *_ in variants())
-        sys.exit(f"{' '.join(words)}: not one of {names}")
-    verdicts = [run(*variant) for variant in chosen]
+    verdicts = [
+        run(*variant) for variant in variants()
+        if not words or variant[0] in words
+    ]
+    if not verdicts:
+        sys.exit(f"{' '.join(words)}: no such machine or environment")
     print("", *verdicts, sep="\n")
     return int(any("FAILED" in verdict for verdict in verdicts))
 

@@ -24,10 +24,10 @@ MODELS = {
 }
 
 
-def normal(seed, *shape):
-    """Standard normal float64 entries from a seed."""
+def normal(seed, *shape, dtype=torch.float64):
+    """Standard normal entries from a seed."""
     rng = np.random.RandomState(seed)
-    return torch.as_tensor(rng.randn(*shape))
+    return torch.as_tensor(rng.randn(*shape)).to(dtype)
 
 
 def spd(spectrum, seed=0):

@@ -4,6 +4,7 @@ The slow ones start real clusters on this machine.
 """
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -86,12 +87,10 @@ def file(tmp_path, monkeypatch):
 
 def test_an_edited_file_is_refused(file):
     refuse_edited_files()
-    refuse_edited_files()
     file.write_text("x = 2\n")
-    for _ in range(2):
-        with pytest.raises(ClickException, match=str(file)) as refused:
-            refuse_edited_files()
-        assert REMEDY in str(refused.value)
+    with pytest.raises(ClickException, match=str(file)) as refused:
+        refuse_edited_files()
+    assert REMEDY in str(refused.value)
     file.write_text("x = 1\n")
     refuse_edited_files()
     file.unlink()  # whatever it was, it will not be run again
@@ -108,10 +107,8 @@ def test_a_run_does_not_ask_for_the_running_benchmark(
     solver = solvers["SHINE"].get_instance()
     solver._objective = objective.get_instance()
     solver._objective._dataset = solver
-    meta = dict.fromkeys(
-        ("dataset_name", "objective_name", "solver_name", "idx_rep")
-    )
-    path, _ = location(solver, meta)
+    names = "dataset_name", "objective_name", "solver_name", "idx_rep"
+    path, _ = location(solver, dict.fromkeys(names))
     expected = Benchmark(root_dir).get_cache_location() / "checkpoints"
     assert path.parent == expected
 
@@ -216,28 +213,22 @@ def soon(monkeypatch):
 
 def waiting():
     yield 1
-    threading.Event().wait(60)
     yield 2
+    threading.Event().wait(60)
 
 
-def test_steps_in_time_are_passed_on():
-    assert list(timely(iter(range(5)), 1)) == list(range(5))
-    assert list(timely(iter(range(5)), None)) == list(range(5))
-    assert list(timely(iter(()), 1)) == []
+@pytest.mark.parametrize("timeout", [1, None])
+def test_steps_in_time_are_passed_on(timeout):
+    assert list(timely(iter(range(5)), timeout)) == list(range(5))
 
 
 def test_a_step_that_hangs_is_told(soon):
     steps = timely(waiting(), 0.01)
     assert next(steps) == 1
+    assert not threading.Event().wait(0.2)  # between steps: not limited
+    assert next(steps) == 2
     with pytest.raises(TimeoutError, match=r"taken 0\.05 s.*--timeout 0\.01"):
         next(steps)
-
-
-def test_the_time_between_steps_is_not_limited(soon):
-    steps = timely(iter(range(2)), 0.01)
-    assert next(steps) == 0
-    assert not threading.Event().wait(0.2)
-    assert next(steps) == 1
 
 
 def test_threads_have_no_limit(soon):
@@ -325,7 +316,6 @@ def curves(path):
         if name == "stop_val" or name.startswith(("objective_", "p_"))
         and not name.endswith(("_time", "peak_memory"))
     ]
-    assert len(names) > 20
     by = ["dataset_name", "solver_name", "stop_val"]
     rows = rows.sort_values(by)[by[:2] + sorted(names)]
     return rows.reset_index(drop=True)
@@ -338,11 +328,8 @@ def same_curves(quickstart, folder, benchmark, cwd, parallel, **more):
         folder, "run", benchmark, "--config", config, "--parallel-config",
         parallel, "--output", output, cwd=cwd, **more,
     )
-    assert status == 0, text
-    assert "Traceback" not in text
+    assert status == 0 and "Traceback" not in text, text
     found = curves(output)
-    assert found["solver_name"].nunique() == 9
-    assert found["objective_theta"].notna().all()
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
     assert len(clusters.cached(folder)) == found.groupby(
         ["dataset_name", "solver_name"]
@@ -362,7 +349,7 @@ def test_two_dask_workers_give_the_same_curves(
     quickstart, root_dir, tmp_path
 ):
     pytest.importorskip("distributed")
-    with clusters.dask(tmp_path) as (config, _):
+    with clusters.dask(tmp_path) as config:
         for name, benchmark, cwd in (
             ("dot", ".", root_dir),
             ("parent", root_dir.name, root_dir.parent),
@@ -444,17 +431,9 @@ def test_a_job_has_the_cores_and_the_gpu_that_it_asks_for(
 @pytest.fixture
 def clone(root_dir, tmp_path):
     """A copy of the benchmark to edit."""
-    files = subprocess.check_output(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard",
-         "benchmark_shine", "benchmark_utils", "solvers", "datasets",
-         "objective.py"],
-        cwd=root_dir, text=True,
-    ).split()
-    for name in files:
-        if (root_dir / name).exists():
-            copy = tmp_path / "clone" / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes((root_dir / name).read_bytes())
+    for name in "benchmark_shine", "benchmark_utils", "solvers", "datasets":
+        shutil.copytree(root_dir / name, tmp_path / "clone" / name)
+    shutil.copy(root_dir / "objective.py", tmp_path / "clone")
     return tmp_path / "clone"
 
 
@@ -481,7 +460,7 @@ def test_dask_workers_that_lived_through_an_edit_refuse(
             "--output", tmp_path / "rows.parquet", cwd=clone,
         )
 
-    with clusters.dask(tmp_path) as (config, _):
+    with clusters.dask(tmp_path) as config:
         status, text = run(config)
         assert status == 0, text
         kept = clusters.cached(tmp_path)
@@ -494,7 +473,7 @@ def test_dask_workers_that_lived_through_an_edit_refuse(
         assert REMEDY in told
         assert edited.partition("/adjoint")[0] in told
         assert clusters.cached(tmp_path) == kept
-    with clusters.dask(tmp_path) as (config, _):
+    with clusters.dask(tmp_path) as config:
         status, text = run(config)
         assert status == 0, text
         assert "cached" not in text

@@ -3,7 +3,6 @@
 Four runs, a to d, of a solver outside the suite that writes down each time it
 runs.  The fault strikes in the third; then the same command is given again.
 """
-import ast
 import os
 import re
 import signal
@@ -155,40 +154,35 @@ def test_ctrl_c(runs):
     runs.finishes()
 
 
-def test_ctrl_c_with_workers(runs):
-    runs.strikes("os.killpg(os.getpgid(0), signal.SIGINT)", parallel=True)
-    status, text, _ = runs.again("-j", 2)
-    assert status == 1 and "Aborted!" in text
-    # what had been written when the signal came
+def ends(runs, fault, told, *arguments, least=2, **more):
+    """The run ends, keeping what had ended; the next does the rest."""
+    runs.strikes(fault, parallel=True)
+    status, text, _ = runs.again(*arguments, **more)
+    assert status == 1 and told in text
+    assert not runs.output.exists()
     n_kept = len(clusters.cached(runs.folder))
-    assert n_kept >= 2
-    status, text, ran = runs.again("-j", 2)
+    assert n_kept >= least
+    status, text, ran = runs.again(*arguments, **more)
     assert status == 0, text
     assert len(ran) == 2 * (4 - n_kept)
     assert runs.rows() == LABELS
+
+
+def test_ctrl_c_with_workers(runs):
+    ends(runs, "os.killpg(os.getpgid(0), signal.SIGINT)", "Aborted!", "-j", 2)
 
 
 # ------------------------------------------------------------------- workers
 
 
 def test_kill_9_of_a_joblib_worker(runs):
-    runs.strikes(KILL, parallel=True)
-    status, text, _ = runs.again("-j", 2)
-    assert status == 1
-    assert "TerminatedWorkerError" in text and "SIGKILL" in text
-    assert not runs.output.exists()
-    n_kept = len(clusters.cached(runs.folder))
-    assert n_kept >= 2
-    status, text, ran = runs.again("-j", 2)
-    assert status == 0, text
-    assert len(ran) == 2 * (4 - n_kept)
-    assert runs.rows() == LABELS
+    ends(runs, KILL, "TerminatedWorkerError", "-j", 2)
 
 
 def test_kill_9_of_a_dask_worker(runs):
     pytest.importorskip("distributed")
     runs.strikes(KILL)
-    with clusters.dask(runs.folder) as (config, _):
+    with clusters.dask(runs.folder) as config:
         status, text, ran = runs.again("--parallel-config", config)
     assert status == 0, text
     # dask gives the run to another worker
@@ -200,7 +194,7 @@ def test_a_run_that_kills_every_dask_worker(runs):
     pytest.importorskip("distributed")
     # it strikes each time
     runs.strikes("(FOLDER / 'fault').touch(); " + KILL, parallel=True)
-    with clusters.dask(runs.folder) as (config, _):
+    with clusters.dask(runs.folder) as config:
         status, text, ran = runs.again("--parallel-config", config)
         assert status == 1
         assert "KilledWorker" in text and "died while running it" in text
@@ -210,19 +204,9 @@ def test_a_run_that_kills_every_dask_worker(runs):
 
 
 def loses_a_slurm_job(runs, slurm, fault, memory):
-    """The run ends, keeping what had ended; the next does the rest."""
-    runs.strikes(fault, parallel=True)
     config = clusters.small_jobs(runs.root, runs.folder, slurm_mem=memory)
-    arguments = "--parallel-config", config
-    status, text, _ = runs.again(*arguments, **slurm)
-    assert status == 1
-    assert "UncompletedJobError" in text
-    n_kept = len(clusters.cached(runs.folder))
-    assert n_kept >= 1
-    status, text, ran = runs.again(*arguments, **slurm)
-    assert status == 0, text
-    assert len(ran) == 2 * (4 - n_kept)
-    assert runs.rows() == LABELS
+    ends(runs, fault, "UncompletedJobError", "--parallel-config", config,
+         least=1, **slurm)
 
 
 def test_kill_9_of_a_slurm_job(runs, slurm):
@@ -236,27 +220,30 @@ def test_a_slurm_job_that_takes_too_much_memory(runs, slurm):
 # ------------------------------------------------------------------- solvers
 
 
-def test_a_solver_that_raises(runs):
-    runs.strikes("raise RuntimeError('out of luck')")
-    status, text, ran = runs.again()
+def fails_alone(runs, told, *arguments, **more):
+    """Run c is an error, the others go on; it alone is run again."""
+    status, text, ran = runs.again(*arguments, **more)
     assert status == 0 and ran == "aAbBcdD"
-    assert "RuntimeError: out of luck" in text
+    assert told in text
     assert re.search(r"Marked\[label=c\]: error", text)
     assert runs.rows() == ["a", "b", "d"]
     runs.output.unlink()
-    runs.finishes("cC")
+    runs.finishes("cC", *arguments, **more)
+    return text
+
+
+def test_a_solver_that_raises(runs):
+    runs.strikes("raise RuntimeError('out of luck')")
+    fails_alone(runs, "RuntimeError: out of luck")
 
 
 def test_a_solver_that_hangs(runs):
     runs.strikes("threading.Event().wait(600)", least=1.0)
-    status, text, ran = runs.again("--timeout", "10")
-    assert status == 0 and ran == "aAbBcdD"
-    assert "TimeoutError: one step has taken 10 s: it hangs" in text
+    text = fails_alone(
+        runs, "TimeoutError: one step has taken 10 s: it hangs",
+        "--timeout", "10",
+    )
     assert "marked.py" in text  # the place, in a traceback
-    assert re.search(r"Marked\[label=c\]: error", text)
-    assert runs.rows() == ["a", "b", "d"]
-    runs.output.unlink()
-    runs.finishes("cC", "--timeout", "10")
 
 
 def test_a_solver_that_is_slow(runs):
@@ -283,13 +270,7 @@ def test_a_solver_that_returns_nan(runs):
 
 def test_a_solver_that_eats_memory(runs):
     runs.strikes(HOARD)
-    status, text, ran = runs.again(memory=8 * 10**9)
-    assert status == 0 and ran == "aAbBcdD"
-    assert "can't allocate memory" in text
-    assert re.search(r"Marked\[label=c\]: error", text)
-    assert runs.rows() == ["a", "b", "d"]
-    runs.output.unlink()
-    runs.finishes("cC", memory=8 * 10**9)
+    fails_alone(runs, "can't allocate memory", memory=8 * 10**9)
 
 
 # --------------------------------------------------------------------- disks
@@ -350,9 +331,9 @@ def test_a_truncated_result_file(runs):
     whole = runs.output.read_bytes()
     runs.output.write_bytes(whole[:len(whole) // 2])
     drawn = subprocess.run(
-        [sys.executable, runs.root / "figures" / "quickstart.py",
-         runs.output, "--output-dir", runs.folder], capture_output=True,
-        text=True,
+        [sys.executable, "-m", "figures", "quickstart", runs.output,
+         "--output-dir", runs.folder],
+        capture_output=True, text=True, cwd=runs.root,
     )
     assert drawn.returncode == 2 and not drawn.stdout
     told, = drawn.stderr.splitlines()
@@ -382,34 +363,16 @@ def test_a_damaged_cache_entry(damage, runs):
 # ------------------------------------------------------------- the promises
 
 
-def promises(root_dir):
-    """The rows of the table: fault, seen, kept, to do, test."""
-    lines = (root_dir / "docs" / "faults.md").read_text().splitlines()
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in lines if line.startswith("|")
-    ]
-    return rows[2:]
-
-
 def test_every_promise_names_its_test(root_dir):
-    rows = promises(root_dir)
-    assert len(rows) >= 15
-    named = set()
-    for fault, seen, kept, remedy, test in rows:
-        assert all((fault, seen, kept, remedy)), fault
-        for name in re.findall(r"`(\w+\.py::\w+)`", test):
-            file, function = name.split("::")
-            path, = (root_dir / "tests").rglob(file)
-            tree = ast.parse(path.read_text())
-            assert function in {
-                node.name for node in tree.body
-                if isinstance(node, ast.FunctionDef)
-            }, name
-            named.add(name)
-        assert "::" in test, fault
+    text = (root_dir / "docs" / "faults.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    named = re.findall(r"`(\w+\.py)::(\w+)` \|$", text, re.MULTILINE)
+    assert len(named) == len(rows) >= 15
+    for file, function in named:
+        path, = (root_dir / "tests").rglob(file)
+        assert f"\ndef {function}(" in path.read_text()
     tests = {
-        f"test_faults.py::{name}" for name in globals()
+        ("test_faults.py", name) for name in globals()
         if name.startswith("test_") and "promise" not in name
     }
-    assert tests <= named
+    assert tests <= set(named)

@@ -5,6 +5,7 @@ outer step.  `read_runs` turns such files into one table, in which every run
 has a data set, a protocol and a method by name; `named` lists its columns.
 """
 import io
+import json
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,7 @@ OPTIONAL = {
     "objective_forward_time": "forward_time",
     "objective_backward_time": "backward_time",
     "objective_peak_memory": "peak_memory",
+    "objective_unmeasured": "unmeasured",
     "p_obj_reference": "reference",
 }
 # Names in older files -> names now.
@@ -377,6 +379,7 @@ def _identified(path, raw):
     for name, column in (
         ("file", "file_solver"), ("source", "objective_solver_fingerprint"),
         ("data", "objective_data_fingerprint"),
+        ("resolved", "objective_settings"),
     ):
         found[name] = _texts(raw, column)
     return found
@@ -601,7 +604,8 @@ def in_protocol_order(names):
 
 def _with_methods(rows, protocol):
     """Add the method of the rows of one protocol, and what it consists of."""
-    keys = ["solver", "solver_settings", "file", "source", "solver_name"]
+    keys = ["solver", "solver_settings", "file", "source", "solver_name",
+            "resolved"]
     own, code = _distinct(rows, keys)
     origins, warnings = _told_apart(own, "solver", {
         "source": "sources", "file": "files"})
@@ -610,6 +614,10 @@ def _with_methods(rows, protocol):
         for row, origin in zip(own.itertuples(), origins)
     ]
     words = distinct_labels(things)
+    resolved = [
+        thing.settings | read_resolved(text)
+        for thing, text in zip(things, own["resolved"])
+    ]
     new = pd.DataFrame({
         "base": [thing.name for thing in things],
         "method": [label(t.name, told) for t, told in zip(things, words)],
@@ -619,18 +627,32 @@ def _with_methods(rows, protocol):
         ],
     } | {
         name: pd.to_numeric(
-            [thing.settings.get(name, np.nan) for thing in things],
-            errors="coerce",
+            [own.get(name, np.nan) for own in resolved], errors="coerce",
         ) for name in ("backward_steps", "c2")
     })
     return rows.join(new.iloc[code].set_axis(rows.index)), warnings
+
+
+def read_resolved(text):
+    """Read what ran, where a parameter may be None: the protocol's value.
+
+    The text is that of the column ``objective_settings``, JSON; older files
+    have none.
+    """
+    try:
+        return dict(json.loads(text or "{}"))
+    except (TypeError, ValueError):
+        raise ResultError(
+            f"column objective_settings has {text[:20]!r} where settings in "
+            "JSON are expected; give a file as it was written"
+        )
 
 
 def _method(row, protocol, origin):
     name, settings = canonical(row.solver, dict(row.solver_settings))
     usual = defaults_of(name, protocol)
     told = [
-        key for key in settings if name not in BY_NAME
+        key for key in settings if name not in BY_NAME and key != "figure"
         and any(mark + key + "=" in row.solver_name for mark in "[,")
     ]
     return Thing(name, usual | settings | origin, usual, tuple(told))

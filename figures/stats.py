@@ -15,20 +15,24 @@ ERROR = 1e-6  # of value_function, relative: differences below are none
 # Quantiles over seeds
 
 def quantile(numbers, q):
-    """Compute a quantile, linear between numbers, some of them infinite.
-
-    Between a finite number and an infinite one lies infinity, where pandas
-    says NaN.  NaN is left out; of nothing, the quantile is NaN.
-    """
-    numbers = np.sort(np.asarray(numbers, dtype=float))
+    """Compute a quantile of what is not NaN; of nothing, NaN."""
+    numbers = np.asarray(numbers, dtype=float)
     numbers = numbers[~np.isnan(numbers)]
-    if not len(numbers):
-        return np.nan
-    place = q * (len(numbers) - 1)
-    below, above = (numbers[int(f(place))] for f in (np.floor, np.ceil))
-    if np.isinf(below) or np.isinf(above):
-        return below if np.isinf(below) else above
-    return below + (place - np.floor(place)) * (above - below)
+    return quantiles(numbers[None], q)[0] if len(numbers) else np.nan
+
+
+def quantiles(table, q):
+    """Compute a quantile of each row, linear between its numbers.
+
+    Between a finite number and an infinite one lies infinity, where NumPy
+    and pandas say NaN.  The rows have no NaN.
+    """
+    rows, place = np.sort(table, axis=1), q * (table.shape[1] - 1)
+    below, above = (rows[:, int(f(place))] for f in (np.floor, np.ceil))
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        between = below + (place - np.floor(place)) * (above - below)
+    between = np.where(np.isinf(above), above, between)
+    return np.where(np.isinf(below), below, between)
 
 
 def by_step(runs, y):
@@ -47,7 +51,7 @@ def complete(ys):
     return ys.mask(ys.isna() & np.isinf(last), last).dropna()
 
 
-def median_curve(runs, x, y, quantiles=(0.1, 0.9)):
+def median_curve(runs, x, y, band=(0.1, 0.9)):
     """Compute the curve of one method over seeds.
 
     Parameters
@@ -56,8 +60,8 @@ def median_curve(runs, x, y, quantiles=(0.1, 0.9)):
         Of one protocol, data set and method.
     x, y : str
         Columns.
-    quantiles : (float, float)
-        Of the band.
+    band : (float, float)
+        Quantiles.
 
     Returns
     -------
@@ -69,9 +73,8 @@ def median_curve(runs, x, y, quantiles=(0.1, 0.9)):
     rows = ys.to_numpy()
     return pd.DataFrame({
         "x": xs.loc[ys.index].median(axis=1),
-        "y": [quantile(row, 0.5) for row in rows],
-        "low": [quantile(row, quantiles[0]) for row in rows],
-        "high": [quantile(row, quantiles[1]) for row in rows],
+        "y": quantiles(rows, 0.5),
+        "low": quantiles(rows, band[0]), "high": quantiles(rows, band[1]),
     }, index=ys.index)
 
 
@@ -203,17 +206,20 @@ def start_and_best(runs):
 
 
 def unmeasured(runs):
-    """Count the rows in which F should have been measured.
+    """Find the rows in which F should have been measured and was not.
 
     Rows of a run that has diverged have no F.
 
     Returns
     -------
-    lacking, due : int
-        Rows without F, of the rows at which it was due.
+    why : pandas.Series
+        Their ``unmeasured``, a code; NaN of older files.
+    due : int
+        The number of rows at which F was due.
     """
     due = (runs["outer"] % runs["reference"] == 0) & ~(runs["diverged"] > 0)
-    return int((due & runs["value_function"].isna()).sum()), int(due.sum())
+    lacking = due & runs["value_function"].isna()
+    return runs.loc[lacking, "unmeasured"], int(due.sum())
 
 
 def add_shortfall(runs):

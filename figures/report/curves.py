@@ -9,7 +9,7 @@ from ..methods import in_order, looks
 from ..plotting import X_LABELS
 from ..results import in_protocol_order
 from ..stats import (
-    add_gap, add_suboptimality, alive, complete, is_network, quantile,
+    add_gap, add_suboptimality, alive, complete, is_network, quantiles,
     seeds_of,
 )
 
@@ -121,17 +121,10 @@ def _median_x(runs):
 def _curve(ys, x):
     ys = complete(ys)
     low, y, high = (
-        pd.Series(_quantiles(ys.to_numpy(), q), ys.index)
+        pd.Series(quantiles(ys.to_numpy(), q), ys.index)
         for q in (BAND[0], 0.5, BAND[1])
     )
     return Curve(x.loc[ys.index], y, low, high)
-
-
-def _quantiles(table, q):
-    """Compute a quantile of each row; NumPy's has no place for infinity."""
-    if np.isfinite(table).all():
-        return np.quantile(table, q, axis=1) if len(table) else []
-    return [quantile(row, q) for row in table]
 
 
 def figure_of(runs, protocol):

@@ -134,7 +134,9 @@ def one_row_a_run(frame):
     """Keep the first row of each distinct run."""
     names = ["objective_name", "dataset_name", "solver_name"]
     names += [name for name in frame if name.startswith("p_")]
-    return frame[~frame[names].astype(str).duplicated()]
+    # not astype(str), which would decode the bytes that benchopt pickles
+    texts = frame[names].apply(lambda column: column.map(str))
+    return frame[~texts.duplicated()]
 
 
 def bare(frame, what):

@@ -17,6 +17,11 @@ from .markdown import markdown
 
 LEAST_SEEDS = 3  # fewer have no quartiles to speak of
 SUBOPTIMALITIES = {"1e-1": 1e-1, "1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
+# Codes of the column ``unmeasured``.
+REASONS = {
+    1: "the run had diverged", 2: "no root was found",
+    3: "J is nearly singular",
+}
 POINTS = {"best − 5": 5.0, "best − 2": 2.0, "best − 1": 1.0}
 
 EXPLAINED = f"""\
@@ -181,13 +186,23 @@ def note_of_losses(runs):
             f"F(θ₀) is not known of {_these_seeds(unknown)}: arrivals are "
             "not counted there."
         )
-    lacking, due = unmeasured(runs)
-    if lacking:
+    why, due = unmeasured(runs)
+    if why.size:
         parts.append(
-            f"F could not be measured in {lacking} of {due} rows: the lowest "
-            "F, and the best, are of the others."
+            f"F could not be measured in {why.size} of {due} rows"
+            f"{reasons_of(why)}: the lowest F, and the best, are of the "
+            "others."
         )
     return " ".join(parts)
+
+
+def reasons_of(codes):
+    """Say how often F was not measured for each reason, if it is known."""
+    told = ", ".join(
+        f"{reason}: {n}" for code, reason in REASONS.items()
+        if (n := (codes == code).sum())
+    )
+    return f" ({told})" if told else ""
 
 
 def why_unranked(runs):
@@ -197,7 +212,7 @@ def why_unranked(runs):
         return "F(θ₀) is not known"
     if (start - best > ERROR * best.abs()).any():
         return ""
-    known = ", as far as F was measured" if unmeasured(runs)[0] else ""
+    known = ", as far as F was measured" if unmeasured(runs)[0].size else ""
     return f"no method improves on the start{known}"
 
 
@@ -422,10 +437,10 @@ def problem_of(runs):
     elif runs["value_function"].notna().any():
         family = BILEVEL
     else:
-        lacking, _ = unmeasured(runs)
+        why, _ = unmeasured(runs)
         raise ResultError(f"{dataset}: left out: " + (
-            f"F could not be measured in any of {lacking} rows" if lacking
-            else "F was not measured; run it with the objective's reference "
+            f"F could not be measured in any of {why.size} rows"
+            f"{reasons_of(why)}" if why.size else "F was not measured; run it with the objective's reference "
                  "above 0"
         ))
     runs = family.add_gap(runs)

@@ -20,11 +20,14 @@ class Entry:
         What files it is drawn from.
     draw : callable, results.Inputs -> plotting.Drawing
         Raises a ResultError where the files lack what it shows.
+    paper : tuple of str
+        Data sets in the paper's figure; none where it shows any.
     """
 
     title: str
     needs: str
     draw: Callable
+    paper: tuple = ()
 
 
 FIGURES = {
@@ -35,10 +38,12 @@ FIGURES = {
     "fig1": Entry(
         "Figure 1: test loss against time, and against evaluations",
         RUNS, partial(convergence.draw, convergence.FIG1),
+        convergence.FIG1.paper,
     ),
     "fig2": Entry(
         "Figure 2: SHINE with OPA, convergence and quality of the inverse",
         RUNS + ", and the CSV file of the inversion", fig2.draw,
+        fig2.CURVES.paper,
     ),
     "fig3": Entry(
         "Figure 3: accuracy of networks against time of a backward pass",
@@ -47,6 +52,7 @@ FIGURES = {
     "figE1": Entry(
         "Figure E.1: as figure 1, with every method but OPA",
         RUNS, partial(convergence.draw, convergence.FIGE1),
+        convergence.FIGE1.paper,
     ),
     "figE2": Entry(
         "Figure E.2: how well each method inverts J in networks",

@@ -35,18 +35,15 @@ def quantiles(table, q):
     return np.where(np.isinf(below), below, between)
 
 
-def by_step(runs, y):
-    """Tabulate a quantity of one method: a row per step, a column per seed.
+def complete(ys):
+    """Keep the steps (rows) that every seed (column) has.
 
     A run that diverged, whose y is infinite, stays so.  The rows end with
     the shortest of the other runs: the seeds that are left would be another
     population.
     """
-    return complete(runs.pivot(index="step", columns="seed", values=y))
-
-
-def complete(ys):
-    """Keep the steps that every seed has; see `by_step`."""
+    if not np.isnan(ys.to_numpy()).any():
+        return ys
     last = ys.ffill()
     return ys.mask(ys.isna() & np.isinf(last), last).dropna()
 
@@ -68,8 +65,8 @@ def median_curve(runs, x, y, band=(0.1, 0.9)):
     pandas.DataFrame, indexed by step
         Columns ``x`` (median), ``y`` (median), ``low``, ``high``.
     """
-    ys = by_step(runs, y)
-    xs = runs.pivot(index="step", columns="seed", values=x).ffill()
+    table = runs.pivot(index="step", columns="seed", values=[x, y])
+    ys, xs = complete(table[y]), table[x].ffill()
     rows = ys.to_numpy()
     return pd.DataFrame({
         "x": xs.loc[ys.index].median(axis=1),

@@ -1,7 +1,7 @@
 """Fill the page: who won, claims, curves, league, figures, what was run."""
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
@@ -216,10 +216,12 @@ def draw_figures(inputs):
     warnings : tuple of str
     """
     pictures, lacking, warnings = [], [], []
-    for entry in FIGURES.values():
+    for name, entry in FIGURES.items():
+        if name == "quickstart":
+            continue  # which the curves of the page show
         try:
             with paper_style():
-                drawing = entry.draw(inputs)
+                drawing = entry.draw(_of_the_paper(inputs, entry))
                 images = [as_png(f) for f in drawing.figures.values()]
         except ResultError as error:
             lacking.append((entry.title, str(error)))
@@ -227,6 +229,12 @@ def draw_figures(inputs):
         pictures.append(Picture(entry.title, drawing.caption, images))
         warnings += drawing.warnings
     return pictures, lacking, tuple(dict.fromkeys(warnings))
+
+
+def _of_the_paper(inputs, entry):
+    """Leave out what the paper's figure has not, if anything is left."""
+    runs = inputs.runs[inputs.runs["bare_dataset"].isin(entry.paper)]
+    return replace(inputs, runs=runs) if len(runs) else inputs
 
 
 def as_png(figure, dpi=150):

@@ -48,13 +48,7 @@ def read_inversion(path):
 
 
 def find_inversion(inputs):
-    """Read the one such file among the inputs; None without one.
-
-    Raises
-    ------
-    ResultError
-        Where there are two.
-    """
+    """Read the one such file among the inputs; None without one."""
     files = inputs.csv.get("inversion", ())
     if len(files) > 1:
         raise ResultError(f"{files[1]}: a second file for figure 2; give one")

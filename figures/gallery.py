@@ -10,18 +10,11 @@ RUNS = "result files of `benchopt run`"
 
 @dataclass(frozen=True)
 class Entry:
-    """One figure.
+    """One figure: a line about it, and what files it is drawn from.
 
-    Parameters
-    ----------
-    title : str
-        A line.
-    needs : str
-        What files it is drawn from.
-    draw : callable, results.Inputs -> plotting.Drawing
-        Raises a ResultError where the files lack what it shows.
-    paper : tuple of str
-        Data sets in the paper's figure; none where it shows any.
+    ``draw`` makes a `plotting.Drawing` of `results.Inputs`; a ResultError
+    says what they lack.  ``paper`` are the data sets in the paper's figure,
+    if those are few.
     """
 
     title: str

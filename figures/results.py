@@ -87,16 +87,9 @@ class ResultError(Exception):
 class Inputs:
     """Everything that figures are drawn from.
 
-    Parameters
-    ----------
-    runs : pandas.DataFrame or None
-        Of `read_runs`; None without a file of benchopt.
-    csv : dict of str to tuple of Path
-        CSV files by the kinds of KINDS.
-    files : tuple of Path
-        All of them.
-    warnings : tuple of str
-        What was wrong with the files, a sentence each.
+    ``runs`` are of `read_runs`, None without a file of benchopt; ``csv``
+    has the CSV files by the kinds of KINDS, ``files`` are all of them, and
+    ``warnings`` say what was wrong with them, a sentence each.
     """
 
     runs: pd.DataFrame | None
@@ -116,20 +109,15 @@ class Inputs:
 
 
 def read_inputs(paths, datasets=(), say=lambda line: None):
-    """Read files of any kind.
+    """Read parquet files of benchopt, and CSV files of the kinds of KINDS.
 
     Parameters
     ----------
     paths : iterable of Path
-        Parquet files of benchopt, and CSV files of the kinds of KINDS.
     datasets : collection of str
         Bare names of the data sets to keep; all, where empty.
     say : callable, str -> None
         Told the name of each file before it is read.
-
-    Returns
-    -------
-    Inputs
 
     Raises
     ------
@@ -169,20 +157,10 @@ def kind_of(path):
 # Files
 
 def read_table(path, reader, columns, remedy):
-    """Read a file and check that it has rows and columns.
+    """Read a file and check that it has rows, and the columns named.
 
-    Parameters
-    ----------
-    path : str or Path
-    reader : callable, path -> pandas.DataFrame
-    columns : iterable of str
-        Columns that must be there; others are kept too.
-    remedy : str
-        What to do about a file that will not do; it ends each message.
-
-    Raises
-    ------
-    ResultError
+    ``reader`` makes a table of a path.  ``remedy``, what to do about a file
+    that will not do, ends the message of the ResultError.
     """
     if not Path(path).is_file():
         raise ResultError(f"{path}: no such file; {remedy}")
@@ -287,10 +265,9 @@ def plain_value(value):
 
 
 def settings_of(frame, prefix, leave_out=()):
-    """Return the settings in each row, in the columns of a prefix.
+    """Return the settings in each row: a sorted tuple of (name, value).
 
-    Each is a tuple of (name, value), sorted; those without a value are left
-    out.
+    They are the columns of a prefix that have a value in the row.
     """
     names = sorted(
         name for name in frame if name.startswith(prefix)
@@ -354,8 +331,7 @@ def protocol_of_older(moves):
 def _identified(path, raw):
     """Return the columns that say whose each row is.
 
-    They are ``bare_dataset`` and ``dataset_settings``, ``solver``,
-    ``solver_settings`` and ``protocol`` (None: a search).
+    A protocol of None is that of a search.
     """
     older = "objective_solver" not in raw
     names = ("objective_dataset", "objective_solver")
@@ -434,14 +410,10 @@ def rows_of(raw, path="the results"):
 
 
 def read_runs(paths, datasets=(), say=lambda line: None):
-    """Read the runs of result files into one table.
+    """Read the runs of result files into one table, and list warnings.
 
-    Parameters and errors are those of `read_inputs`.
-
-    Returns
-    -------
-    pandas.DataFrame, list of str
-        Of `named`: the runs, and warnings.
+    Parameters and errors are those of `read_inputs`, the table is that of
+    `named`.
     """
     frames = []
     for path in paths:
@@ -479,11 +451,6 @@ def named(rows):
 
     Searches, which belong to no protocol, are shown in each that their data
     set has.  Runs that were repeated with one seed become one, by medians.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        Of `rows_of`, with an index 0, 1, 2 …
 
     Returns
     -------
@@ -550,20 +517,9 @@ def _distinct(rows, keys):
 def _told_apart(own, name, columns):
     """Find settings that tell things of one name but different content.
 
-    Parameters
-    ----------
-    own : pandas.DataFrame
-        A row per thing.
-    name : str
-        Column of names.
-    columns : dict of str to str
-        Column that tells content, the best first, and what it has several
-        of in a warning.  Older files lack some: None there.
-
-    Returns
-    -------
-    list of dict, list of str
-        A setting for each thing, if any; warnings.
+    ``columns`` map a column of ``own`` that tells content, the best first,
+    to what it has several of in a warning.  Older files lack some: None
+    there.  Returned are a setting for each thing, if any, and warnings.
     """
     told, warnings = [{} for _ in range(len(own))], []
     for thing, rows in own.groupby(name):

@@ -51,19 +51,9 @@ def complete(ys):
 def median_curve(runs, x, y, band=(0.1, 0.9)):
     """Compute the curve of one method over seeds.
 
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        Of one protocol, data set and method.
-    x, y : str
-        Columns.
-    band : (float, float)
-        Quantiles.
-
-    Returns
-    -------
-    pandas.DataFrame, indexed by step
-        Columns ``x`` (median), ``y`` (median), ``low``, ``high``.
+    ``x`` and ``y`` are columns of ``runs``, which are of one protocol and
+    data set.  The result, indexed by step, has the medians ``x`` and ``y``,
+    and the quantiles ``low`` and ``high`` of the band.
     """
     table = runs.pivot(index="step", columns="seed", values=[x, y])
     ys, xs = complete(table[y]), table[x].ffill()
@@ -114,35 +104,6 @@ def along(runs, name):
 def per_pass(runs, name):
     """Compute milliseconds per pass from seconds since the start."""
     return 1e3 * highest(runs, name) / highest(runs, "n_outer")
-
-
-def profile(arrived, factors):
-    """Compute performance profiles over problems.
-
-    Parameters
-    ----------
-    arrived : pandas.Series
-        Of `arrivals`, of one protocol.
-    factors : array_like of float
-        At least 1.
-
-    Returns
-    -------
-    pandas.DataFrame, indexed by factor
-        A column per method: the share of its data sets and seeds in which
-        it arrived within so many times the earliest arrival of any method.
-
-    Notes
-    -----
-    Dolan and Moré, Mathematical Programming 91 (2002).
-    """
-    table = arrived.unstack("method")
-    table = table[np.isfinite(table).any(axis=1)]
-    ratio = table.div(table.min(axis=1), axis=0).fillna(np.inf)
-    return pd.DataFrame(
-        [(ratio <= factor).mean() for factor in factors],
-        index=pd.Index(factors, name="factor"),
-    )
 
 
 # Distances to the best
@@ -205,14 +166,9 @@ def start_and_best(runs):
 def unmeasured(runs):
     """Find the rows in which F should have been measured and was not.
 
-    Rows of a run that has diverged have no F.
-
-    Returns
-    -------
-    why : pandas.Series
-        Their ``unmeasured``, a code; NaN of older files.
-    due : int
-        The number of rows at which F was due.
+    Rows of a run that has diverged have no F.  Returned are the column
+    ``unmeasured`` of these rows, codes or NaN of older files, and the number
+    of rows at which F was due.
     """
     due = (runs["outer"] % runs["reference"] == 0) & ~(runs["diverged"] > 0)
     lacking = due & runs["value_function"].isna()

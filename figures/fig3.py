@@ -179,7 +179,7 @@ def draw(inputs):
     with paper_style():
         figure = plot(points, published, caption)
     return Drawing({"": figure}, caption, {
-        "": f"From {inputs.files_in_words()}, package "
+        "": f"From {', '.join(path.name for path in inputs.files)}, package "
             f"{', '.join(sorted(frame['fingerprint'].unique()))}.\n\n"
             f"{EXPLAINED}\n{markdown(cost_table(frame))}",
     })

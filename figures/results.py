@@ -103,10 +103,6 @@ class Inputs:
             raise ResultError(f"no result file of runs among them; {REMEDY}")
         return self.runs
 
-    def files_in_words(self):
-        """Return the names of the files, without their folders."""
-        return ", ".join(path.name for path in self.files)
-
 
 def read_inputs(paths, datasets=(), say=lambda line: None):
     """Read parquet files of benchopt, and CSV files of the kinds of KINDS.

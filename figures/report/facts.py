@@ -115,7 +115,8 @@ def one_row_a_run(frame):
     names = ["objective_name", "dataset_name", "solver_name"]
     names += [name for name in frame if name.startswith("p_")]
     # not astype(str), which would decode the bytes that benchopt pickles
-    texts = frame[names].apply(lambda column: column.map(str))
+    texts = frame[names].apply(
+        lambda own: own.map(str) if own.dtype == object else own)
     return frame[~texts.duplicated()]
 
 

@@ -186,7 +186,9 @@ def draw_figures(inputs):
 
 def _of_the_paper(inputs, entry):
     """Leave out what the paper's figure has not, if anything is left."""
-    runs = inputs.runs[inputs.runs["bare_dataset"].isin(entry.paper)]
+    runs = inputs.runs
+    runs = runs[runs["bare_dataset"].isin(entry.paper)
+                & (runs["formulation"] != "nls")]  # it has its own figure
     return replace(inputs, runs=runs) if len(runs) else inputs
 
 

@@ -117,10 +117,7 @@ def lacking(runs, figure):
 
 
 def draw(figure, inputs):
-    """Draw such a figure, a `plotting.Drawing`.
-
-    A ResultError says what the files lack.
-    """
+    """Draw such a figure from `results.Inputs`."""
     runs = select(inputs.need_runs(), figure)
     overlay, warnings = None, ()
     if figure in (FIG1, FIGE1):

@@ -63,7 +63,7 @@ def plot(frame, caption):
 
 
 def draw(inputs):
-    """Draw the figure, a `plotting.Drawing`; see `network_runs` for errors."""
+    """Draw the figure from `results.Inputs`."""
     frame = network_runs(inputs.need_runs())
     frame = frame[frame["method"] == frame["base"] + frame["variant"]]
     if frame.empty:

@@ -107,10 +107,7 @@ def plot(runs, points, x, caption):
 
 
 def draw(inputs):
-    """Draw figure 2; its right panel needs a CSV file of the measurement.
-
-    The result is a `plotting.Drawing`; lacking files are a ResultError.
-    """
+    """Draw figure 2; its right panel needs a CSV file of the measurement."""
     runs = select(inputs.need_runs(), CURVES)
     points = find_inversion(inputs)
     caption = band_in_words(runs, CURVES.quantiles) + lacking(runs, CURVES)

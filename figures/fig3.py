@@ -163,10 +163,7 @@ def plot(points, published, caption):
 
 
 def draw(inputs):
-    """Draw figure 3 and its table.
-
-    The result is a `plotting.Drawing`; lacking files are a ResultError.
-    """
+    """Draw figure 3 and its table."""
     frame = network_runs(inputs.need_runs())
     points = points_of(frame)
     if points.empty:

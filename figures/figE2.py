@@ -238,10 +238,7 @@ def caption_of(frame):
 
 
 def draw(inputs):
-    """Draw figure E.2 from CSV files of its measurement.
-
-    The result is a `plotting.Drawing`; lacking files are a ResultError.
-    """
+    """Draw figure E.2 from CSV files of its measurement."""
     files = inputs.csv.get("alignment")
     if not files:
         raise ResultError(

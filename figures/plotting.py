@@ -100,10 +100,7 @@ def plot_medians(ax, runs, x, y, looks, quantiles=(0.1, 0.9),
 
 def plot_suboptimality(ax, runs, x, looks, quantiles=(0.1, 0.9),
                        log_x=False):
-    """Draw the column ``gap`` of every method on a logarithmic axis.
-
-    The parameters are those of `plot_medians`; the floor is FLOOR.
-    """
+    """Draw ``gap`` on a logarithmic axis as `plot_medians`, above FLOOR."""
     least = plot_medians(ax, runs, x, "gap", looks, quantiles, FLOOR, log_x)
     if np.isfinite(least):
         ax.set_yscale("log")
@@ -121,10 +118,7 @@ def plain_numbers(axis, at=(1, 3)):
 # Panels
 
 def stacked(runs):
-    """Place panels: a block of rows per protocol, the fair one first.
-
-    The result maps (protocol, data set) to (row, column).
-    """
+    """Map (protocol, data set) to a place, a block of rows per protocol."""
     datasets, protocols = _panels(runs)
     per_block = math.ceil(len(datasets) / MOST_COLUMNS)
     n_columns = math.ceil(len(datasets) / per_block)
@@ -137,7 +131,7 @@ def stacked(runs):
 
 
 def side_by_side(runs):
-    """Place panels: a row per data set, a column per protocol."""
+    """Map (protocol, data set) to a place, a column per protocol."""
     datasets, protocols = _panels(runs)
     return {
         (protocol, dataset): (i, j)

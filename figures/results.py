@@ -136,10 +136,7 @@ def read_inputs(paths, datasets=(), say=lambda line: None):
 
 
 def kind_of(path):
-    """Return the kind of a CSV file, a key of KINDS.
-
-    A file whose columns are of no kind is a ResultError.
-    """
+    """Return the kind of a CSV file, a key of KINDS."""
     columns = set(read_table(path, pd.read_csv, [], "give another file"))
     for kind, own in KINDS.items():
         if columns >= set(own):
@@ -290,10 +287,7 @@ def _hashable(value):
 # Older files, which lack the columns of a bare name and of the protocol
 
 def bare_name(name):
-    """Return benchopt's long name of an older file up to its parameters.
-
-    The suite's own names have no bracket.
-    """
+    """Return a long name up to the bracket with its parameters."""
     return name.partition("[")[0].strip()
 
 
@@ -385,17 +379,13 @@ def _settings_of_older(raw, found):
 # Rows
 
 def read_rows(path):
-    """Read the rows of one file of benchopt.
-
-    They have the columns of TEXTS, NUMBERS, OPTIONAL and `_identified`, and
-    ``path``.  A file that will not do is a ResultError.
-    """
+    """Read the rows of one file of benchopt; see `rows_of`."""
     raw = read_table(path, read_parquet, [*TEXTS, *NUMBERS], REMEDY)
     return rows_of(raw, path)
 
 
 def rows_of(raw, path="the results"):
-    """Return the rows of `read_rows` from a table of benchopt's columns."""
+    """Return TEXTS, NUMBERS, OPTIONAL, `_identified` and ``path``."""
     check_text(path, raw, TEXTS)
     absent = [name for name in OPTIONAL if name not in raw]
     raw = raw.assign(**dict.fromkeys(absent, np.nan))

@@ -570,10 +570,8 @@ def test_authors_of_another_split_are_announced(
 
 
 @pytest.mark.parametrize("base, c2, scheme", [
-    ("SHINE", NAN, "shine-big-rank"), ("HOAG", 0.9, "original"),
-    ("SHINE", 9e-4, "shine-big-rank-pp"), ("HOAG", 9e-4, "pure-python"),
+    ("SHINE", NAN, "shine-big-rank"), ("SHINE", 9e-4, "shine-big-rank-pp"),
     ("Grid-search", NAN, "random-search"), ("SHINE-OPA", 0.9, None),
-    ("SHINE-OPA", 9e-4, "shine-big-rank-opa"), ("AmIGO", NAN, None),
     ("Jacobian-Free", 9e-4, None),
 ])
 def test_authors_lines_are_of_the_same_forward_solver(base, c2, scheme):

@@ -103,10 +103,8 @@ LOW, MIDDLE, HIGH = spread(1, 2, 3), spread(2, 3, 4), spread(5, 6, 7)
     (claims.better, LOW, HIGH, {}, "confirmed"),
     (claims.better, HIGH, LOW, {}, "refuted"),
     (claims.better, LOW, MIDDLE, {}, "undecided"),
-    (claims.better, LOW, HIGH, {"factor": 2}, "undecided"),
     (claims.better, LOW, spread(31, 40, 50), {"factor": 10}, "confirmed"),
     (claims.better, LOW, HIGH, {"factor": 10}, "refuted"),
-    (claims.better, HIGH, spread(INF, INF, INF), {}, "confirmed"),
     (claims.no_worse, LOW, LOW, {}, "confirmed"),
     (claims.no_worse, MIDDLE, LOW, {}, "undecided"),
     (claims.no_worse, HIGH, LOW, {}, "refuted"),
@@ -115,7 +113,6 @@ LOW, MIDDLE, HIGH = spread(1, 2, 3), spread(2, 3, 4), spread(5, 6, 7)
      "undecided"),
     (claims.within, LOW, MIDDLE, {"margin": 1}, "confirmed"),
     (claims.within, LOW, MIDDLE, {"margin": 0.5}, "undecided"),
-    (claims.within, LOW, HIGH, {"margin": 1}, "refuted"),
     (claims.within, HIGH, LOW, {"margin": 1}, "refuted"),
 ])
 def test_rules(rule, one, other, settings, verdict):

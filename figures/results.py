@@ -568,9 +568,10 @@ def _with_methods(rows, protocol):
             for told in words
         ],
     } | {
-        name: pd.to_numeric(
-            [own.get(name, np.nan) for own in resolved], errors="coerce",
-        ) for name in ("backward_steps", "c2")
+        name: pd.to_numeric([
+            np.nan if isinstance(own.get(name), (tuple, list, dict))
+            else own.get(name, np.nan) for own in resolved
+        ], errors="coerce") for name in ("backward_steps", "c2")
     })
     return rows.join(new.iloc[code].set_axis(rows.index)), warnings
 
@@ -582,12 +583,15 @@ def read_resolved(text):
     have none.
     """
     try:
-        return dict(json.loads(text or "{}"))
-    except (TypeError, ValueError):
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
         raise ResultError(
             f"column objective_settings has {text[:20]!r} where settings in "
             "JSON are expected; give a file as it was written"
         )
+    return found
 
 
 def _method(row, protocol, origin):

@@ -718,6 +718,7 @@ def test_benchopts_page_has_the_suboptimality():
 @pytest.mark.parametrize("column", [
     "p_solver_memory", "p_solver_protocol", "objective_data_fingerprint",
     "file_solver", "p_dataset_path", "time", "objective_solver",
+    "objective_settings", "p_solver_backward_steps",
 ])
 @pytest.mark.parametrize("value", [
     b"\x80", b"\x00benchopt-pkl\x00bad", [1, [2]], {"a": 1}, True, 10**18,

@@ -12,9 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import pandas as pd
-
-from . import fig2, figE2
 from .gallery import FIGURES
 from .plotting import save
 from .results import ResultError, read_inputs
@@ -71,11 +68,7 @@ def write_league(name, options):
         print(text, end="")
         path = options.output_dir / f"{options.name}.md"
         print(write(path, text + "\n" + league.EXPLAINED))
-        table = pd.concat(problem.league for problem in problems)
-        print(write(
-            path.with_suffix(".csv"),
-            table.to_csv(index=False, float_format="%.10g"),
-        ))
+        print(write(path.with_suffix(".csv"), league.csv(problems)))
     print("\n" + "\n".join(league.who_won(problems)))
 
 
@@ -84,11 +77,7 @@ def write_claims(name, options):
     inputs = read(options)
     problems, warnings = league.problems_of(inputs.need_runs())
     warn(warnings)
-    alignment = inputs.csv.get("alignment")
-    text = claims.full(claims.places_of(
-        problems, fig2.find_inversion(inputs),
-        figE2.read_alignment(alignment) if alignment else None,
-    ))
+    text = claims.full(claims.places_in(inputs, problems))
     print(text, end="")
     print(write(options.output_dir / f"{options.name}.md", text))
 

@@ -43,11 +43,8 @@ LABELS = {
 def read_traces(path=TRACES):
     """Read the authors' runs, one row per outer step.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``scheme``, ``step``, ``time`` (s), ``n_g``, ``n_vjp``,
-        ``evaluations``, ``test_loss``.
+    Columns: ``scheme``, ``step``, ``time`` (s), ``n_g``, ``n_vjp``,
+    ``evaluations``, ``test_loss``.
     """
     raw = read_table(
         path, pd.read_csv, ["scheme", *NUMBERS],
@@ -59,14 +56,9 @@ def read_traces(path=TRACES):
 
 
 def scheme_of(base, c2):
-    """Return the authors' name of a run with these settings, or None.
+    """Return the authors' name of a run of the method ``base``, or None.
 
-    Parameters
-    ----------
-    base : str
-        Method.
-    c2 : float
-        Curvature constant of the line search.
+    ``c2`` is the curvature constant of its line search.
     """
     schemes = PYTHON_SCHEMES if c2 == PYTHON_C2 else SCHEMES
     return next((key for key, own in schemes.items() if own == base), None)
@@ -74,15 +66,10 @@ def scheme_of(base, c2):
 
 @dataclass(frozen=True)
 class Overlay:
-    """The authors' runs of the methods in one panel.
+    """The authors' runs of the methods in the panel of one data set.
 
-    Parameters
-    ----------
-    dataset : str
-        Label of the data set.
-    runs : dict of str to pandas.DataFrame
-        By label of the method: rows of `read_traces`, with a ``gap`` to our
-        best.
+    ``runs`` maps the label of a method to rows of `read_traces`, with a
+    ``gap`` to our best.
     """
 
     dataset: str
@@ -111,18 +98,10 @@ class Overlay:
 def find_overlay(runs, inputs):
     """Find the authors' runs of the methods shown.
 
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        With a ``gap`` of the test loss and its ``best``.
-    inputs : results.Inputs
-        A file of runs among them is read in place of the authors' own.
-
-    Returns
-    -------
-    Overlay or None, list of str
-        None where ``runs`` have not the authors' protocol, data and seed;
-        warnings.
+    ``runs`` have a ``gap`` of the test loss and its ``best``.  A file of
+    traces among the inputs is read in place of the authors' own.  The result
+    is an `Overlay`, or None where ``runs`` have not the authors' protocol,
+    data and seed, and a list of warnings.
     """
     news = runs[
         (runs["bare_dataset"] == "20news") & (runs["formulation"] != "nls")

@@ -14,26 +14,11 @@ from .results import ResultError
 class Convergence:
     """One such figure.
 
-    Parameters
-    ----------
-    shown : frozenset of str or None
-        Methods; None: all but those of ``hidden``.
-    hidden : frozenset of str
-    quantiles : (float, float)
-        Of the band.
-    loss : {"test_loss", "value"}
-    axes : tuple of str
-        Of X_LABELS: a figure each.
-    formulation : str or None
-        Only data sets of this formulation.
-    paper : tuple of str
-        Data sets in the paper's figure.
-    n_seeds : int
-        Seeds in the paper's figure.
-    remark : str
-        Of the caption, at its end.
-    log_x : bool
-        Whether x is logarithmic, which leaves the start out.
+    It shows the methods ``shown`` (None: all) but those ``hidden``, and data
+    sets of one ``formulation`` (None: of any).  There is a picture for each
+    of ``axes``, keys of X_LABELS; ``log_x`` leaves the start out.
+    ``quantiles`` are those of the band, ``paper`` and ``n_seeds`` the data
+    sets and seeds of the paper's figure, and ``remark`` ends the caption.
     """
 
     shown: frozenset | None = None
@@ -67,11 +52,7 @@ def select(runs, figure):
     """Return the runs that a figure shows, with their suboptimality.
 
     Methods that are not shown count for the best of a seed all the same.
-
-    Raises
-    ------
-    ResultError
-        Where nothing is left.
+    Where nothing is left, that is a ResultError.
     """
     if figure.formulation:
         runs = runs[runs["formulation"] == figure.formulation]
@@ -96,21 +77,8 @@ def select(runs, figure):
 def plot_panels(axes, places, runs, x, figure, overlay=None):
     """Draw a panel per protocol and data set, without a legend.
 
-    Parameters
-    ----------
-    axes, places
-        Of `plotting.make_grid`, and of `plotting.stacked` or `side_by_side`.
-    runs : pandas.DataFrame
-        Of `select`.
-    x : str
-        Of X_LABELS.
-    figure : Convergence
-    overlay : authors.Overlay or None
-
-    Returns
-    -------
-    list of matplotlib.axes.Axes
-        The panels that were drawn.
+    ``axes`` and ``places`` are of `plotting`, ``runs`` of `select`.  The
+    panels that were drawn are returned.
     """
     looks = methods.looks(runs["method"])
     suffix = " protocol" if axes.shape[1] < 3 else ""
@@ -133,13 +101,7 @@ def plot_panels(axes, places, runs, x, figure, overlay=None):
 
 
 def lacking(runs, figure):
-    """Say what the paper's figure shows and the runs do not.
-
-    Returns
-    -------
-    str
-        A sentence after a space, or nothing.
-    """
+    """Say what the paper's figure shows and the runs do not."""
     if not figure.paper:
         return figure.remark
     absent = sorted(set(figure.paper) - set(runs["bare_dataset"]))
@@ -155,22 +117,7 @@ def lacking(runs, figure):
 
 
 def draw(figure, inputs):
-    """Draw such a figure from result files.
-
-    Parameters
-    ----------
-    figure : Convergence
-    inputs : results.Inputs
-
-    Returns
-    -------
-    plotting.Drawing
-
-    Raises
-    ------
-    ResultError
-        Where the files lack what it shows.
-    """
+    """Draw such a figure from `results.Inputs`."""
     runs = select(inputs.need_runs(), figure)
     overlay, warnings = None, ()
     if figure in (FIG1, FIGE1):

@@ -32,14 +32,7 @@ def columns_of(frame):
 
 
 def plot(frame, caption):
-    """Draw two rows of panels per data set.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Of `networks.network_runs`.
-    caption : str
-    """
+    """Draw two rows of panels per data set of `networks.network_runs`."""
     columns, looks = columns_of(frame), methods.looks(frame["method"])
     names = sorted(frame["dataset"].unique())
     rows = [(name, y) for name in names for y in Y_LABELS]
@@ -70,17 +63,7 @@ def plot(frame, caption):
 
 
 def draw(inputs):
-    """Draw the figure.
-
-    Returns
-    -------
-    plotting.Drawing
-
-    Raises
-    ------
-    ResultError
-        Also where every method has an unusual number of backward steps.
-    """
+    """Draw the figure from `results.Inputs`."""
     frame = network_runs(inputs.need_runs())
     frame = frame[frame["method"] == frame["base"] + frame["variant"]]
     if frame.empty:

@@ -48,13 +48,7 @@ def read_inversion(path):
 
 
 def find_inversion(inputs):
-    """Read the one such file among the inputs; None without one.
-
-    Raises
-    ------
-    ResultError
-        Where there are two.
-    """
+    """Read the one such file among the inputs; None without one."""
     files = inputs.csv.get("inversion", ())
     if len(files) > 1:
         raise ResultError(f"{files[1]}: a second file for figure 2; give one")
@@ -113,10 +107,7 @@ def plot(runs, points, x, caption):
 
 
 def draw(inputs):
-    """Draw figure 2; its right panel needs a CSV file of the measurement.
-
-    The result is a `plotting.Drawing`; lacking files are a ResultError.
-    """
+    """Draw figure 2; its right panel needs a CSV file of the measurement."""
     runs = select(inputs.need_runs(), CURVES)
     points = find_inversion(inputs)
     caption = band_in_words(runs, CURVES.quantiles) + lacking(runs, CURVES)

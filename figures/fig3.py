@@ -59,16 +59,9 @@ radius is that of df/dz, the largest in that batch.
 def points_of(frame):
     """Compute the marks, a row for each data set, curve and steps.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Of `networks.network_runs`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``dataset``, ``curve``, ``steps``, ``time`` (ms, median), its
-        quartiles ``low`` and ``high``, ``accuracy`` (mean) and ``std``.
+    ``frame`` is of `networks.network_runs`.  Columns: ``dataset``,
+    ``curve``, ``steps``, ``time`` (ms, median), its quartiles ``low`` and
+    ``high``, ``accuracy`` (mean) and ``std``.
     """
     runs = summarise(frame)
     # one forward solver for all: variants of it are other experiments
@@ -101,16 +94,7 @@ def read_published(path=PUBLISHED):
 
 
 def plot_points(ax, points, colours):
-    """Draw one panel: a curve per method, along its number of steps.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    points : pandas.DataFrame
-        Of `points_of`, of one data set, or of `read_published`.
-    colours : dict of str to str
-        By curve.
-    """
+    """Draw one panel: a curve per method, along its number of steps."""
     for depth, curve in enumerate(LOOKS):
         own = points[points["curve"] == curve].sort_values("steps")
         if not own.empty:
@@ -179,10 +163,7 @@ def plot(points, published, caption):
 
 
 def draw(inputs):
-    """Draw figure 3 and its table.
-
-    The result is a `plotting.Drawing`; lacking files are a ResultError.
-    """
+    """Draw figure 3 and its table."""
     frame = network_runs(inputs.need_runs())
     points = points_of(frame)
     if points.empty:
@@ -195,7 +176,7 @@ def draw(inputs):
     with paper_style():
         figure = plot(points, published, caption)
     return Drawing({"": figure}, caption, {
-        "": f"From {inputs.files_in_words()}, package "
+        "": f"From {', '.join(path.name for path in inputs.files)}, package "
             f"{', '.join(sorted(frame['fingerprint'].unique()))}.\n\n"
             f"{EXPLAINED}\n{markdown(cost_table(frame))}",
     })

@@ -72,11 +72,8 @@ def rank(solver):
 def read_alignment(paths):
     """Read measurements, one file below the other.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns TEXTS and NUMBERS, and ``network``, what to call it: seeds of
-        one network are put together.
+    Columns: TEXTS, NUMBERS and ``network``, what to call it: seeds of one
+    network are put together.
     """
     frames = []
     for path in paths:
@@ -129,13 +126,7 @@ def panels_of(frame):
 def plot_panel(ax, rows, lowest):
     """Draw one network in one state.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    rows : pandas.DataFrame
-        Of `panels_of`.
-    lowest : {-1, 0}
-        The cosine that the axis begins with.
+    ``lowest`` is the cosine that the axis begins with, -1 or 0.
     """
     closest = 1 - COSINES[-1]
     ax.set(xscale="log", yscale="log",
@@ -247,10 +238,7 @@ def caption_of(frame):
 
 
 def draw(inputs):
-    """Draw figure E.2 from CSV files of its measurement.
-
-    The result is a `plotting.Drawing`; lacking files are a ResultError.
-    """
+    """Draw figure E.2 from CSV files of its measurement."""
     files = inputs.csv.get("alignment")
     if not files:
         raise ResultError(

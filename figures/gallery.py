@@ -10,21 +10,17 @@ RUNS = "result files of `benchopt run`"
 
 @dataclass(frozen=True)
 class Entry:
-    """One figure.
+    """One figure: a line about it, and what files it is drawn from.
 
-    Parameters
-    ----------
-    title : str
-        A line.
-    needs : str
-        What files it is drawn from.
-    draw : callable, results.Inputs -> plotting.Drawing
-        Raises a ResultError where the files lack what it shows.
+    ``draw`` makes a `plotting.Drawing` of `results.Inputs`; a ResultError
+    says what they lack.  ``paper`` are the data sets in the paper's figure,
+    if those are few.
     """
 
     title: str
     needs: str
     draw: Callable
+    paper: tuple = ()
 
 
 FIGURES = {
@@ -35,10 +31,12 @@ FIGURES = {
     "fig1": Entry(
         "Figure 1: test loss against time, and against evaluations",
         RUNS, partial(convergence.draw, convergence.FIG1),
+        convergence.FIG1.paper,
     ),
     "fig2": Entry(
         "Figure 2: SHINE with OPA, convergence and quality of the inverse",
         RUNS + ", and the CSV file of the inversion", fig2.draw,
+        fig2.CURVES.paper,
     ),
     "fig3": Entry(
         "Figure 3: accuracy of networks against time of a backward pass",
@@ -47,6 +45,7 @@ FIGURES = {
     "figE1": Entry(
         "Figure E.1: as figure 1, with every method but OPA",
         RUNS, partial(convergence.draw, convergence.FIGE1),
+        convergence.FIGE1.paper,
     ),
     "figE2": Entry(
         "Figure E.2: how well each method inverts J in networks",

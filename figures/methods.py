@@ -11,15 +11,9 @@ SOLID = "-"
 class Method:
     """One method: what it is called and what it looks like everywhere.
 
-    Parameters
-    ----------
-    name : str
-    colour : str
-        As #RRGGBB.
-    dash : str or tuple
-        A line style of matplotlib.
-    family : {"shared", "free", "exact", "series", "unrolled", "search"}
-        How the method gets q; searches need none.
+    ``colour`` is #RRGGBB, ``dash`` a line style of matplotlib.  ``family``
+    says how the method gets q ("shared", "free", "exact", "series",
+    "unrolled"); a "search" needs none.
     """
 
     name: str
@@ -86,16 +80,8 @@ def looks(labels):
 
     Known methods and variants look the same in every figure.  Others get
     spare looks by their label; where another label of the same figure has
-    that look, the next that is free.
-
-    Parameters
-    ----------
-    labels : iterable of str
-
-    Returns
-    -------
-    dict of str to dict
-        ``color`` and ``linestyle``, for matplotlib.
+    that look, the next that is free.  The result maps a label to ``color``
+    and ``linestyle``, for matplotlib.
     """
     found, taken = {}, set()
     for label in sorted(set(labels)):
@@ -122,13 +108,7 @@ def _spare(label, taken):
 
 
 def in_order(frame):
-    """Return the labels in a table of runs, in the order of legends.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Columns ``base`` and ``method``.
-    """
+    """Return the labels in a table of runs, in the order of legends."""
     pairs = frame[["base", "method"]].drop_duplicates().to_numpy().tolist()
     return [label for _, label in sorted(pairs, key=lambda p: rank(*p))]
 
@@ -204,18 +184,10 @@ IN_EVERY_PROTOCOL = ("forward", "backward", "preconditioner", "side")
 
 
 def canonical(solver, settings):
-    """Return the method that a solver with these settings is.
+    """Return the method that a solver with such settings is.
 
-    Parameters
-    ----------
-    solver : str
-        Bare name.
-    settings : dict of str to object
-
-    Returns
-    -------
-    str, dict
-        The name of the method, and the settings that are left.
+    Also returned are the settings that are left, without those which the
+    name of the method stands for.
     """
     for name, wanted, method in VARIANTS:
         if name == solver and all(
@@ -247,15 +219,8 @@ def defaults_of(method, protocol):
 class Thing:
     """A solver or a data set with its settings.
 
-    Parameters
-    ----------
-    name : str
-    settings : dict of str to object
-    usual : dict of str to object
-        Settings that need not be told where they have this value, and must
-        be told where not.
-    told : collection of str
-        Settings that must be told.
+    ``usual`` settings need not be told where they have that value, and must
+    be told where not; those of ``told`` must be told.
     """
 
     name: str
@@ -267,16 +232,9 @@ class Thing:
 def distinct_labels(things):
     """Choose words for things so that two different ones never read alike.
 
-    Parameters
-    ----------
-    things : list of Thing
-
-    Returns
-    -------
-    list of list of (str, str)
-        For each: the settings to be told and their values, as text.
-        Settings that are not as usual come first, then as few others as
-        tell the thing from all of the same name.
+    The result has for each thing a list of (setting, value as text).
+    Settings that are not as usual come first, then as few others as tell
+    the thing from all of the same name.
     """
     filled = [thing.usual | thing.settings for thing in things]
     return [

@@ -20,23 +20,14 @@ RUN = ["dataset", "method", "seed"]
 
 
 def network_runs(runs):
-    """Select the runs on equilibrium networks.
+    """Select the runs on equilibrium networks, if there are any.
 
     Time counts from a run's first point: before it are the first weights,
-    and in the first run of a process the start of torch.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As of `results.named`, but ``backward_steps`` is 0, a number,
-        infinity for the full solve, and NaN where a method has none.
-        Accuracies are in per cent; where a run has diverged ``test_loss``
-        and ``test_accuracy`` are as bad as can be, inf and -inf.
-
-    Raises
-    ------
-    ResultError
-        Where there are none.
+    and in the first run of a process the start of torch.  Columns are as of
+    `results.named`, but ``backward_steps`` is 0, a number, infinity for the
+    full solve, and NaN where a method has none.  Accuracies are in per cent;
+    where a run has diverged ``test_loss`` and ``test_accuracy`` are as bad
+    as can be, inf and -inf.
     """
     parts = [own for _, own in runs.groupby("dataset") if is_network(own)]
     if not parts:
@@ -57,21 +48,11 @@ def network_runs(runs):
 
 
 def costs_of(frame):
-    """Compute what an outer step of each run costs.
+    """Compute what an outer step of each run costs: COSTS, times in ms.
 
     Result files have totals.  From one point to the next they grow by a cost
     per outer step; taken is the median over the points of a run, so that
     neither a cold start nor a phase of unrolled training counts.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Of `network_runs`.
-
-    Returns
-    -------
-    pandas.DataFrame, a row per data set, method and seed
-        Columns of COSTS, times in ms.
     """
     growth = frame.sort_values("step").groupby(RUN)[["n_outer", *COSTS]].diff()
     per_step = growth[list(COSTS)].div(growth["n_outer"], axis=0)
@@ -117,18 +98,7 @@ def steps_in_words(steps):
 
 
 def cost_table(frame):
-    """Tabulate accuracy against cost, a row per data set and method.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Of `network_runs`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Text.
-    """
+    """Tabulate accuracy against cost, a row per data set and method."""
     runs, rows = summarise(frame), []
     full = runs[runs["method"] == "HOAG"].groupby("dataset")["backward_time"]
     full = full.median()

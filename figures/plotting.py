@@ -31,16 +31,9 @@ Y_LABELS = {
 class Drawing:
     """What a figure's function returns.
 
-    Parameters
-    ----------
-    figures : dict of str to matplotlib.figure.Figure
-        By the end of their files' names; "" where there is one.
-    caption : str
-        What is shown, with its seeds and its band, and what is lacking.
-    tables : dict of str to str
-        Markdown, by the end of the files' names.
-    warnings : tuple of str
-        A sentence each.
+    ``figures`` and ``tables`` (Markdown) are by the end of their files'
+    names, "" where there is one.  The caption says what is shown, with its
+    seeds and its band, and what is lacking.
     """
 
     figures: dict
@@ -70,26 +63,10 @@ def plot_medians(ax, runs, x, y, looks, quantiles=(0.1, 0.9),
                  floor=-np.inf, log_x=False):
     """Draw a median line, and a band over seeds, for every method.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    runs : pandas.DataFrame
-        Of one protocol and data set.
-    x, y : str
-        Columns.
-    looks : dict
-        Of `methods.looks`, with every method of ``runs``.
-    quantiles : (float, float)
-        Of the band.
-    floor : float
-        Lower values of y are drawn here.
-    log_x : bool
-        Leave the start out, which is at 0.
-
-    Returns
-    -------
-    float
-        The lowest median drawn; infinite where nothing is finite.
+    ``x`` and ``y`` are columns of ``runs``, which are of one protocol and
+    data set; ``looks`` are of `methods.looks`.  Lower values of y are drawn
+    at the floor.  ``log_x`` leaves the start out, which is at 0.  The
+    lowest median drawn is returned, infinity where nothing is finite.
     """
     least = np.inf
     for method in methods.in_order(runs):
@@ -123,10 +100,7 @@ def plot_medians(ax, runs, x, y, looks, quantiles=(0.1, 0.9),
 
 def plot_suboptimality(ax, runs, x, looks, quantiles=(0.1, 0.9),
                        log_x=False):
-    """Draw the column ``gap`` of every method on a logarithmic axis.
-
-    The parameters are those of `plot_medians`; the floor is FLOOR.
-    """
+    """Draw ``gap`` on a logarithmic axis as `plot_medians`, above FLOOR."""
     least = plot_medians(ax, runs, x, "gap", looks, quantiles, FLOOR, log_x)
     if np.isfinite(least):
         ax.set_yscale("log")
@@ -144,10 +118,7 @@ def plain_numbers(axis, at=(1, 3)):
 # Panels
 
 def stacked(runs):
-    """Place panels: a block of rows per protocol, the fair one first.
-
-    The result maps (protocol, data set) to (row, column).
-    """
+    """Map (protocol, data set) to a place, a block of rows per protocol."""
     datasets, protocols = _panels(runs)
     per_block = math.ceil(len(datasets) / MOST_COLUMNS)
     n_columns = math.ceil(len(datasets) / per_block)
@@ -160,7 +131,7 @@ def stacked(runs):
 
 
 def side_by_side(runs):
-    """Place panels: a row per data set, a column per protocol."""
+    """Map (protocol, data set) to a place, a column per protocol."""
     datasets, protocols = _panels(runs)
     return {
         (protocol, dataset): (i, j)
@@ -177,16 +148,8 @@ def _panels(runs):
 def make_grid(places, more_columns=0):
     """Make an empty figure, as wide as a column or as a page of text.
 
-    Parameters
-    ----------
-    places : dict
-        Of `stacked` or `side_by_side`.
-    more_columns : int
-        Columns at the right, for something else.
-
-    Returns
-    -------
-    matplotlib.figure.Figure, array of matplotlib.axes.Axes
+    ``places`` are of `stacked` or `side_by_side`; ``more_columns`` at the
+    right are for something else.  The figure and its axes are returned.
     """
     n_rows, n_columns = np.max(list(places.values()), axis=0) + 1
     n_columns += more_columns

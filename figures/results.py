@@ -5,6 +5,7 @@ outer step.  `read_runs` turns such files into one table, in which every run
 has a data set, a protocol and a method by name; `named` lists its columns.
 """
 import io
+import json
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,7 @@ OPTIONAL = {
     "objective_forward_time": "forward_time",
     "objective_backward_time": "backward_time",
     "objective_peak_memory": "peak_memory",
+    "objective_unmeasured": "unmeasured",
     "p_obj_reference": "reference",
 }
 # Names in older files -> names now.
@@ -85,16 +87,9 @@ class ResultError(Exception):
 class Inputs:
     """Everything that figures are drawn from.
 
-    Parameters
-    ----------
-    runs : pandas.DataFrame or None
-        Of `read_runs`; None without a file of benchopt.
-    csv : dict of str to tuple of Path
-        CSV files by the kinds of KINDS.
-    files : tuple of Path
-        All of them.
-    warnings : tuple of str
-        What was wrong with the files, a sentence each.
+    ``runs`` are of `read_runs`, None without a file of benchopt; ``csv``
+    has the CSV files by the kinds of KINDS, ``files`` are all of them, and
+    ``warnings`` say what was wrong with them, a sentence each.
     """
 
     runs: pd.DataFrame | None
@@ -108,26 +103,17 @@ class Inputs:
             raise ResultError(f"no result file of runs among them; {REMEDY}")
         return self.runs
 
-    def files_in_words(self):
-        """Return the names of the files, without their folders."""
-        return ", ".join(path.name for path in self.files)
-
 
 def read_inputs(paths, datasets=(), say=lambda line: None):
-    """Read files of any kind.
+    """Read parquet files of benchopt, and CSV files of the kinds of KINDS.
 
     Parameters
     ----------
     paths : iterable of Path
-        Parquet files of benchopt, and CSV files of the kinds of KINDS.
     datasets : collection of str
         Bare names of the data sets to keep; all, where empty.
     say : callable, str -> None
         Told the name of each file before it is read.
-
-    Returns
-    -------
-    Inputs
 
     Raises
     ------
@@ -150,10 +136,7 @@ def read_inputs(paths, datasets=(), say=lambda line: None):
 
 
 def kind_of(path):
-    """Return the kind of a CSV file, a key of KINDS.
-
-    A file whose columns are of no kind is a ResultError.
-    """
+    """Return the kind of a CSV file, a key of KINDS."""
     columns = set(read_table(path, pd.read_csv, [], "give another file"))
     for kind, own in KINDS.items():
         if columns >= set(own):
@@ -167,20 +150,10 @@ def kind_of(path):
 # Files
 
 def read_table(path, reader, columns, remedy):
-    """Read a file and check that it has rows and columns.
+    """Read a file and check that it has rows, and the columns named.
 
-    Parameters
-    ----------
-    path : str or Path
-    reader : callable, path -> pandas.DataFrame
-    columns : iterable of str
-        Columns that must be there; others are kept too.
-    remedy : str
-        What to do about a file that will not do; it ends each message.
-
-    Raises
-    ------
-    ResultError
+    ``reader`` makes a table of a path.  ``remedy``, what to do about a file
+    that will not do, ends the message of the ResultError.
     """
     if not Path(path).is_file():
         raise ResultError(f"{path}: no such file; {remedy}")
@@ -285,10 +258,9 @@ def plain_value(value):
 
 
 def settings_of(frame, prefix, leave_out=()):
-    """Return the settings in each row, in the columns of a prefix.
+    """Return the settings in each row: a sorted tuple of (name, value).
 
-    Each is a tuple of (name, value), sorted; those without a value are left
-    out.
+    They are the columns of a prefix that have a value in the row.
     """
     names = sorted(
         name for name in frame if name.startswith(prefix)
@@ -315,10 +287,7 @@ def _hashable(value):
 # Older files, which lack the columns of a bare name and of the protocol
 
 def bare_name(name):
-    """Return benchopt's long name of an older file up to its parameters.
-
-    The suite's own names have no bracket.
-    """
+    """Return a long name up to the bracket with its parameters."""
     return name.partition("[")[0].strip()
 
 
@@ -352,8 +321,7 @@ def protocol_of_older(moves):
 def _identified(path, raw):
     """Return the columns that say whose each row is.
 
-    They are ``bare_dataset`` and ``dataset_settings``, ``solver``,
-    ``solver_settings`` and ``protocol`` (None: a search).
+    A protocol of None is that of a search.
     """
     older = "objective_solver" not in raw
     names = ("objective_dataset", "objective_solver")
@@ -377,6 +345,7 @@ def _identified(path, raw):
     for name, column in (
         ("file", "file_solver"), ("source", "objective_solver_fingerprint"),
         ("data", "objective_data_fingerprint"),
+        ("resolved", "objective_settings"),
     ):
         found[name] = _texts(raw, column)
     return found
@@ -410,17 +379,13 @@ def _settings_of_older(raw, found):
 # Rows
 
 def read_rows(path):
-    """Read the rows of one file of benchopt.
-
-    They have the columns of TEXTS, NUMBERS, OPTIONAL and `_identified`, and
-    ``path``.  A file that will not do is a ResultError.
-    """
+    """Read the rows of one file of benchopt; see `rows_of`."""
     raw = read_table(path, read_parquet, [*TEXTS, *NUMBERS], REMEDY)
     return rows_of(raw, path)
 
 
 def rows_of(raw, path="the results"):
-    """Return the rows of `read_rows` from a table of benchopt's columns."""
+    """Return TEXTS, NUMBERS, OPTIONAL, `_identified` and ``path``."""
     check_text(path, raw, TEXTS)
     absent = [name for name in OPTIONAL if name not in raw]
     raw = raw.assign(**dict.fromkeys(absent, np.nan))
@@ -431,14 +396,10 @@ def rows_of(raw, path="the results"):
 
 
 def read_runs(paths, datasets=(), say=lambda line: None):
-    """Read the runs of result files into one table.
+    """Read the runs of result files into one table, and list warnings.
 
-    Parameters and errors are those of `read_inputs`.
-
-    Returns
-    -------
-    pandas.DataFrame, list of str
-        Of `named`: the runs, and warnings.
+    Parameters and errors are those of `read_inputs`, the table is that of
+    `named`.
     """
     frames = []
     for path in paths:
@@ -476,11 +437,6 @@ def named(rows):
 
     Searches, which belong to no protocol, are shown in each that their data
     set has.  Runs that were repeated with one seed become one, by medians.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        Of `rows_of`, with an index 0, 1, 2 …
 
     Returns
     -------
@@ -547,20 +503,9 @@ def _distinct(rows, keys):
 def _told_apart(own, name, columns):
     """Find settings that tell things of one name but different content.
 
-    Parameters
-    ----------
-    own : pandas.DataFrame
-        A row per thing.
-    name : str
-        Column of names.
-    columns : dict of str to str
-        Column that tells content, the best first, and what it has several
-        of in a warning.  Older files lack some: None there.
-
-    Returns
-    -------
-    list of dict, list of str
-        A setting for each thing, if any; warnings.
+    ``columns`` map a column of ``own`` that tells content, the best first,
+    to what it has several of in a warning.  Older files lack some: None
+    there.  Returned are a setting for each thing, if any, and warnings.
     """
     told, warnings = [{} for _ in range(len(own))], []
     for thing, rows in own.groupby(name):
@@ -601,7 +546,8 @@ def in_protocol_order(names):
 
 def _with_methods(rows, protocol):
     """Add the method of the rows of one protocol, and what it consists of."""
-    keys = ["solver", "solver_settings", "file", "source", "solver_name"]
+    keys = ["solver", "solver_settings", "file", "source", "solver_name",
+            "resolved"]
     own, code = _distinct(rows, keys)
     origins, warnings = _told_apart(own, "solver", {
         "source": "sources", "file": "files"})
@@ -610,6 +556,10 @@ def _with_methods(rows, protocol):
         for row, origin in zip(own.itertuples(), origins)
     ]
     words = distinct_labels(things)
+    resolved = [
+        thing.settings | read_resolved(text)
+        for thing, text in zip(things, own["resolved"])
+    ]
     new = pd.DataFrame({
         "base": [thing.name for thing in things],
         "method": [label(t.name, told) for t, told in zip(things, words)],
@@ -618,19 +568,37 @@ def _with_methods(rows, protocol):
             for told in words
         ],
     } | {
-        name: pd.to_numeric(
-            [thing.settings.get(name, np.nan) for thing in things],
-            errors="coerce",
-        ) for name in ("backward_steps", "c2")
+        name: pd.to_numeric([
+            np.nan if isinstance(own.get(name), (tuple, list, dict))
+            else own.get(name, np.nan) for own in resolved
+        ], errors="coerce") for name in ("backward_steps", "c2")
     })
     return rows.join(new.iloc[code].set_axis(rows.index)), warnings
+
+
+def read_resolved(text):
+    """Read what ran, where a parameter may be None: the protocol's value.
+
+    The text is that of the column ``objective_settings``, JSON; older files
+    have none.
+    """
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ResultError(
+            f"column objective_settings has {text[:20]!r} where settings in "
+            "JSON are expected; give a file as it was written"
+        )
+    return found
 
 
 def _method(row, protocol, origin):
     name, settings = canonical(row.solver, dict(row.solver_settings))
     usual = defaults_of(name, protocol)
     told = [
-        key for key in settings if name not in BY_NAME
+        key for key in settings if name not in BY_NAME and key != "figure"
         and any(mark + key + "=" in row.solver_name for mark in "[,")
     ]
     return Thing(name, usual | settings | origin, usual, tuple(told))

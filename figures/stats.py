@@ -15,63 +15,53 @@ ERROR = 1e-6  # of value_function, relative: differences below are none
 # Quantiles over seeds
 
 def quantile(numbers, q):
-    """Compute a quantile, linear between numbers, some of them infinite.
-
-    Between a finite number and an infinite one lies infinity, where pandas
-    says NaN.  NaN is left out; of nothing, the quantile is NaN.
-    """
-    numbers = np.sort(np.asarray(numbers, dtype=float))
+    """Compute a quantile of what is not NaN; of nothing, NaN."""
+    numbers = np.asarray(numbers, dtype=float)
     numbers = numbers[~np.isnan(numbers)]
-    if not len(numbers):
-        return np.nan
-    place = q * (len(numbers) - 1)
-    below, above = (numbers[int(f(place))] for f in (np.floor, np.ceil))
-    if np.isinf(below) or np.isinf(above):
-        return below if np.isinf(below) else above
-    return below + (place - np.floor(place)) * (above - below)
+    return quantiles(numbers[None], q)[0] if len(numbers) else np.nan
 
 
-def by_step(runs, y):
-    """Tabulate a quantity of one method: a row per step, a column per seed.
+def quantiles(table, q):
+    """Compute a quantile of each row, linear between its numbers.
+
+    Between a finite number and an infinite one lies infinity, where NumPy
+    and pandas say NaN.  The rows have no NaN.
+    """
+    rows, place = np.sort(table, axis=1), q * (table.shape[1] - 1)
+    below, above = (rows[:, int(f(place))] for f in (np.floor, np.ceil))
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        between = below + (place - np.floor(place)) * (above - below)
+    between = np.where(np.isinf(above), above, between)
+    return np.where(np.isinf(below), below, between)
+
+
+def complete(ys):
+    """Keep the steps (rows) that every seed (column) has.
 
     A run that diverged, whose y is infinite, stays so.  The rows end with
     the shortest of the other runs: the seeds that are left would be another
     population.
     """
-    return complete(runs.pivot(index="step", columns="seed", values=y))
-
-
-def complete(ys):
-    """Keep the steps that every seed has; see `by_step`."""
+    if not np.isnan(ys.to_numpy()).any():
+        return ys
     last = ys.ffill()
     return ys.mask(ys.isna() & np.isinf(last), last).dropna()
 
 
-def median_curve(runs, x, y, quantiles=(0.1, 0.9)):
+def median_curve(runs, x, y, band=(0.1, 0.9)):
     """Compute the curve of one method over seeds.
 
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        Of one protocol, data set and method.
-    x, y : str
-        Columns.
-    quantiles : (float, float)
-        Of the band.
-
-    Returns
-    -------
-    pandas.DataFrame, indexed by step
-        Columns ``x`` (median), ``y`` (median), ``low``, ``high``.
+    ``x`` and ``y`` are columns of ``runs``, which are of one protocol and
+    data set.  The result, indexed by step, has the medians ``x`` and ``y``,
+    and the quantiles ``low`` and ``high`` of the band.
     """
-    ys = by_step(runs, y)
-    xs = runs.pivot(index="step", columns="seed", values=x).ffill()
+    table = runs.pivot(index="step", columns="seed", values=[x, y])
+    ys, xs = complete(table[y]), table[x].ffill()
     rows = ys.to_numpy()
     return pd.DataFrame({
         "x": xs.loc[ys.index].median(axis=1),
-        "y": [quantile(row, 0.5) for row in rows],
-        "low": [quantile(row, quantiles[0]) for row in rows],
-        "high": [quantile(row, quantiles[1]) for row in rows],
+        "y": quantiles(rows, 0.5),
+        "low": quantiles(rows, band[0]), "high": quantiles(rows, band[1]),
     }, index=ys.index)
 
 
@@ -114,35 +104,6 @@ def along(runs, name):
 def per_pass(runs, name):
     """Compute milliseconds per pass from seconds since the start."""
     return 1e3 * highest(runs, name) / highest(runs, "n_outer")
-
-
-def profile(arrived, factors):
-    """Compute performance profiles over problems.
-
-    Parameters
-    ----------
-    arrived : pandas.Series
-        Of `arrivals`, of one protocol.
-    factors : array_like of float
-        At least 1.
-
-    Returns
-    -------
-    pandas.DataFrame, indexed by factor
-        A column per method: the share of its data sets and seeds in which
-        it arrived within so many times the earliest arrival of any method.
-
-    Notes
-    -----
-    Dolan and Moré, Mathematical Programming 91 (2002).
-    """
-    table = arrived.unstack("method")
-    table = table[np.isfinite(table).any(axis=1)]
-    ratio = table.div(table.min(axis=1), axis=0).fillna(np.inf)
-    return pd.DataFrame(
-        [(ratio <= factor).mean() for factor in factors],
-        index=pd.Index(factors, name="factor"),
-    )
 
 
 # Distances to the best
@@ -203,17 +164,15 @@ def start_and_best(runs):
 
 
 def unmeasured(runs):
-    """Count the rows in which F should have been measured.
+    """Find the rows in which F should have been measured and was not.
 
-    Rows of a run that has diverged have no F.
-
-    Returns
-    -------
-    lacking, due : int
-        Rows without F, of the rows at which it was due.
+    Rows of a run that has diverged have no F.  Returned are the column
+    ``unmeasured`` of these rows, codes or NaN of older files, and the number
+    of rows at which F was due.
     """
     due = (runs["outer"] % runs["reference"] == 0) & ~(runs["diverged"] > 0)
-    return int((due & runs["value_function"].isna()).sum()), int(due.sum())
+    lacking = due & runs["value_function"].isna()
+    return runs.loc[lacking, "unmeasured"], int(due.sum())
 
 
 def add_shortfall(runs):

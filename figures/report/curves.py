@@ -9,7 +9,7 @@ from ..methods import in_order, looks
 from ..plotting import X_LABELS
 from ..results import in_protocol_order
 from ..stats import (
-    add_gap, add_suboptimality, alive, complete, is_network, quantile,
+    add_gap, add_suboptimality, alive, complete, is_network, quantiles,
     seeds_of,
 )
 
@@ -55,12 +55,8 @@ def quantities_of(runs):
 class Curve:
     """The curve of one quantity and method, a point per measured step.
 
-    Parameters
-    ----------
-    x : pandas.DataFrame
-        Medians over seeds, a column per axis of X_AXES.
-    y, low, high : pandas.Series
-        Median and band over seeds.
+    ``x`` has medians over seeds, a column per axis of X_AXES; ``y``,
+    ``low`` and ``high`` are the median and the band over seeds.
     """
 
     x: pd.DataFrame
@@ -70,17 +66,9 @@ class Curve:
 
 
 def curves_of(runs):
-    """Compute the curves of one data set and protocol.
+    """Compute the curves of one data set and protocol that have numbers.
 
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        Of `results.read_runs`.
-
-    Returns
-    -------
-    dict of (str, str) to Curve
-        By quantity and method, those with numbers.
+    The result is by quantity and method.
     """
     found, curves = quantities_of(runs), {}
     axes = _median_x(found)
@@ -96,12 +84,7 @@ def curves_of(runs):
 
 
 def _by_method(runs, y):
-    """Tabulate a column: for each method a row per step, a column per seed.
-
-    Returns
-    -------
-    dict of str to pandas.DataFrame
-    """
+    """Tabulate a column: for each method a row per step, a column per seed."""
     table = runs.pivot(index="step", columns=["method", "seed"], values=y)
     return {
         method: table[method].dropna(how="all") for method in in_order(runs)
@@ -121,29 +104,18 @@ def _median_x(runs):
 def _curve(ys, x):
     ys = complete(ys)
     low, y, high = (
-        pd.Series(_quantiles(ys.to_numpy(), q), ys.index)
+        pd.Series(quantiles(ys.to_numpy(), q), ys.index)
         for q in (BAND[0], 0.5, BAND[1])
     )
     return Curve(x.loc[ys.index], y, low, high)
 
 
-def _quantiles(table, q):
-    """Compute a quantile of each row; NumPy's has no place for infinity."""
-    if np.isfinite(table).all():
-        return np.quantile(table, q, axis=1) if len(table) else []
-    return [quantile(row, q) for row in table]
-
-
 def figure_of(runs, protocol):
-    """Draw the curves of one data set and protocol.
+    """Draw the curves of one data set and protocol: plotly's data, layout.
 
     A click on a name in the legend hides a method, a double click shows it
-    alone; two menus choose the quantity and the x axis.
-
-    Returns
-    -------
-    dict or None
-        ``data`` and ``layout`` for plotly; None where nothing was measured.
+    alone; two menus choose the quantity and the x axis.  None is returned
+    where nothing was measured.
     """
     runs = runs[runs["protocol"] == protocol]
     curves = curves_of(runs)
@@ -260,13 +232,7 @@ def _quantity_menu(quantities, owners):
 
 
 def figures_of(runs):
-    """Draw every data set and protocol.
-
-    Yields
-    ------
-    (str, dict)
-        The title, and the figure of `figure_of`.
-    """
+    """Draw every data set and protocol: yield title and figure."""
     for dataset, own in runs.groupby("dataset"):
         for protocol in in_protocol_order(own["protocol"].unique()):
             figure = figure_of(own, protocol)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..results import bare_name, plain_value, read_parquet, read_table
+from ..results import (
+    bare_name, plain_value, read_parquet, read_table, settings_of,
+)
 
 # A fact, and the columns of runs or of measurements that have it.
 FACTS = {
@@ -33,12 +35,7 @@ PLAIN = re.compile(r"[A-Za-z/][\w./-]*|[-+\d.e]+")
 class File:
     """What one file holds.
 
-    Parameters
-    ----------
-    name : str
-    facts : dict of str to str
-    command : str
-        It repeats the runs; "" for a file of measurements.
+    The command repeats the runs; it is "" for a file of measurements.
     """
 
     name: str
@@ -47,12 +44,7 @@ class File:
 
 
 def read_file(path):
-    """Read what a file says about its runs.
-
-    Raises
-    ------
-    ResultError
-    """
+    """Read what a file says about its runs."""
     reader = pd.read_csv if path.suffix == ".csv" else read_parquet
     frame = read_table(path, reader, [], "give another file")
     runs = "objective_name" in frame
@@ -82,27 +74,15 @@ def facts_of(path, frame):
 
 def distinct(values):
     """List distinct values in their order; missing ones are left out."""
-    seen = dict.fromkeys(
+    seen = map(plain_value, values.unique())
+    return ", ".join(dict.fromkeys(
         f"{value:g}" if isinstance(value, float) else str(value)
-        for value in map(plain_value, values.unique()) if not missing(value)
-    )
-    return ", ".join(seen)
-
-
-def missing(value):
-    """Say whether a cell of a table is empty."""
-    return value is None or (isinstance(value, float) and pd.isna(value))
+        for value in seen if value is not None
+    ))
 
 
 def shared_facts(files):
-    """Split facts into those that all files share, and the others.
-
-    Returns
-    -------
-    shared : dict of str to str
-    own : list of str
-        Names of the facts in which the files differ.
-    """
+    """Split facts into those that all files share, and names of others."""
     names = dict.fromkeys(name for file in files for name in file.facts)
     values = {
         name: {file.facts.get(name) for file in files} for name in names
@@ -134,7 +114,10 @@ def one_row_a_run(frame):
     """Keep the first row of each distinct run."""
     names = ["objective_name", "dataset_name", "solver_name"]
     names += [name for name in frame if name.startswith("p_")]
-    return frame[~frame[names].astype(str).duplicated()]
+    # not astype(str), which would decode the bytes that benchopt pickles
+    texts = frame[names].apply(
+        lambda own: own.map(str) if own.dtype == object else own)
+    return frame[~texts.duplicated()]
 
 
 def bare(frame, what):
@@ -147,16 +130,7 @@ def bare(frame, what):
 
 def settings(frame, prefix):
     """Return the settings of each row, a list of dicts."""
-    names = {
-        column: column.removeprefix(prefix) for column in frame
-        if column.startswith(prefix)
-        and column.removeprefix(prefix) not in NOT_A_SETTING
-    }
-    plain = frame[list(names)].rename(columns=names).map(plain_value)
-    return [
-        {key: value for key, value in row.items() if not missing(value)}
-        for row in plain.to_dict("records")
-    ]
+    return [dict(own) for own in settings_of(frame, prefix, NOT_A_SETTING)]
 
 
 def patterns(names, rows):

@@ -1,14 +1,13 @@
 """Fill the page: who won, claims, curves, league, figures, what was run."""
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
-from .. import fig2, figE2
 from ..gallery import FIGURES
 from ..plotting import paper_style
 from ..results import ResultError
@@ -20,14 +19,7 @@ TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure of the page.
-
-    Parameters
-    ----------
-    title, caption : str
-    images : list of (str, int)
-        PNG in base64, and the width in CSS pixels.
-    """
+    """One figure: PNG in base64, each with its width in CSS pixels."""
 
     title: str
     caption: str
@@ -37,21 +29,8 @@ class Picture:
 def write_page(inputs, path):
     """Write one page of everything in some files.
 
-    Parameters
-    ----------
-    inputs : results.Inputs
-        At least one result file of benchopt among them.
-    path : Path
-
-    Returns
-    -------
-    tuple of str
-        Warnings, which the page shows too.
-
-    Raises
-    ------
-    ResultError
-        Where there is no result file of runs.
+    Warnings are returned, which the page shows too.  Inputs without runs
+    are a ResultError.
     """
     problems, warnings = problems_of(inputs.need_runs())
     pictures, lacking, more = draw_figures(inputs)
@@ -64,7 +43,7 @@ def write_page(inputs, path):
         winners=league.who_won(problems),
         rules=claims.RULES, claims=judged(inputs, problems),
         tables=[table for p in problems for table in league_tables(p)],
-        league_csv=as_link(league_csv(problems)),
+        league_csv=as_link(league.csv(problems)),
         explained=league.EXPLAINED.partition("\n\n")[2],
         curves=list(html_of(inputs.runs)),
         curves_csv=as_link(runs_csv(inputs.runs)),
@@ -103,12 +82,9 @@ def problems_of(runs):
 
 
 def league_tables(problem):
-    """Return the tables of one problem: title, note, head and rows.
+    """Yield the tables of one problem: title, note, head and rows.
 
-    Yields
-    ------
-    dict
-        A cell is its text, and whether it is a winner's.
+    A cell is its text, and whether it is a winner's.
     """
     note, before = problem.note, None
     for protocol in problem.protocols:
@@ -137,24 +113,11 @@ def league_row(method, rows, columns):
     return cells
 
 
-def league_csv(problems):
-    """Return every number of the league as CSV."""
-    return "".join(
-        problem.league.to_csv(
-            index=False, header=not i, float_format="%.10g")
-        for i, problem in enumerate(problems)
-    )
-
-
 # Claims
 
 def judged(inputs, problems):
     """Return every claim with its comparisons and the count of verdicts."""
-    alignment = inputs.csv.get("alignment")
-    places = claims.places_of(
-        problems, fig2.find_inversion(inputs),
-        figE2.read_alignment(alignment) if alignment else None,
-    )
+    places = claims.places_in(inputs, problems)
     return [
         one_claim(claim, claims.findings(claim, places))
         for claim in claims.CLAIMS
@@ -191,12 +154,7 @@ def runs_csv(runs):
 
 
 def html_of(runs):
-    """Return the curves as HTML that the page's own plotly draws.
-
-    Yields
-    ------
-    (str, str)
-    """
+    """Yield title and HTML of the curves, which the page's plotly draws."""
     for i, (title, figure) in enumerate(curves.figures_of(runs)):
         yield title, to_html(
             figure, validate=False, full_html=False, include_plotlyjs=False,
@@ -208,18 +166,15 @@ def html_of(runs):
 def draw_figures(inputs):
     """Draw every figure that the files hold.
 
-    Returns
-    -------
-    pictures : list of Picture
-    lacking : list of (str, str)
-        Titles of the others, and why.
-    warnings : tuple of str
+    Also returned are (title, reason) of the others, and warnings.
     """
     pictures, lacking, warnings = [], [], []
-    for entry in FIGURES.values():
+    for name, entry in FIGURES.items():
+        if name == "quickstart":
+            continue  # which the curves of the page show
         try:
             with paper_style():
-                drawing = entry.draw(inputs)
+                drawing = entry.draw(_of_the_paper(inputs, entry))
                 images = [as_png(f) for f in drawing.figures.values()]
         except ResultError as error:
             lacking.append((entry.title, str(error)))
@@ -227,6 +182,14 @@ def draw_figures(inputs):
         pictures.append(Picture(entry.title, drawing.caption, images))
         warnings += drawing.warnings
     return pictures, lacking, tuple(dict.fromkeys(warnings))
+
+
+def _of_the_paper(inputs, entry):
+    """Leave out what the paper's figure has not, if anything is left."""
+    runs = inputs.runs
+    runs = runs[runs["bare_dataset"].isin(entry.paper)
+                & (runs["formulation"] != "nls")]  # it has its own figure
+    return replace(inputs, runs=runs) if len(runs) else inputs
 
 
 def as_png(figure, dpi=150):

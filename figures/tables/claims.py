@@ -11,7 +11,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from ..figE2 import panels_of
+from ..fig2 import find_inversion
+from ..figE2 import panels_of, read_alignment
 from ..methods import label
 from ..results import bare_name, settings_in_name
 from ..stats import quantile
@@ -89,14 +90,9 @@ def spread_of(numbers):
 class Place:
     """Where methods were compared: a data set in a protocol, or a network.
 
-    Parameters
-    ----------
-    title : str
-    family : {"bilevel", "network", "inversion", "alignment"}
-    numbers : dict of (str, str) to Spread
-        By quantity and label of the method.
-    bases : frozenset of str
-        The methods that the labels are variants of.
+    ``family`` is "bilevel", "network", "inversion" or "alignment";
+    ``numbers`` are spreads by quantity and label of the method, and
+    ``bases`` the methods that the labels are variants of.
     """
 
     title: str
@@ -106,17 +102,10 @@ class Place:
 
 
 def places_of(problems, inversion=None, alignment=None):
-    """Collect everything that claims can be judged on.
+    """Collect everything that claims can be judged on, a list of `Place`.
 
-    Parameters
-    ----------
-    problems : list of league.Problem
-    inversion, alignment : pandas.DataFrame or None
-        Of `fig2.read_inversion`, and of `figE2.read_alignment`.
-
-    Returns
-    -------
-    list of Place
+    ``inversion`` is of `fig2.read_inversion`, ``alignment`` of
+    `figE2.read_alignment`.
     """
     places = []
     for problem in problems:
@@ -135,6 +124,15 @@ def places_of(problems, inversion=None, alignment=None):
     if alignment is not None:
         places += _alignment_places(alignment)
     return places
+
+
+def places_in(inputs, problems):
+    """Collect the places of `results.Inputs` and of their league."""
+    alignment = inputs.csv.get("alignment")
+    return places_of(
+        problems, find_inversion(inputs),
+        read_alignment(alignment) if alignment else None,
+    )
 
 
 def _inversion_place(points):
@@ -198,25 +196,11 @@ def within(one, other, margin):
 class Claim:
     """What the paper says, and how it is judged.
 
-    Parameters
-    ----------
-    title : str
-    source : str
-        Figure or section, and the published numbers.
-    rule : str
-        In words.
-    families : tuple of str
-        Of places.
-    quantities : tuple of str
-        Any of them that a place has is judged.
-    pairs : tuple of (str, str)
-        Methods: the one the claim is for, and the other.
-    judge : callable, (Spread, Spread) -> verdict
-        Of costs, see `Spread.cost_of`.
-    given : callable, numbers -> bool
-        Whether a place can tell at all.
-    unless : str
-        What is said where it cannot.
+    ``source`` has the published numbers, ``rule`` is in words.  In places
+    of the ``families``, any of the ``quantities`` is judged for each of the
+    ``pairs``: the method that the claim is for, and another.  ``judge``
+    makes a verdict of two costs, see `Spread.cost_of`.  Where a place
+    cannot tell (``given`` its numbers), ``unless`` is said.
     """
 
     title: str
@@ -353,10 +337,7 @@ CLAIMS = (
 
 
 def judge(claim, place, quantity, pair):
-    """Return a verdict and, if it is not tested, why.
-
-    The result is None where there is nothing to compare.
-    """
+    """Return a verdict and, if it is not tested, why; None without numbers."""
     spreads = [place.numbers.get((quantity, name)) for name in pair]
     if None in spreads:
         return _several(place, quantity, pair)
@@ -381,13 +362,10 @@ def _several(place, quantity, pair):
 
 
 def findings(claim, places):
-    """Make every comparison that a claim is about.
+    """Make every comparison that a claim is about, a table.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``place``, ``quantity``, ``one`` and ``other`` (methods),
-        ``first`` and ``second`` (Spread), ``verdict``, ``why``.
+    Columns: ``place``, ``quantity``, ``one`` and ``other`` (methods),
+    ``first`` and ``second`` (Spread), ``verdict``, ``why``.
     """
     rows = []
     for place in places:

@@ -17,6 +17,11 @@ from .markdown import markdown
 
 LEAST_SEEDS = 3  # fewer have no quartiles to speak of
 SUBOPTIMALITIES = {"1e-1": 1e-1, "1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
+# Codes of the column ``unmeasured``.
+REASONS = {
+    1: "the run had diverged", 2: "no root was found",
+    3: "J is nearly singular",
+}
 POINTS = {"best − 5": 5.0, "best − 2": 2.0, "best − 1": 1.0}
 
 EXPLAINED = f"""\
@@ -65,17 +70,11 @@ per pass, the mean of the run.  "–" here: not measured, or there is none.
 
 @dataclass(frozen=True)
 class Column:
-    """One quantity.
+    """One quantity: a number per run, ``of`` the runs of one data set.
 
-    Parameters
-    ----------
-    title, unit : str
-    of : callable, runs -> pandas.Series indexed by results.RUN
-    better : {-1, 0, 1}
-        Whether low or high numbers win, or neither.
-    form : str
-        Of a number, for `format`; none: three digits, or all before the
-        point.
+    Where ``better`` is -1 low numbers win, where it is 1 high ones, where 0
+    nobody.  ``form`` is for `format`; none: three digits, or all before the
+    point.
     """
 
     title: str
@@ -123,19 +122,11 @@ TEST_LOSS = partial(last, name="test_loss", dead=np.inf)
 class Family:
     """A kind of problem and its tables.
 
-    Parameters
-    ----------
-    add_gap : callable, runs -> runs
-        Of one data set; adds ``gap`` and what else the columns need.
-    note : callable, runs -> str
-    tables : tuple of tuple of Column
-        The first begins with the times, which rank the methods.
-    goal : str
-        The title of the distance to the best that decides who is first.
-    brief : dict of str to tuple of str
-        Headings of the short table, and the titles that share a cell.
-    explained : str
-        Of the short table.
+    ``add_gap`` adds ``gap``, and what else the columns need, to the runs of
+    one data set.  The first table begins with the times, which rank the
+    methods; ``goal`` is the distance to the best that decides who is first.
+    ``brief`` maps headings of the short table to the titles that share a
+    cell, and ``explained`` explains it.
     """
 
     add_gap: Callable
@@ -181,13 +172,23 @@ def note_of_losses(runs):
             f"F(θ₀) is not known of {_these_seeds(unknown)}: arrivals are "
             "not counted there."
         )
-    lacking, due = unmeasured(runs)
-    if lacking:
+    why, due = unmeasured(runs)
+    if why.size:
         parts.append(
-            f"F could not be measured in {lacking} of {due} rows: the lowest "
-            "F, and the best, are of the others."
+            f"F could not be measured in {why.size} of {due} rows"
+            f"{reasons_of(why)}: the lowest F, and the best, are of the "
+            "others."
         )
     return " ".join(parts)
+
+
+def reasons_of(codes):
+    """Say how often F was not measured for each reason, if it is known."""
+    told = ", ".join(
+        f"{reason}: {n}" for code, reason in REASONS.items()
+        if (n := (codes == code).sum())
+    )
+    return f" ({told})" if told else ""
 
 
 def why_unranked(runs):
@@ -197,7 +198,7 @@ def why_unranked(runs):
         return "F(θ₀) is not known"
     if (start - best > ERROR * best.abs()).any():
         return ""
-    known = ", as far as F was measured" if unmeasured(runs)[0] else ""
+    known = ", as far as F was measured" if unmeasured(runs)[0].size else ""
     return f"no method improves on the start{known}"
 
 
@@ -288,17 +289,9 @@ the time of one backward pass; and the products with Jᵀ in the whole run.
 
 @dataclass(frozen=True)
 class Problem:
-    """One data set of the league, methods in the order of their tables.
+    """One data set: its numbers, of `league_of`, methods in order.
 
-    Parameters
-    ----------
-    dataset : str
-    family : Family
-    note : str
-    league : pandas.DataFrame
-        Of `league_of`.
-    unranked : str
-        Why no method can be said to arrive; "" where some can.
+    ``unranked`` says why no method can be said to arrive; "" where some can.
     """
 
     dataset: str
@@ -326,16 +319,8 @@ class Problem:
 def mark_winners(rows, better):
     """Say whose quartiles lie beyond those of every other method.
 
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        One quantity of every method, as of `league_of`.
-    better : {-1, 0, 1}
-        As in `Column`.
-
-    Returns
-    -------
-    list of bool
+    ``rows`` are one quantity of every method, as of `league_of`; ``better``
+    is that of `Column`.
     """
     near, far = rows["q1"].to_numpy(), rows["q3"].to_numpy()
     if better > 0:
@@ -352,20 +337,10 @@ def mark_winners(rows, better):
 def league_of(runs, columns):
     """Compute medians and quartiles over the seeds of one data set.
 
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        Of one data set, with what the columns need.
-    columns : list of Column
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per protocol, method and quantity; columns ``dataset``,
-        ``protocol``, ``method``, ``base``, ``seeds`` (runs), ``of`` (seeds
-        that any method has), ``diverged`` (runs), ``quantity``, ``unit``,
-        ``counted`` (runs with a number), ``q1``, ``median``, ``q3``,
-        ``winner``.
+    There is a row per protocol, method and quantity, with ``dataset``,
+    ``base``, ``seeds`` (runs), ``of`` (seeds that any method has),
+    ``diverged`` (runs), ``unit``, ``counted`` (runs with a number), ``q1``,
+    ``median``, ``q3``, ``winner``.
     """
     numbers = pd.DataFrame({c.title: c.of(runs) for c in columns})
     diverged = highest(runs, "diverged") > 0
@@ -422,11 +397,12 @@ def problem_of(runs):
     elif runs["value_function"].notna().any():
         family = BILEVEL
     else:
-        lacking, _ = unmeasured(runs)
+        why, _ = unmeasured(runs)
         raise ResultError(f"{dataset}: left out: " + (
-            f"F could not be measured in any of {lacking} rows" if lacking
-            else "F was not measured; run it with the objective's reference "
-                 "above 0"
+            f"F could not be measured in any of {why.size} rows"
+            f"{reasons_of(why)}" if why.size else
+            "F was not measured; run it with the objective's reference above "
+            "0"
         ))
     runs = family.add_gap(runs)
     league = league_of(runs, list(family.columns.values()))
@@ -438,25 +414,11 @@ def problem_of(runs):
 
 
 def problems_of(runs, only=()):
-    """Compute the league of every data set.
+    """Compute the league of every data set, and list those left out.
 
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        Of `results.read_runs`.
-    only : collection of str
-        Methods to show; all, where empty.  Every method counts all the same
-        for what is best and who wins.
-
-    Returns
-    -------
-    list of Problem, list of str
-        And warnings: data sets that are left out.
-
-    Raises
-    ------
-    ResultError
-        Where no data set, or no method asked for, is left.
+    ``only`` these methods are shown, if any are given.  Every method counts
+    all the same for what is best and who wins.  Where no data set, or no
+    method asked for, is left, that is a ResultError.
     """
     problems, warnings = [], []
     for _, own in runs.groupby("dataset"):
@@ -543,6 +505,15 @@ def full(problems):
                 for columns in problem.family.tables
             ]
     return "\n\n".join(parts) + "\n"
+
+
+def csv(problems):
+    """Write every number of every problem as CSV."""
+    return "".join(
+        problem.league.to_csv(
+            index=False, header=not i, float_format="%.10g")
+        for i, problem in enumerate(problems)
+    )
 
 
 def brief(problem):

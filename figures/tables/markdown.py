@@ -28,12 +28,7 @@ def put(path, name, text, command):
     """Replace what stands between the two marks of a Markdown file.
 
     The first, <!-- NAME:begin ... -->, is given the command; the other is
-    <!-- NAME:end -->.
-
-    Raises
-    ------
-    ResultError
-        Where the file has not exactly one such pair.
+    <!-- NAME:end -->.  There must be exactly one such pair.
     """
     marks = re.compile(
         rf"(<!-- {name}:begin).*?-->\n.*?(<!-- {name}:end -->)", re.DOTALL

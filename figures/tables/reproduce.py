@@ -55,12 +55,7 @@ def read_ends(schemes):
 def newsgroups(path, schemes):
     """Tabulate the methods of the published protocol that the authors ran.
 
-    Parameters
-    ----------
-    path : Path
-        Of a result file.
-    schemes : dict of str to str
-        The authors' name of a run, and ours.
+    ``schemes`` map the authors' name of a run to ours.
     """
     runs, _ = read_runs([path], ["20news"])
     runs = runs[(runs["protocol"] == "published")
@@ -101,15 +96,8 @@ def inversion(path):
 def beside_full(points):
     """Tabulate accuracy and time, both relative to the full solve.
 
-    Parameters
-    ----------
-    points : pandas.DataFrame
-        Of `fig3.points_of`, of one data set, or of `fig3.read_published`.
-
-    Returns
-    -------
-    pandas.DataFrame, indexed by curve and steps
-        Text.
+    ``points`` are of `fig3.points_of`, of one data set, or of
+    `fig3.read_published`.
     """
     points = points.set_index(["curve", "steps"])
     full = points.loc["HOAG", np.inf]
@@ -201,13 +189,7 @@ Ours is the cosine of q with the exact q, of the median sample."""),
 
 
 def compare(folder):
-    """Write every table that a folder has files for, in Markdown.
-
-    Raises
-    ------
-    ResultError
-        Where it has none of them.
-    """
+    """Write every table that a folder has files for, in Markdown."""
     parts, missing = [], []
     for title, patterns, table, words in SECTIONS:
         found = next(filter(None, (

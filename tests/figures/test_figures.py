@@ -208,6 +208,21 @@ def test_different_data_never_get_one_label():
     assert set(runs_of(on("x.svm", "abc"))["dataset"]) == {"svmlight"}
 
 
+def test_flavours_of_the_published_protocol():
+    one, two, bad = (
+        variant("SHINE", seed, protocol="published", figure=figure).assign(
+            objective_settings=text)
+        for seed, (figure, text) in enumerate((
+            (None, '{"c2": 0.9}'), ("fig2", '{"c2": 9e-4}'), (None, "[1"),
+        ))
+    )
+    assert labels(one) == labels(two) == {"SHINE"}
+    runs = runs_of(one, two).groupby("method")["c2"].first()
+    assert runs.to_dict() == {"SHINE": 0.9, "SHINE (figure=fig2)": 9e-4}
+    with pytest.raises(results.ResultError, match="settings in JSON"):
+        runs_of(bad)
+
+
 def test_settings_that_benchopt_pickled():
     def pickled(value):
         return b"\x00benchopt-pkl\x00" + pickle.dumps(value)
@@ -247,19 +262,16 @@ def test_protocols_of_older_files():
         older(bilevel("SHINE", 0, [1, 0]), 2, "[memory=10,moves=2]"),
         older(bilevel("Grid-search", 0, [1, 0]), NAN),
         older(bilevel("HOAG", 0, [1, 0]), 3),
+        bilevel("HOAG", 0, [1, 0], p_solver_protocol="mine"),
     ]
     runs = runs_of(*frames)
     assert set(runs.groupby(["protocol", "method"]).groups) == {
         ("fair", "SHINE"), ("fair", "Grid-search"), ("published", "SHINE"),
         ("fair", "HOAG (moves=3)"), ("published", "Grid-search"),
+        ("mine", "HOAG"), ("mine", "Grid-search"),
     }
-
-
-def test_protocols_are_an_open_list():
-    frames = [bilevel("HOAG", 0, [1, 0], p_solver_protocol=name)
-              for name in ("mine", "hoag", "published", "fair")]
-    assert results.in_protocol_order(runs_of(*frames)["protocol"].unique()
-                                     ) == ["fair", "published", "hoag", "mine"]
+    assert results.in_protocol_order(runs["protocol"].unique()) == [
+        "fair", "published", "mine"]
 
 
 def test_repeated_runs_of_a_seed_are_one():
@@ -336,16 +348,6 @@ def test_curve_ends_with_the_shortest_run():
                    losses("Neumann", 1, [256, 4, 2], **LOGISTIC))
     curve = stats.median_curve(gaps(runs, "Neumann"), "time", "gap")
     assert curve["y"].tolist() == [256, 3]
-
-
-def test_profile():
-    runs = stats.add_suboptimality(runs_of(
-        bilevel("A", 0, [1, 0]), bilevel("B", 0, [1, 1, 0]),
-        bilevel("A", 1, [1, 1, 1, 0]), bilevel("B", 1, [1, 0]),
-    ))
-    found = stats.profile(stats.arrivals(runs, 0.1, "time"), [1, 2, 3])
-    assert found["A"].tolist() == [0.5, 0.5, 1]
-    assert found["B"].tolist() == [0.5, 1, 1]
 
 
 # Looks
@@ -461,15 +463,13 @@ def test_a_quick_figure_says_that_it_cannot_test_the_claim():
     )
 
 
-@pytest.mark.parametrize("n, shape", [
-    (1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3)),
-])
-def test_panels_wrap(n, shape):
-    places = plotting.stacked(pd.DataFrame({
-        "dataset": [f"d{i}" for i in range(n)], "protocol": "fair",
-    }))
-    assert len(set(places.values())) == n
-    assert plotting.make_grid(places)[1].shape == shape
+def test_panels_wrap():
+    for n, shape in (1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3)):
+        places = plotting.stacked(pd.DataFrame({
+            "dataset": [f"d{i}" for i in range(n)], "protocol": "fair",
+        }))
+        assert len(set(places.values())) == n
+        assert plotting.make_grid(places)[1].shape == shape
 
 
 def draw(*frames, log_x=True):
@@ -570,10 +570,8 @@ def test_authors_of_another_split_are_announced(
 
 
 @pytest.mark.parametrize("base, c2, scheme", [
-    ("SHINE", NAN, "shine-big-rank"), ("HOAG", 0.9, "original"),
-    ("SHINE", 9e-4, "shine-big-rank-pp"), ("HOAG", 9e-4, "pure-python"),
+    ("SHINE", NAN, "shine-big-rank"), ("SHINE", 9e-4, "shine-big-rank-pp"),
     ("Grid-search", NAN, "random-search"), ("SHINE-OPA", 0.9, None),
-    ("SHINE-OPA", 9e-4, "shine-big-rank-opa"), ("AmIGO", NAN, None),
     ("Jacobian-Free", 9e-4, None),
 ])
 def test_authors_lines_are_of_the_same_forward_solver(base, c2, scheme):
@@ -664,7 +662,7 @@ def test_help_lists_every_figure():
             done.stdout.split())
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_any_terminal_will_do(encoding, tmp_path, monkeypatch):
     path = save(tmp_path / "a.parquet", bilevel("SHINE", 0, [1, 0]))
     terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
@@ -720,6 +718,7 @@ def test_benchopts_page_has_the_suboptimality():
 @pytest.mark.parametrize("column", [
     "p_solver_memory", "p_solver_protocol", "objective_data_fingerprint",
     "file_solver", "p_dataset_path", "time", "objective_solver",
+    "objective_settings", "p_solver_backward_steps",
 ])
 @pytest.mark.parametrize("value", [
     b"\x80", b"\x00benchopt-pkl\x00bad", [1, [2]], {"a": 1}, True, 10**18,

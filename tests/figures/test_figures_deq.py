@@ -80,23 +80,6 @@ def loaded(*frames):
 
 # Numbers
 
-def test_backward_steps(frame):
-    steps = frame.groupby("method")["backward_steps"].agg(["min", "max"])
-    unknown = steps[steps["min"].isna()]
-    assert set(unknown.index) == {"Newton", "Unrolled-network"}
-    steps = steps.dropna()
-    assert (steps["min"] == steps["max"]).all()
-    assert steps["min"].to_dict() == {
-        "HOAG": INF, "HOAG-limited": 5, "HOAG-limited (backward_steps=1)": 1,
-        "SHINE": 0, "SHINE (forward=anderson)": 0, "SHINE-OPA": 0,
-        "SHINE-refine": 5, "SHINE-refine (backward_steps=10)": 10,
-        "Jacobian-Free": 0, "Jacobian-Free (backward_steps=2)": 2,
-        "Neumann": 10,
-    }
-    variants = frame.groupby("method")["variant"].first()
-    assert variants["SHINE (forward=anderson)"] == " (forward=anderson)"
-    assert variants["SHINE-refine (backward_steps=10)"] == ""
-
 
 def test_time_counts_from_the_first_point(frame):
     ends = frame[frame["method"] == "HOAG"].groupby("seed")["time"]
@@ -207,22 +190,6 @@ def test_figure_3(drawn):
     assert "SHINE-OPA" in drawn["fig3"].tables[""]
 
 
-def test_published_points(drawn):
-    _, right = drawn["fig3"].figures[""].axes
-    theirs = curves(right)
-    assert {label: len(points) for label, points in theirs.items()} == {
-        "HOAG (and limited)": 6, "SHINE (and refined)": 6,
-        "Jacobian-Free (and refined)": 6,
-    }
-    full, free = theirs["HOAG (and limited)"][-1], theirs[
-        "Jacobian-Free (and refined)"][0]
-    assert full.tolist() == [209, 93.51] and free.tolist() == [12.9, 93.09]
-    assert [text.get_text() for text in right.texts] == [
-        *"1 2 5 7 10 ∞".split(), *"0 1 2 5 7 10".split(),
-        *"0 1 2 5 7 10".split(),
-    ]
-
-
 def test_convergence(drawn):
     figure = drawn["deq"].figures[""]
     usual, other = (
@@ -275,16 +242,3 @@ def test_nothing_to_draw(module, condition, words):
     inputs = results.Inputs(runs_of(race().query(condition)))
     with pytest.raises(results.ResultError, match=words):
         module.draw(inputs)
-
-
-@pytest.mark.parametrize("text, words", [
-    ("top1_percent,backward_ms\n1,1\n", "no column method"),
-    ("method,backward_steps,top1_percent,top1_std,backward_ms\nSHINE,few,1,"
-     "1,1\n", "not numbers"),
-])
-def test_bad_file_of_published_points(text, words, tmp_path):
-    path = tmp_path / "authors.csv"
-    path.write_text(text)
-    points = results.read_inputs([path]).csv
-    with pytest.raises(results.ResultError, match=words):
-        fig3.draw(results.Inputs(runs_of(race()), points))

@@ -85,13 +85,6 @@ def points(ax, solver):
     return filled, hollow
 
 
-def test_a_panel_per_network_and_state(drawn):
-    assert list(panels(drawn.figures[""])) == [
-        "dense, digits, initial", "dense, digits, trained",
-        "tiny, digits, trained",
-    ]
-
-
 def test_points_are_the_batches(drawn):
     ax = panels(drawn.figures[""])["dense, digits, trained"]
     for solver, cosine in COSINES.items():
@@ -156,12 +149,6 @@ def test_legend_has_every_method_once(drawn):
         assert len(handle.get_facecolors())
 
 
-def test_methods_look_different():
-    assert len({look[1:] for look in figE2.METHODS.values()}) == 7
-    for part in range(3):
-        assert len({look[part] for look in figE2.METHODS.values()}) == 7
-
-
 def test_the_picture_is_whole_and_states_its_seeds(drawn):
     figure = drawn.figures[""]
     with plotting.paper_style():
@@ -202,10 +189,3 @@ def test_versions_of_the_package_are_not_mixed_in_silence(good, tmp_path):
     assert not figE2.draw(results.read_inputs([good])).warnings
     warning, = figE2.draw(results.read_inputs([good, other])).warnings
     assert "abc, def" in warning
-
-
-def test_bad_file(tmp_path):
-    path = tmp_path / "bad.csv"
-    measurements().assign(ratio="long").to_csv(path, index=False)
-    with pytest.raises(results.ResultError, match="not numbers"):
-        figE2.read_alignment([path])

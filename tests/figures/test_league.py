@@ -171,6 +171,9 @@ def test_rows_that_could_not_be_measured_are_counted():
     cell = cells(full(*frames), "SHINE")["last suboptimality"]
     assert cell == "0"  # the last that was measured
     assert "nan" not in full(bilevel("SHINE", 0, [1, NAN]))
+    why = frames[0].assign(objective_unmeasured=[0, 2, 0, 3])
+    told = "4 of 7 rows (no root was found: 1, J is nearly singular: 1): the"
+    assert told in full(why, frames[1])
 
 
 def test_diverged_is_said_of_those_that_did_alone():
@@ -355,14 +358,6 @@ def test_costs():
     }
     hoag = cells(full(*frames), "HOAG", "evaluations")
     assert hoag["memory (MB)"] == "–"
-
-
-@pytest.mark.parametrize("x, text", [
-    (0, "0"), (0.012345, "0.0123"), (99.96, "100"), (12345.6, "12346"),
-    (INF, "∞"),
-])
-def test_numbers(x, text):
-    assert league.number(x, "") == text
 
 
 # Networks

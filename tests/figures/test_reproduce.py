@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from helpers import figure_rows
@@ -52,18 +51,6 @@ def test_runs_end_where_the_authors_do(tmp_path, capsys):
     ]
     assert "no figE1_paper.parquet in" in text
     assert "no figE2*.csv in" in text
-
-
-def test_points_beside_the_full_solve():
-    points = pd.DataFrame({
-        "curve": ["HOAG", "SHINE"], "steps": [np.inf, 0.0],
-        "accuracy": [90.0, 89.5], "time": [200.0, 16.0],
-    })
-    text = reproduce.beside_full(points)
-    assert list(text.loc[("SHINE", 0)]) == ["89.50 (-0.50)", "16 (12.5 ×)"]
-    assert list(text.loc[("HOAG", np.inf)]) == [
-        "90.00 (+0.00)", "200 (1.0 ×)"
-    ]
 
 
 def test_nothing_to_compare(tmp_path, capsys):
@@ -116,10 +103,8 @@ LOW, MIDDLE, HIGH = spread(1, 2, 3), spread(2, 3, 4), spread(5, 6, 7)
     (claims.better, LOW, HIGH, {}, "confirmed"),
     (claims.better, HIGH, LOW, {}, "refuted"),
     (claims.better, LOW, MIDDLE, {}, "undecided"),
-    (claims.better, LOW, HIGH, {"factor": 2}, "undecided"),
     (claims.better, LOW, spread(31, 40, 50), {"factor": 10}, "confirmed"),
     (claims.better, LOW, HIGH, {"factor": 10}, "refuted"),
-    (claims.better, HIGH, spread(INF, INF, INF), {}, "confirmed"),
     (claims.no_worse, LOW, LOW, {}, "confirmed"),
     (claims.no_worse, MIDDLE, LOW, {}, "undecided"),
     (claims.no_worse, HIGH, LOW, {}, "refuted"),
@@ -128,7 +113,6 @@ LOW, MIDDLE, HIGH = spread(1, 2, 3), spread(2, 3, 4), spread(5, 6, 7)
      "undecided"),
     (claims.within, LOW, MIDDLE, {"margin": 1}, "confirmed"),
     (claims.within, LOW, MIDDLE, {"margin": 0.5}, "undecided"),
-    (claims.within, LOW, HIGH, {"margin": 1}, "refuted"),
     (claims.within, HIGH, LOW, {"margin": 1}, "refuted"),
 ])
 def test_rules(rule, one, other, settings, verdict):

@@ -1,4 +1,4 @@
-# make run            race the paper's methods on bundled data, 2 minutes
+# make run            race the paper's methods on bundled data, a minute
 # make figure NAME=fig1 SCALE=paper    run, measure and draw one figure
 # make figures        the quick figures, all of them
 # make league RESULT=FILES             rank methods, in tables

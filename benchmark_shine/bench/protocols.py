@@ -1,11 +1,15 @@
 """The settings of each protocol, with their sources.
 
 A parameter of a solver that is None has the value which the solver's protocol
-gives it.  The fair protocol is one setting for all methods.  Where the root
-finder leaves a choice, it is the one under which HOAG, the exact method,
-needs the fewest evaluations (configs/forward.yml): no approximate method had
-a say.  The published protocol is what the authors' code effectively does,
-method by method and figure by figure.
+gives it.
+
+- "fair" is one setting for all methods, under a robust outer step.  Where the
+  outer step, the tolerances or the root finder leave a choice, HOAG, the
+  exact method, has made it (experiments/outer_rules.py, configs/forward.yml):
+  no approximate method had a say.
+- "hoag" is one setting for all methods too, under the step rule of HOAG.
+- "published" is what the authors' code effectively does, method by method and
+  figure by figure.
 """
 from ..problems import NonlinearLeastSquares
 from ..problems.base import BilevelProblem
@@ -13,9 +17,10 @@ from ..problems.base import BilevelProblem
 # The fair protocol, by family of problems.
 FAIR = {
     "bi-level problems": {
+        "step": "secant",      # how theta moves
         "memory": 30,          # pairs kept by L-BFGS
-        "tol": 1e-3,           # inner tolerance at the first outer step
-        "decay": 0.9,          # its factor per outer step
+        "tol": 0.1,            # inner tolerance at the first outer step
+        "decay": 0.78,         # its factor per outer step
         "anchor": "start",     # see `Hoag`
         "moves": 1,            # times that a step is applied, see `Hoag`
         "c2": 0.9,             # curvature constant of the line search
@@ -36,7 +41,10 @@ FAIR = {
         "slurm_gres": None,
     },
 }
-# What one method has for its own, in the fair protocol.  The names of
+# The protocol "hoag": what differs from the fair one.
+HOAG = {"step": "hoag", "tol": 1e-3, "decay": 0.9}
+
+# What one method has for its own, in every protocol.  The names of
 # variants are labels: each is its method with these settings.
 OWN = {
     "SHINE-OPA": {"opa_every": (5, 5), "forward": "adjoint_broyden"},
@@ -99,7 +107,7 @@ PUBLISHED = {
         "Jacobian-Free": {},
     },
 }
-PROTOCOLS = "fair", "published"
+PROTOCOLS = "fair", "hoag", "published"
 
 
 def family(problem):
@@ -131,7 +139,7 @@ def settings_of(name, problem, protocol="fair", figure=None):
     name : str
         The solver's.
     problem : BilevelProblem or NetworkProblem
-    protocol : {"fair", "published"}
+    protocol : {"fair", "hoag", "published"}
     figure : {"fig1", "fig2", "fig3", "nls"} or None
         Whose published settings.  None: of the first figure that has both
         the problem and the method.
@@ -153,9 +161,15 @@ def settings_of(name, problem, protocol="fair", figure=None):
     fair = FAIR[kind] | OWN.get(name, {}) | label
     if isinstance(problem, BilevelProblem):
         fair["scale"] = problem.scale
+    elif protocol == "hoag":
+        raise ValueError(f"protocol: hoag has no meaning for {kind}")
+    if protocol != "published" and figure is not None:
+        raise ValueError("figure: needs protocol=published")
     if protocol == "fair":
-        if figure is not None:
-            raise ValueError("figure: needs protocol=published")
+        return fair
+    if isinstance(problem, BilevelProblem):
+        fair |= HOAG
+    if protocol == "hoag":
         return fair
     possible = [
         other for other in figures(problem) if name in PUBLISHED[other]

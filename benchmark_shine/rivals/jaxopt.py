@@ -104,9 +104,7 @@ class _Compiled:
             for part in (problem.train, problem.validation)
         )
         self._k, self._max_iter = problem.n_outputs, max_iter
-        self._groups = jax.numpy.asarray(
-            problem.groups.repeat_interleave(self._k).numpy()
-        )
+        self._groups = jax.numpy.asarray(problem.groups.numpy())
         self._lbfgs = self._jaxopt.LBFGS(
             self._inner, history_size=memory, maxiter=max_iter
         )

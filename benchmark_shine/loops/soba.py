@@ -33,8 +33,11 @@ class Soba:
     tol : float
         Tolerance of the first solve, relative to ‖g‖ at its start.
     n_iter : int
-        Iterations of algorithm 1 per point of the curve, one evaluation of g
-        and one product with Jᵀ each.
+        Iterations of algorithm 1 per point of the curve: one evaluation of g
+        and one product with Jᵀ each, which are counted, and one gradient of
+        the outer loss, which is not.  Other methods take that gradient once
+        per outer step.  With a validation part of half the training part it
+        costs half an evaluation, which only the times show.
     ratio : float
         Inner over outer step size.
     n_power : int

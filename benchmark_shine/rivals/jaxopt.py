@@ -164,7 +164,9 @@ class Jaxopt:
     ``jaxopt.LBFGS`` for the root, ``implicit_diff.root_vjp`` with its
     conjugate gradients for the hypergradient, to the tolerances of the suite's
     outer optimiser, in float64.  Products with X are the suite's, by a call
-    back to the host, which counts them; jax does the rest.  An outer step for
+    back to the host, which counts them; jax does the rest.  The linearisation
+    at the root counts as an evaluation, as it does for all methods, although
+    jax leaves out its product with Xᵀ.  An outer step for
     `benchmark_shine.engine.Method`.
 
     Parameters

@@ -100,16 +100,23 @@ class SearchSolver(BilevelSolver):
     ----------
     n_points : int
         Values that are tried; the paper's 10.
+    rtol, atol : float or None
+        Tolerances of each inner solve, relative to its own warm start, and
+        absolute; the larger one counts.
+    criterion : {"gradient", "energy"} or None
+        What the tolerances bound, see `LBFGS`.
 
-    The others are those of `BilevelSolver`; ``tol`` is relative to the
-    gradient at each solve's warm start, as published.
+    The others are those of `BilevelSolver`.
     """
 
     parameters = {
         name: BilevelSolver.parameters[name] for name in (
-            "memory", "tol", "c2", "scale", "keep_pairs", "max_iter",
+            "protocol", "memory", "c2", "scale", "keep_pairs", "max_iter",
         )
-    } | {"n_points": [10]}
+    } | {
+        "criterion": [None], "rtol": [None], "atol": [None],
+        "n_points": [10],
+    }
 
     def values(self, problem):
         """Return the values of theta, (n_points,)."""
@@ -127,7 +134,8 @@ class SearchSolver(BilevelSolver):
 
     def make_search(self, problem):
         """Return the outer optimiser that proposes the values."""
-        return Search(tuple(self.values(problem).tolist()), self.tol)
+        values = tuple(self.values(problem).tolist())
+        return Search(values, self.rtol, self.atol)
 
     def reported(self, best, step):
         return step if best is None or step.value < best.value else best

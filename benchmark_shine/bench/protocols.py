@@ -36,11 +36,21 @@ FAIR = {
         "slurm_gres": None,
     },
 }
+# A search has no small moves of theta, for which the forward solver was
+# chosen: pairs of another theta cost it three times as many evaluations.  Its
+# tolerance leaves a relative error of F of less than 1e-4.
+_SEARCH = {
+    "scale": "secant", "keep_pairs": False, "rtol": 0.0, "atol": 3e-4,
+    "criterion": "energy", "order": "descending",
+}
 # What one method has for its own, in the fair protocol.  The names of
 # variants are labels: each is its method with these settings.
 OWN = {
     "SHINE-OPA": {"opa_every": (5, 5), "forward": "adjoint_broyden"},
     "torchdeq": {"backward": "fixed_point_iter"},
+    "Grid-search": _SEARCH,
+    "Random-search": _SEARCH,
+    "TPE-search": _SEARCH,
 }
 LABELS = {
     "SHINE-refine": {"backward_steps": 5},
@@ -66,6 +76,10 @@ _PYTHON = {
 _NLS = _PYTHON | {"decay": 0.8}
 _REFINE = {"backward_steps": 0, "growth": 0.01}
 _HOAG = {"decay": 0.9, "memory": 10, "first_q": "z"}
+_SEARCHED = {
+    "rtol": 1e-3, "atol": 0.0, "criterion": "gradient", "memory": 10,
+    "order": "ascending",
+}
 
 # Ramzi et al., ICLR 2022, arXiv 2106.00553: figure, method, settings other
 # than the fair ones.  "fig1" includes figure E.1; networks are figure 3's.
@@ -76,6 +90,8 @@ PUBLISHED = {
         "SHINE-refine": _COMPILED | _REFINE,
         "HOAG": _COMPILED | _HOAG,
         "HOAG-limited": _COMPILED | _HOAG,
+        "Grid-search": _SEARCHED,
+        "Random-search": _SEARCHED,
     },
     "fig2": {
         "SHINE": _PYTHON,
@@ -150,9 +166,10 @@ def settings_of(name, problem, protocol="fair", figure=None):
     kind, label = family(problem), LABELS.get(name, {})
     for setting in foreign(problem) & label.keys():
         raise ValueError(f"{name}: {setting} has no meaning for {kind}")
-    fair = FAIR[kind] | OWN.get(name, {}) | label
+    fair = FAIR[kind]
     if isinstance(problem, BilevelProblem):
-        fair["scale"] = problem.scale
+        fair = fair | {"scale": problem.scale}
+    fair = fair | OWN.get(name, {}) | label
     if protocol == "fair":
         if figure is not None:
             raise ValueError("figure: needs protocol=published")

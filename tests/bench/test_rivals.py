@@ -878,8 +878,8 @@ def test_settings_reach_the_outer_loop(solvers):
     ).steps == Soba(LBFGS(9), 7, 0.1, 3, 2.0, 1)
     assert method("Unrolled", decay=0.5).outer == Hoag(decay=0.5)
     assert method("jaxopt", moves=2).outer == Hoag(moves=2)
-    tpe = method("TPE-search", n_points=4, n_startup=2, tol=0.1)
-    assert (tpe.outer, tpe.n_outer) == (Tpe(0.1, 2, problem.seed), 4)
+    tpe = method("TPE-search", n_points=4, n_startup=2, rtol=0.1)
+    assert (tpe.outer, tpe.n_outer) == (Tpe(0.1, 3e-4, 2, problem.seed), 4)
 
 
 @pytest.mark.parametrize("name, settings, reason", [

@@ -28,8 +28,9 @@ class BilevelSolver(Lifecycle):
     figure : str or None
         Whose published settings, see `protocols.settings_of`.
     step : {"secant", "hoag"} or None
-        How theta moves: `Secant`, whose tolerances are absolute (the
-        criterion "energy" of `LBFGS`), or `Hoag`.
+        How theta moves: `Secant`, whose tolerances are absolute, or `Hoag`.
+    criterion : {"energy", "gradient"} or None
+        What the inner tolerances bound, see `LBFGS`.
     memory : int or None
         Pairs kept by L-BFGS.
     tol, decay : float or None
@@ -55,6 +56,7 @@ class BilevelSolver(Lifecycle):
         "protocol": ["fair"],
         "figure": [None],
         "step": [None],
+        "criterion": [None],
         "memory": [None],
         "tol": [None],
         "decay": [None],
@@ -83,7 +85,7 @@ class BilevelSolver(Lifecycle):
             self.memory, self.max_iter, self.c2,
             scale=None if scale == "secant" else scale,
             keep_pairs=self.keep_pairs, opa=self.make_opa(n_outer),
-            criterion="energy" if self.step == "secant" else "gradient",
+            criterion=self.criterion,
         )
 
     def make_outer(self):
@@ -111,16 +113,23 @@ class SearchSolver(BilevelSolver):
     ----------
     n_points : int
         Values that are tried; the paper's 10.
+    rtol, atol : float or None
+        Tolerances of each inner solve, relative to its own warm start, and
+        absolute; the larger one counts.
+    criterion : {"gradient", "energy"} or None
+        What the tolerances bound, see `LBFGS`.
 
-    The others are those of `BilevelSolver`; ``tol`` is relative to the
-    gradient at each solve's warm start, as published.
+    The others are those of `BilevelSolver`.
     """
 
     parameters = {
         name: BilevelSolver.parameters[name] for name in (
-            "memory", "tol", "c2", "scale", "keep_pairs", "max_iter",
+            "protocol", "memory", "c2", "scale", "keep_pairs", "max_iter",
         )
-    } | {"n_points": [10]}
+    } | {
+        "criterion": [None], "rtol": [None], "atol": [None],
+        "n_points": [10],
+    }
 
     def values(self, problem):
         """Return the values of theta, (n_points,)."""
@@ -138,7 +147,8 @@ class SearchSolver(BilevelSolver):
 
     def make_search(self, problem):
         """Return the outer optimiser that proposes the values."""
-        return Search(tuple(self.values(problem).tolist()), self.tol)
+        values = tuple(self.values(problem).tolist())
+        return Search(values, self.rtol, self.atol)
 
     def reported(self, best, step):
         return step if best is None or step.value < best.value else best

@@ -18,6 +18,7 @@ from ..problems.base import BilevelProblem
 FAIR = {
     "bi-level problems": {
         "step": "secant",      # how theta moves
+        "criterion": "energy",  # what inner tolerances bound, see `LBFGS`
         "memory": 30,          # pairs kept by L-BFGS
         "tol": 0.1,            # inner tolerance at the first outer step
         "decay": 0.78,         # its factor per outer step
@@ -42,13 +43,25 @@ FAIR = {
     },
 }
 # The protocol "hoag": what differs from the fair one.
-HOAG = {"step": "hoag", "tol": 1e-3, "decay": 0.9}
+HOAG = {
+    "step": "hoag", "tol": 1e-3, "decay": 0.9, "criterion": "gradient",
+}
 
+# A search has no small moves of theta, for which the forward solver was
+# chosen: pairs of another theta cost it three times as many evaluations.  Its
+# tolerance leaves a relative error of F of less than 1e-4.
+_SEARCH = {
+    "scale": "secant", "keep_pairs": False, "rtol": 0.0, "atol": 3e-4,
+    "criterion": "energy", "order": "descending",
+}
 # What one method has for its own, in every protocol.  The names of
 # variants are labels: each is its method with these settings.
 OWN = {
     "SHINE-OPA": {"opa_every": (5, 5), "forward": "adjoint_broyden"},
     "torchdeq": {"backward": "fixed_point_iter"},
+    "Grid-search": _SEARCH,
+    "Random-search": _SEARCH,
+    "TPE-search": _SEARCH,
 }
 LABELS = {
     "SHINE-refine": {"backward_steps": 5},
@@ -74,6 +87,10 @@ _PYTHON = {
 _NLS = _PYTHON | {"decay": 0.8}
 _REFINE = {"backward_steps": 0, "growth": 0.01}
 _HOAG = {"decay": 0.9, "memory": 10, "first_q": "z"}
+_SEARCHED = {
+    "rtol": 1e-3, "atol": 0.0, "criterion": "gradient", "memory": 10,
+    "order": "ascending",
+}
 
 # Ramzi et al., ICLR 2022, arXiv 2106.00553: figure, method, settings other
 # than the fair ones.  "fig1" includes figure E.1; networks are figure 3's.
@@ -84,6 +101,8 @@ PUBLISHED = {
         "SHINE-refine": _COMPILED | _REFINE,
         "HOAG": _COMPILED | _HOAG,
         "HOAG-limited": _COMPILED | _HOAG,
+        "Grid-search": _SEARCHED,
+        "Random-search": _SEARCHED,
     },
     "fig2": {
         "SHINE": _PYTHON,
@@ -158,19 +177,17 @@ def settings_of(name, problem, protocol="fair", figure=None):
     kind, label = family(problem), LABELS.get(name, {})
     for setting in foreign(problem) & label.keys():
         raise ValueError(f"{name}: {setting} has no meaning for {kind}")
-    fair = FAIR[kind] | OWN.get(name, {}) | label
-    if isinstance(problem, BilevelProblem):
-        fair["scale"] = problem.scale
-    elif protocol == "hoag":
-        raise ValueError(f"protocol: hoag has no meaning for {kind}")
     if protocol != "published" and figure is not None:
         raise ValueError("figure: needs protocol=published")
-    if protocol == "fair":
-        return fair
+    base = FAIR[kind]
     if isinstance(problem, BilevelProblem):
-        fair |= HOAG
-    if protocol == "hoag":
-        return fair
+        base = base | {"scale": problem.scale}
+        base |= {} if protocol == "fair" else HOAG
+    elif protocol == "hoag":
+        raise ValueError(f"protocol: hoag has no meaning for {kind}")
+    base = base | OWN.get(name, {}) | label
+    if protocol != "published":
+        return base
     possible = [
         other for other in figures(problem) if name in PUBLISHED[other]
     ]
@@ -182,7 +199,7 @@ def settings_of(name, problem, protocol="fair", figure=None):
             f"protocol: {name} was published in {where} for {kind}"
             + (f", not in {figure}" if figure else "")
         )
-    return fair | PUBLISHED[figure][name]
+    return base | PUBLISHED[figure][name]
 
 
 def variant(solver, name):

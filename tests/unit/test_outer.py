@@ -194,7 +194,7 @@ def test_torch_with_a_fixed_tolerance_and_a_schedule():
 
 
 def test_search_visits_its_values():
-    outer = Search((-12.0, 0.5, 3.0), tol=1e-2)
+    outer = Search((-12.0, 0.5, 3.0), rtol=1e-2)
     state = outer.start(theta(7.0, 7.0))
     seen = []
     for _ in range(4):
@@ -204,6 +204,10 @@ def test_search_visits_its_values():
     assert seen == [[-12, -12], [0.5, 0.5], [3, 3], [3, 3]]
 
 
-def test_search_needs_a_value():
-    with pytest.raises(ValueError, match="^n_points: "):
-        Search(())
+@pytest.mark.parametrize("settings, message", [
+    ({"values": ()}, "n_points: "), ({"rtol": -1.0}, "rtol: .*-1"),
+    ({"atol": -1.0}, "atol: .*-1"), ({"rtol": 0.0}, "atol: .*0"),
+])
+def test_search_needs_values_and_a_tolerance(settings, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Search(**{"values": (1.0,)} | settings)

@@ -186,7 +186,7 @@ class Recycled:
     """
 
     def __init__(self, memory=30):
-        self._pairs = PairMemory(memory)
+        self.memory, self._pairs = memory, PairMemory(memory)
 
     def __call__(self, system):
         return self._pairs.solve(system, ConjugateGradient(

@@ -38,6 +38,32 @@ class TransposedJacobian:
         )[0]
 
 
+class ThetaVjp:
+    """Compute the products v ↦ (∂g/∂theta)ᵀ v, in reverse mode.
+
+    ``n_vjp`` counts products.
+
+    Parameters
+    ----------
+    in_theta : Tensor, shape (d,)
+        g(z), or anything of the same derivative in theta, with its graph,
+        which is kept.
+    theta : tuple of Tensor
+        Leaves of that graph.
+    """
+
+    def __init__(self, in_theta, theta):
+        self._in_theta, self._theta = in_theta, theta
+        self.n_vjp = 0
+
+    def __call__(self, v):
+        self.n_vjp += 1
+        return torch.autograd.grad(
+            self._in_theta, self._theta, v, retain_graph=True,
+            allow_unused=True, materialize_grads=True,
+        )
+
+
 class Counted:
     """Count what a method costs that leaves the graph of g to autograd.
 
@@ -153,6 +179,7 @@ def _ask(adjoint, system):
 @eager
 def attach(
     g, root, adjoint, g_theta=None, q0=None, tol=1e-6, diagonal=None,
+    theta=None,
 ):
     r"""Make a root differentiable in theta, by an adjoint method.
 
@@ -181,6 +208,9 @@ def attach(
         Relative residual tolerance that iterative adjoints are asked for.
     diagonal : Tensor, shape () or (d,), or None
         A part of J that is known to be diagonal.
+    theta : tuple of Tensor, or None
+        The leaves over which g closes, for adjoints that ask for
+        ``system.g_theta_vjp``.
 
     Returns
     -------
@@ -219,15 +249,17 @@ def attach(
     wrap = present_autocast(z)
     g, g_theta = wrap(g), wrap(g_theta)
 
+    with torch.enable_grad():
+        in_theta = (g if g_theta is None else g_theta)(z)
+    in_theta_vjp = None if theta is None else ThetaVjp(in_theta, theta)
+
     def solve(rhs):
         with without_autocast(z):
             vjp = TransposedJacobian(g, z)
             return _ask(adjoint, AdjointSystem(
-                vjp, rhs, root.inverse, z, q0, tol, diagonal
+                vjp, rhs, root.inverse, z, q0, tol, diagonal, in_theta_vjp
             ))
 
-    with torch.enable_grad():
-        in_theta = (g if g_theta is None else g_theta)(z)
     return _Implicit.apply(z, in_theta, solve)
 
 
@@ -274,18 +306,18 @@ def hypergradient(equation, theta, root, adjoint, q0=None, tol=1e-6):
 
     def recorded(system):
         q = adjoint(system)
-        asked.append((q, system.vjp))
+        asked.append((q, system))
         return q
 
     with torch.enable_grad():
         z = attach(
             equation.g, root, recorded, equation.g_theta, q0, tol,
-            equation.diagonal,
+            equation.diagonal, theta,
         )
         loss = equation.loss(z)
     grads = torch.autograd.grad(loss, theta)
-    (q, vjp), = asked
-    n_g = vjp.n_g + (equation.g_theta is None)
-    return Hypergradient(
-        float(loss.detach()), grads, q, n_g, vjp.n_vjp
-    )
+    (q, system), = asked
+    n_g, n_vjp = system.vjp.n_g, system.vjp.n_vjp
+    if equation.g_theta is None:  # g itself is differentiated in theta
+        n_g, n_vjp = n_g + 1, n_vjp + system.g_theta_vjp.n_vjp
+    return Hypergradient(float(loss.detach()), grads, q, n_g, n_vjp)

@@ -3,6 +3,7 @@ from .base import (
     AdjointSystem, Fallback, JacobianFree, NormRule, Refine, ResidualRule,
     Shine, cold, linear_in_rhs, z_as_q0,
 )
+from .guarded import Guarded
 from .krylov import ConjugateGradient, Gmres, Recycled
 from .quasi_newton import QuasiNewtonSolve
 from .series import GradientDescent, Neumann, Phantom, spectral_norm
@@ -10,8 +11,8 @@ from .sketch import Nystrom, columns, gaussian
 
 __all__ = [
     "AdjointSystem", "QuasiNewtonSolve", "ConjugateGradient", "Fallback",
-    "Gmres", "GradientDescent", "JacobianFree", "Neumann", "NormRule",
-    "Nystrom", "Phantom", "Recycled", "Refine", "ResidualRule", "Shine",
-    "cold", "columns", "gaussian", "linear_in_rhs", "spectral_norm",
+    "Gmres", "GradientDescent", "Guarded", "JacobianFree", "Neumann",
+    "NormRule", "Nystrom", "Phantom", "Recycled", "Refine", "ResidualRule",
+    "Shine", "cold", "columns", "gaussian", "linear_in_rhs", "spectral_norm",
     "z_as_q0",
 ]

@@ -43,6 +43,10 @@ class AdjointSystem:
         Relative residual tolerance that iterative solvers are asked for.
     diagonal : Tensor, shape () or (d,), or None
         A known diagonal part of J, such as that of a penalty.
+    g_theta_vjp : callable, Tensor (d,) -> tuple of Tensor, or None
+        v ↦ (∂g/∂theta)ᵀ v, in the shapes of theta: q gives the hypergradient
+        -g_theta_vjp(q).  None where theta is not known.  It costs a product
+        with Jᵀ where g has no cheaper ``g_theta``, and else nothing.
     """
 
     vjp: Callable[[Tensor], Tensor]
@@ -52,6 +56,7 @@ class AdjointSystem:
     q0: Tensor | None
     tol: float
     diagonal: Tensor | None = None
+    g_theta_vjp: Callable[[Tensor], tuple[Tensor, ...]] | None = None
 
 
 class _CheckedProducts:

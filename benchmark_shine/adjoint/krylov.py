@@ -65,39 +65,65 @@ class ConjugateGradient:
             n_iter += int(self.growth / math.sqrt(system.tol))
         if n_iter == 0:
             return q
-        B = self.estimate(system.inverse)
         r = rhs - system.vjp(q) if q.any() else rhs
-        p = r if B is None else B @ r
-        rBr = float(r @ p)
-        goal = system.tol * float(rhs.norm())
-        for _ in range(n_iter):
-            if not float(r.norm()) > goal:
-                break
-            jp = system.vjp(p)
-            curvature = float(p @ jp)
-            if curvature == 0:  # J is indefinite: no step along p
-                break
-            alpha = rBr / curvature
-            q, r = q + alpha * p, r - alpha * jp
-            Br = r if B is None else B @ r
-            rBr, previous = float(r @ Br), rBr
-            p = Br + (rBr / previous) * p
-        return q
+        return conjugate_gradients(
+            system.vjp, q, r, self.estimate(system.inverse),
+            residual_within(system, system.tol), n_iter,
+        )
 
 
-class Recycled:
-    """Precondition conjugate gradients by the directions of earlier solves.
+def residual_within(system, tol):
+    """Make the rule (q, r) -> bool that ‖r‖ ≤ tol ‖rhs‖, by default HOAG's."""
+    goal = tol * float(system.rhs.norm())
+    return lambda q, r: not float(r.norm()) > goal
 
-    Morales and Nocedal, *Automatic preconditioning by limited memory
-    quasi-Newton updating*, SIAM J. Optim. 2000.  Each iteration makes a secant
-    pair of J for nothing: its direction p and J p.  The pairs of the last
-    solve, or a sample evenly spread over them, make the L-BFGS matrix that
-    preconditions the next system, whose J is near.  Where they are too few
-    for the memory, older pairs stay.  A change of the known diagonal of J
-    since then is added to the pairs.  The first system of a run, which has no
-    q0, has no preconditioner.
 
-    An instance remembers its last solve: each run needs its own.
+def conjugate_gradients(vjp, q, r, B, enough, max_iter=10_000):
+    """Descend by preconditioned conjugate gradients from q.
+
+    Nocedal and Wright 2006, algorithm 5.3.
+
+    Parameters
+    ----------
+    vjp : callable, Tensor (d,) -> Tensor (d,)
+        The product with J, symmetric.
+    q, r : Tensor, shape (d,)
+        The first iterate and its residual, rhs - J q.
+    B : LinearOperator or None
+        The preconditioner, positive definite; None: the identity.
+    enough : callable, (q, r) -> bool
+        Ends the iterations; it is asked once before each of them.
+    max_iter : int
+        Most iterations, one product each.
+
+    Returns
+    -------
+    Tensor, shape (d,)
+        The last iterate.
+    """
+    p, rBr = None, 1.0
+    for _ in range(max_iter):
+        if enough(q, r):
+            break
+        Br = r if B is None else B @ r
+        previous, rBr = rBr, float(r @ Br)
+        p = Br if p is None else Br + (rBr / previous) * p
+        jp = vjp(p)
+        curvature = float(p @ jp)
+        if curvature == 0:  # J is indefinite: no step along p
+            break
+        alpha = rBr / curvature
+        q, r = q + alpha * p, r - alpha * jp
+    return q
+
+
+class PairMemory:
+    """Keep secant pairs (p, J p) of the linear solves of a run.
+
+    The pairs of the last solve, or a sample evenly spread over them, make the
+    L-BFGS matrix ``inverse`` (None where there are none).  Where they are too
+    few for the memory, older pairs stay, corrected for the change of J's
+    known diagonal.  The first system of a run, which has no q0, has none.
 
     Parameters
     ----------
@@ -110,15 +136,16 @@ class Recycled:
         Where ``memory`` is out of its range.
     """
 
-    def __init__(self, memory=30):
+    def __init__(self, memory):
         check_integer("memory", memory, least=1)
-        self.memory, self._inverse, self._diagonal = memory, None, None
+        self.memory, self.inverse, self._diagonal = memory, None, None
 
-    def __call__(self, system):
+    def solve(self, system, solver):
+        """Apply a solver to a system, and remember its products."""
         if system.q0 is None:
-            self._inverse = None
-        elif self._inverse is not None and system.diagonal is not None:
-            self._inverse.shift(system.diagonal - self._diagonal)
+            self.inverse = None
+        elif self.inverse is not None and system.diagonal is not None:
+            self.inverse.shift(system.diagonal - self._diagonal)
         self._diagonal = system.diagonal
         pairs = []
 
@@ -126,24 +153,45 @@ class Recycled:
             pairs.append((v, system.vjp(v)))
             return pairs[-1][1]
 
-        q = ConjugateGradient(estimate=lambda _: self._inverse)(
-            replace(system, vjp=vjp)
-        )
+        q = solver(replace(system, vjp=vjp))
         if q.isfinite().all():
             self._remember(pairs, system)
         return q
 
     def _remember(self, pairs, system):
-        if self._inverse is None:
+        if self.inverse is None:
             # the scale of the forward pass's matrix, where it has a fixed one
             scale = getattr(system.inverse, "fixed_scale", None)
-            self._inverse = LBFGSInverse(self.memory, system.rhs, scale)
+            self.inverse = LBFGSInverse(self.memory, system.rhs, scale)
         spread = torch.linspace(0, len(pairs) - 1, self.memory)
         chosen = spread.round().long().unique().tolist() if pairs else []
-        pairs = [
-            *zip(*self._inverse.pairs()), *(pairs[n] for n in chosen)
-        ]
-        self._inverse.fill(pairs[-self.memory:])
+        pairs = [*zip(*self.inverse.pairs()), *(pairs[n] for n in chosen)]
+        self.inverse.fill(pairs[-self.memory:])
+
+
+class Recycled:
+    """Precondition conjugate gradients by the directions of earlier solves.
+
+    Morales and Nocedal, *Automatic preconditioning by limited memory
+    quasi-Newton updating*, SIAM J. Optim. 2000.  Each iteration makes a secant
+    pair of J for nothing: its direction p and J p.  `PairMemory` keeps them
+    for the next system, whose J is near.
+
+    An instance remembers its last solve: each run needs its own.
+
+    Parameters
+    ----------
+    memory : int
+        See `PairMemory`.
+    """
+
+    def __init__(self, memory=30):
+        self.memory, self._pairs = memory, PairMemory(memory)
+
+    def __call__(self, system):
+        return self._pairs.solve(system, ConjugateGradient(
+            estimate=lambda _: self._pairs.inverse
+        ))
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,14 @@ FAIR = {
         "growth": 0.0,         # see `ConjugateGradient`
         "root_pairs": 0,       # OPA pairs at the root
         "n_power": 5,          # power iterations for ‖J‖
+        "guard": 0.2,          # see `Guarded`
     },
     "equilibrium networks": {
         "forward": "broyden",
         "backward": "broyden",
         "estimate": None,
         "side": "transposed",
+        "guard": 0.5,          # see `SHINE-guarded`
         "slurm_gres": None,
     },
 }

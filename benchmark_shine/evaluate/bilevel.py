@@ -44,11 +44,7 @@ def _local(step, method):
 
 
 class OneTheta:
-    """Compare steps with the `ValueFunction` of their problem.
-
-    A step without a hypergradient is one of a few far apart: F is solved for
-    at its theta.  All others are read off the interpolant.
-    """
+    """Compare steps with the `ValueFunction` of their problem."""
 
     def __init__(self, problem):
         self._function = ValueFunction(problem)
@@ -56,11 +52,7 @@ class OneTheta:
     def __call__(self, step, method):
         if step.diverged:
             return {"unmeasured": float(DIVERGED)}
-        theta = float(step.theta[0].detach())
-        exact = self._function.solve if step.grads is None else (
-            self._function.at
-        )
-        found = exact(theta)
+        found = self._function.at(float(step.theta[0].detach()))
         return _value(found, self._function) | _errors(step, found)
 
 

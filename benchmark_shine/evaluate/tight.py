@@ -30,9 +30,13 @@ ADJOINT_TOL = 1e-6
 # Most steps of Newton's method, and of conjugate gradients within one.
 STEPS, PRODUCTS = 100, 20_000
 
-# Most entries of z with which J is factorised, and from how many iterations
-# of conjugate gradients on a factor is too old.
-DENSE, ASSEMBLED, STALE = 1000, 300, 15
+# The least exact solve of a step of Newton's method.
+LOOSE = 0.1
+
+# Most entries of z with which J is factorised: of a linear model, which has a
+# formula for J, and of another, where J takes a product for each.  A factor
+# is too old where more than d / STALE iterations are not enough with it.
+DENSE, ASSEMBLED, STALE = 1000, 300, 10
 
 # Units of z that differ by this factor are bad for iterative methods (400 in
 # 20 newsgroups, and harmless there).
@@ -92,9 +96,14 @@ class TightSolver:
         """
         theta = tuple(t.detach().clone().requires_grad_() for t in theta)
         equation = self._problem.draw(theta, z, 1)
-        z, g = self._newton(equation, z)
-        rhs = loss_gradient(equation, z)
-        q, solved = self._solve(equation, z, rhs, q, ADJOINT_TOL)
+        solve = self._by_factor
+        if len(z) > self._most:
+            solve = _in_units(TransposedJacobian(equation.g, z), z)
+        z, g = _newton(equation, z, solve)
+        q, solved = solve(
+            equation, z, TransposedJacobian(equation.g, z),
+            loss_gradient(equation, z), q, ADJOINT_TOL,
+        )
         with torch.enable_grad():
             outer = equation.loss(z)
             in_theta = (equation.g_theta or equation.g)(z)
@@ -109,44 +118,17 @@ class TightSolver:
             1e-2 * abs(correction) + 1e-12 * abs(value),
         )
 
-    def _newton(self, equation, z):
-        """Return the root next to z, and what is left of g there."""
-        value, g = equation.energy(z)
-        size, tol = None, 1e-2
-        for _ in range(STEPS):
-            step, _ = self._solve(equation, z, -g, None, tol)
-            slope = float(g @ step)
-            if not slope < 0:
-                break
-            t, following = _searched(equation, z, step, value, slope)
-            if t == 0:
-                break
-            z, (value, g) = z + t * step, following
-            vjp = TransposedJacobian(equation.g, z)
-            size = float(z @ vjp(z))
-            moved = math.sqrt(-slope / size) if size > 0 else math.inf
-            error = tol * moved + moved ** 2 if t == 1 else 1.0
-            if error <= ROOT_TOL:
-                break
-            tol = min(1e-2, max(1e-4, ROOT_TOL / error / 2))
-        return z, g
-
-    def _solve(self, equation, z, rhs, start, tol):
+    def _by_factor(self, equation, z, vjp, rhs, start, tol):
         """Solve J x = rhs at z; return x and whether it is one."""
-        vjp = TransposedJacobian(equation.g, z)
-        if len(z) > self._most:
-            return _conjugate_gradients(
-                vjp, rhs, start, _Units(_units_at(vjp, z)), tol, PRODUCTS
-            )
         if self._factor is not None:
             x, solved = _conjugate_gradients(
-                vjp, rhs, start, self._factor, tol, STALE
+                vjp, rhs, start, self._factor, tol, max(2, len(z) // STALE)
             )
             if solved:
                 return x, True
         self._factor = _Factor(self._assemble(equation, z))
         return _conjugate_gradients(
-            vjp, rhs, start, self._factor, tol, 10 * STALE
+            vjp, rhs, start, self._factor, tol, len(z)
         )
 
     @property
@@ -160,6 +142,47 @@ class TightSolver:
         return jacobian(equation.g, z)
 
 
+def _in_units(vjp, z):
+    """Make the solver of a long z, in units that are good at this z."""
+    rough = equilibrate(vjp, z, 10)
+    good = float(rough.max() / rough.min()) < BAD
+    square = (torch.ones_like(z) if good else equilibrate(vjp, z)).square()
+
+    def solve(equation, z, vjp, rhs, start, tol):
+        return _conjugate_gradients(
+            vjp, rhs, start, lambda r: square * r, tol, PRODUCTS
+        )
+
+    return solve
+
+
+def _newton(equation, z, solve):
+    """Return the root next to z, and what is left of g there.
+
+    The linear solves are as exact as Newton's method can use: their error is
+    the square of the last step's (Nocedal and Wright 2006, section 7.1), or
+    what ``ROOT_TOL`` asks for where that is more.
+    """
+    (value, g), tol = equation.energy(z), LOOSE
+    for _ in range(STEPS):
+        vjp = TransposedJacobian(equation.g, z)
+        step, _ = solve(equation, z, vjp, -g, None, tol)
+        slope = float(g @ step)
+        if not slope < 0:
+            break
+        t, following = _searched(equation, z, step, value, slope)
+        if t == 0:
+            break
+        z, (value, g) = z + t * step, following
+        size = abs(float(z @ vjp(z)))  # of J before, which is near
+        moved = math.sqrt(-slope / size) if size > 0 else math.inf
+        error = max(tol * moved, moved ** 2)
+        if t == 1 and error <= ROOT_TOL:
+            break
+        tol = min(LOOSE, max(ROOT_TOL / error / 2, error))
+    return z, g
+
+
 def _searched(equation, z, step, value, slope):
     """Halve a step until the energy falls enough, or rounding hides it."""
     t = 1.0
@@ -169,14 +192,6 @@ def _searched(equation, z, step, value, slope):
             return t, following
         t /= 2
     return 0.0, None
-
-
-class _Units:
-    def __init__(self, s):
-        self._square = s * s
-
-    def __call__(self, r):
-        return self._square * r
 
 
 class _Factor:
@@ -193,14 +208,6 @@ class _Factor:
             return self._s ** 2 * r
         solved = torch.cholesky_solve((self._s * r)[:, None], self._L)
         return self._s * solved[:, 0]
-
-
-def _units_at(vjp, z):
-    """Units of a long z: ones, unless those of J differ by ``BAD``."""
-    rough = equilibrate(vjp, z, 10)
-    if float(rough.max() / rough.min()) < BAD:
-        return torch.ones_like(z)
-    return equilibrate(vjp, z)
 
 
 def _conjugate_gradients(vjp, rhs, x, precondition, tol, most):

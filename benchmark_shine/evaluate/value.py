@@ -19,7 +19,7 @@ from .tight import ADJOINT_TOL, Exact, TightSolver
 
 # The bounds of theta, the coarse grid that shows where F has its valleys, the
 # cells of the interpolant and the smallest of these.
-BOX, COARSE, WIDEST, NARROWEST = 12.0, 2.0, 1.0, 1 / 16
+BOX, COARSE, WIDEST, NARROWEST = 12.0, 3.0, 1.0, 1 / 16
 
 # Errors of F that are small, in parts of its range: near the optimum, and
 # elsewhere, where they grow with a part of F - min F.

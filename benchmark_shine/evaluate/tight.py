@@ -36,7 +36,7 @@ LOOSE = 0.1
 # Most entries of z with which J is factorised: of a linear model, which has a
 # formula for J, and of another, where J takes a product for each.  A factor
 # is too old where more than d / STALE iterations are not enough with it.
-DENSE, ASSEMBLED, STALE = 1000, 300, 10
+DENSE, ASSEMBLED, STALE = 1000, 300, 30
 
 # Units of z that differ by this factor are bad for iterative methods (400 in
 # 20 newsgroups, and harmless there).

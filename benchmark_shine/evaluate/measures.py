@@ -4,7 +4,7 @@ Other modules of this wing register what a family of problems has beyond its
 equations; a problem of no such family is measured from the step's equation
 alone.
 """
-from functools import singledispatch
+from functools import partial, singledispatch
 
 import torch
 
@@ -63,3 +63,17 @@ def compare(problem, step, method):
     if step.q is None:
         return {"unmeasured": float(MEASURED)}
     return measure_batch(step, step.equation, step.theta, step.z)
+
+
+@singledispatch
+def comparison(problem):
+    """Return the function that compares steps of a problem: `compare`.
+
+    Bi-level problems have one that remembers exact solutions from one step,
+    and one run, to the next; see `benchmark_shine.evaluate.bilevel`.
+
+    Returns
+    -------
+    callable, (step, method) -> dict of float
+    """
+    return partial(compare, problem)

@@ -80,24 +80,39 @@ def _distance(a, b):
 def errors_of(found, exact):
     """Compare dF/dtheta, and q where there is one; a batch as one vector.
 
+    Parameters
+    ----------
+    found, exact : object
+        With ``grads``, a tuple of Tensor, and ``q``, a Tensor or None.
+
     Returns
     -------
     dict of float
         ``hypergrad_rel_error`` and ``q_rel_error``, relative distances in
-        the 2-norm, and ``q_cosine``.
+        the 2-norm; ``hypergrad_cosine`` and ``q_cosine``;
+        ``hypergrad_sign``, the share of the entries of dF/dtheta that have
+        the right sign.
     """
     h, h_exact = (
         torch.cat([g.reshape(-1) for g in grads])
         for grads in (found.grads, exact.grads)
     )
-    errors = {"hypergrad_rel_error": _distance(h, h_exact)}
+    errors = {
+        "hypergrad_rel_error": _distance(h, h_exact),
+        "hypergrad_cosine": _cosine(h, h_exact),
+        "hypergrad_sign": float((h.sign() == h_exact.sign()).double().mean()),
+    }
     if found.q is None:
         return errors
     q, q_exact = found.q.reshape(-1), exact.q.reshape(-1)
     return errors | {
-        "q_cosine": float(torch.cosine_similarity(q, q_exact, dim=0)),
+        "q_cosine": _cosine(q, q_exact),
         "q_rel_error": _distance(q, q_exact),
     }
+
+
+def _cosine(a, b):
+    return float(torch.cosine_similarity(a, b, dim=0, eps=1e-300))
 
 
 def _checked(solve, residuals):
@@ -120,17 +135,19 @@ def _loss(equation, z):
 
 
 def _densely(step):
+    """The reference of a short z: value function and `Hypergradient`."""
     equation, z = step.equation, step.z
-    J = jacobian(equation.g, z)
-    exact = hypergradient(
-        equation, step.theta, _bare(z),
-        lambda system: refined(J.T, system.rhs),
-    )
-    for start in _starts(equation, z, units(J)):
-        value = _dense_value(equation, start, z)
-        if not math.isnan(value):
-            break
-    return value, exact
+    s = units(jacobian(equation.g, z))
+    for start in _starts(equation, z, s):
+        root = _dense_root(equation, start, z)
+        if root is None:
+            continue
+        J = jacobian(equation.g, root)
+        return _loss(equation, root), hypergradient(
+            equation, step.theta, _bare(root),
+            lambda system: refined(J.T, system.rhs),
+        )
+    return math.nan, None
 
 
 def _starts(equation, z, s):
@@ -147,19 +164,19 @@ def _starts(equation, z, s):
     yield from (z, torch.zeros_like(z))
 
 
-def _dense_value(equation, start, z):
-    """The outer loss at Newton's root, NaN if that is none for z's run."""
+def _dense_root(equation, start, z):
+    """Newton's root, or None if that is none for z's run."""
     root, following = newton(equation, start)
     value = _loss(equation, root)
     # what the following step would change
     error = abs(float(loss_gradient(equation, root) @ following))
     if not error <= VALUE_TOL * max(abs(value), 1e-12):
-        return math.nan
+        return None
     if equation.energy:
         least, reached = equation.energy(root)[0], equation.energy(z)[0]
         if not least <= reached + 1e-8 * abs(reached):
-            return math.nan
-    return value
+            return None
+    return root
 
 
 def _adjoint(equation, theta, q0=None, tol=ADJOINT_TOL):
@@ -211,11 +228,18 @@ def _iteratively(step):
         rescaled(equation, s), step.theta,
         None if step.q is None else step.q / s,
     )
-    return _value(step, s, found.q), replace(found, q=s * found.q)
+    z = _long_root(step, s, found.q)
+    if z is None:
+        return math.nan, None
+    s = _units_at(equation, z)
+    found = _adjoint(
+        rescaled(replace(equation, start=z), s), step.theta, found.q
+    )
+    return _loss(equation, z), replace(found, q=s * found.q)
 
 
-def _value(step, s, q):
-    """The outer loss at the root next to a long z, NaN where none is found.
+def _long_root(step, s, q):
+    """The root next to a long z, or None where none is found.
 
     Where that root is far from z, J and q there are others, and so are good
     units s and the tolerance; q solves the adjoint system in these units.
@@ -223,47 +247,45 @@ def _value(step, s, q):
     z, value = step.z, step.value
     for _ in range(ROUNDS):
         if not bool(q.isfinite().all()):
-            return math.nan
+            return None
         scaled = rescaled(replace(step.equation, start=z), s)
         u, solved = _root(scaled, value, q)
         z, before = s * u, value
         value = _loss(step.equation, z)
         if solved and abs(value - before) <= NEAR * abs(value):
-            return value
+            return z
         s = _units_at(step.equation, z)
         scaled = rescaled(replace(step.equation, start=z), s)
         q = _adjoint(scaled, step.theta, tol=1e-3).q
         # what the loss owes to g, to first order
         error = abs(float(q @ scaled.energy(scaled.start)[1]))
         if error <= VALUE_TOL * max(abs(value), 1e-12):
-            return value
-    return math.nan
+            return z
+    return None
 
 
 def measure(step):
-    """Compare a step of one vector z with tight solves at the same point.
+    """Compare a step of one vector z with tight solves at the same theta.
 
-    An inexact z can have a lower outer loss than z*(theta): the curve of
-    ``value_function`` has no such luck in it.
+    The exact root is the one next to the step's z.  An inexact z can have a
+    lower outer loss than z*(theta): the curve of ``value_function`` has no
+    such luck in it.
 
     Returns
     -------
     dict of float
-        ``value_function``, the outer loss at the exact root for the step's
-        theta; ``q_cosine`` and ``q_rel_error`` between the method's q and
-        J⁻ᵀ dl/dz at the same (theta, z); ``hypergrad_rel_error`` likewise for
-        dF/dtheta.  NaN where the step has no such thing, or where there is no
-        reference: then ``unmeasured`` is the reason, a key of `WHY`, and
-        otherwise `MEASURED`.
+        ``value_function``, the outer loss at the exact root, and
+        ``value_error``, its error; the errors of `errors_of` against q and
+        dF/dtheta at that root.  What the step has not, or what has no
+        reference, is not there; ``unmeasured`` is the reason, a key of
+        `WHY`, and otherwise `MEASURED`.
     """
-    nothing = dict.fromkeys(
-        ("value_function", "q_cosine", "q_rel_error", "hypergrad_rel_error"),
-        math.nan,
-    )
     if step.diverged:
-        return nothing | {"unmeasured": float(DIVERGED)}
+        return {"unmeasured": float(DIVERGED)}
     value, exact = (_densely if len(step.z) <= DENSE else _iteratively)(step)
-    found = nothing | {"value_function": value}
+    if exact is None:
+        return {"unmeasured": float(NO_ROOT)}
+    found = {"value_function": value, "value_error": VALUE_TOL * abs(value)}
     if not math.isfinite(float(exact.q.norm())):
         return found | {"unmeasured": float(NO_ADJOINT)}
     if step.grads is not None:

@@ -192,6 +192,8 @@ class _TwoClasses(PenalisedModel):
 class Logistic(_TwoClasses):
     """phi = log(1 + exp(-y x·z)), y in {-1, 1} (Ramzi et al., figure 1)."""
 
+    unique_root = True
+
     def phi(self, outputs, y):
         return softplus(-y * outputs, threshold=IDENTITY).sum()
 
@@ -217,6 +219,8 @@ class NonlinearLeastSquares(_TwoClasses):
 class Ridge(PenalisedModel):
     """phi = ½ (x·z - y)²: hypergradient and optimum in closed form."""
 
+    unique_root = True
+
     def phi(self, outputs, y):
         return 0.5 * (outputs - y).square().sum()
 
@@ -229,6 +233,8 @@ class Multinomial(PenalisedModel):
 
     y are class numbers 0 .. k - 1.
     """
+
+    unique_root = True
 
     def __init__(self, train, *others, **settings):
         y = np.asarray(train[1])

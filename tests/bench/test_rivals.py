@@ -412,7 +412,8 @@ def test_unrolled_from_the_root_is_the_neumann_series(n_steps):
 
 def test_soba_moves_all_three_at_once():
     problem = model("ridge", 3)
-    steps = list(Soba(FIRST_SOLVE, 3, n_iter=1, ratio=4.0, n_power=50)(problem))
+    loop = Soba(FIRST_SOLVE, 3, n_iter=1, ratio=4.0, n_power=50)
+    steps = list(loop(problem))
     equation = problem.draw(steps[0].theta, steps[0].z, 1)
     z = LBFGS()(equation, rtol=1e-3).z
     q, theta = torch.zeros_like(z), problem.start()[0][0]

@@ -8,11 +8,12 @@ import torch
 
 from benchmark_shine.engine import Step
 from benchmark_shine.equation import Equation
-from benchmark_shine.evaluate import compare, metrics, reference
+from benchmark_shine.evaluate import compare, metrics, tight
 from benchmark_shine.evaluate.dense import newton, refined
 from benchmark_shine.evaluate.reference import (
     DIVERGED, MEASURED, NO_ADJOINT, NO_ROOT, measure, unmeasured,
 )
+from benchmark_shine.evaluate.tight import TightSolver
 from benchmark_shine.evaluate.units import equilibrate, rescaled
 from benchmark_shine.problems import Logistic, NonlinearLeastSquares
 from benchmark_shine.root import loss_gradient
@@ -85,12 +86,12 @@ def oracle(problem, theta):
 @pytest.mark.parametrize("theta", [-4.0, 0.0, 6.0])
 @pytest.mark.parametrize("name", SCALES)
 def test_the_units_of_the_data_do_not_matter(name, theta, dense, monkeypatch):
-    monkeypatch.setattr(reference, "DENSE", dense)
+    monkeypatch.setattr(tight, "ASSEMBLED", dense)
     problem = in_units(SCALES[name])
     leaf, z = theta_of(problem, theta), problem.start()[1]
     # from the random start of a run, and from a z near the root
     for z, k in (z, 0), (z / torch.as_tensor(SCALES[name] * 9), 1):
-        found = measure(step_at(problem, leaf, z, k))
+        found = measure(step_at(problem, leaf, z, k), TightSolver())
         if not dense and k == 0:  # it may fail, but must say so
             assert found["unmeasured"] == MEASURED or math.isnan(
                 found["value_function"]
@@ -114,7 +115,7 @@ def test_q_in_any_units(name):
         loss_gradient(plain.draw(leaf, z, 1), z),
     )
     step = step_at(scaled, theta_of(scaled, -60.0), z / scales)
-    assert measure(replace(step, q=q / scales))["q_rel_error"] < 1e-7
+    assert measure(replace(step, q=q / scales), TightSolver())["q_rel_error"] < 1e-7
 
 
 def test_a_saturated_start_is_not_its_own_root():
@@ -124,8 +125,8 @@ def test_a_saturated_start_is_not_its_own_root():
     values = []
     for dense in 300, 0:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(reference, "DENSE", dense)
-            found = measure(step_at(problem, leaf, z, 0))
+            patch.setattr(tight, "ASSEMBLED", dense)
+            found = measure(step_at(problem, leaf, z, 0), TightSolver())
         values.append(found["value_function"])
     equation, root = tight_root(problem, leaf, z)
     value = float(equation.loss(root.z))
@@ -143,10 +144,10 @@ def singular(value):
 
 @pytest.mark.parametrize("dense", [300, 0], ids=["dense", "iterative"])
 def test_a_singular_jacobian_has_no_reference(dense, monkeypatch):
-    monkeypatch.setattr(reference, "DENSE", dense)
+    monkeypatch.setattr(tight, "ASSEMBLED", dense)
     problem = singular(2)
     step = step_at(problem, theta_of(problem, -80.0), normal(0, 4))
-    found = measure(step)
+    found = measure(step, TightSolver())
     assert found["unmeasured"] == NO_ADJOINT
     assert math.isnan(found["q_cosine"])
     assert math.isnan(found["hypergrad_rel_error"])
@@ -168,7 +169,7 @@ def test_there_is_no_value_without_a_root(energy):
         equation, loss=lambda z: 1 + z.sum() + 0 * theta[0].sum(),
         g=lambda z: -z.exp() + 0 * theta[0],
     ))
-    found = measure(step)
+    found = measure(step, TightSolver())
     assert math.isnan(found["value_function"])
     assert found["unmeasured"] == NO_ROOT
 
@@ -176,7 +177,7 @@ def test_there_is_no_value_without_a_root(energy):
 def test_no_numbers_are_no_reference():
     problem = model("logistic")
     step = step_at(problem, theta_of(problem, math.nan), normal(0, 6))
-    found = measure(step)
+    found = measure(step, TightSolver())
     assert found["unmeasured"] == NO_ADJOINT
     assert math.isnan(found["value_function"])
 
@@ -289,7 +290,7 @@ def test_measure_sees_the_errors_of_a_step():
         theta, z, float(equation.loss(z)), equation, (3 * solution.grad,),
         2 * (q + e), root,
     )
-    found = measure(step)
+    found = measure(step, TightSolver())
     assert found["value_function"] == pytest.approx(
         float(solution.value), rel=2e-6
     )
@@ -310,7 +311,7 @@ def test_measure_of_a_diverged_step_is_nan():
     theta, z = theta_of(problem, 0.0), problem.start()[1]
     equation = problem.draw(theta, z, 1)
     step = Step(theta, z, float("nan"), equation)
-    found = measure(step)
+    found = measure(step, TightSolver())
     assert found.pop("unmeasured") == DIVERGED
     assert all(value != value for value in found.values())
 

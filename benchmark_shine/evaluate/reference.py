@@ -12,7 +12,7 @@ from ..adjoint import Gmres
 from ..implicit import hypergradient
 from ..root import LBFGS
 from .dense import solve_densely
-from .tight import ASSEMBLED, TightSolver
+from .tight import ASSEMBLED, CORRECTED
 
 # Relative residual of the reference linear solves of a batch.
 ADJOINT_TOL = 1e-7
@@ -20,9 +20,6 @@ ADJOINT_TOL = 1e-7
 # Iterations of L-BFGS, and how far they lower ‖g‖, before Newton's method
 # takes over where z is far from a root; and once more where that fails.
 DESCENTS = (200, 1e-3), (2000, 1e-7)
-
-# Largest ‖g‖ of a root that no energy vouches for.
-RESIDUAL = 1e-8
 
 # Most steps of GMRES in the reference of a batch, and bytes for the vectors
 # that it keeps.  In an untrained MDEQ some samples take more than 200.
@@ -145,15 +142,17 @@ def root_near(step, solve):
 
 
 def _by_dense_newton(equation, theta, z):
+    """Solve an equation that is no gradient, where z is short."""
     if len(z) > ASSEMBLED:
         return SimpleNamespace(value=math.nan)
     found = solve_densely(equation, theta, z)
     with torch.no_grad():
-        residual = float(equation.g(found.z).norm())
         value = float(equation.loss(found.z))
+        correction = abs(float(found.q @ equation.g(found.z)))
+    solved = correction <= CORRECTED * abs(value)
     return SimpleNamespace(
-        z=found.z, q=found.q, error=RESIDUAL * abs(value),
-        value=value if residual <= RESIDUAL else math.nan,
+        z=found.z, q=found.q, value=value if solved else math.nan,
+        error=correction,
         grads=torch.cat([g.reshape(-1) for g in found.grads]),
     )
 

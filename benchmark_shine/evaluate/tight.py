@@ -129,7 +129,8 @@ class TightSolver:
                 equation, z, TransposedJacobian(equation.g, z), rhs, q,
                 ADJOINT_TOL,
             )
-            outer, correction = float(equation.loss(z)), float(q @ g)
+            outer = float(equation.loss(z).detach())
+            correction = float(q @ g)
             if abs(correction) <= CORRECTED * abs(outer):
                 break
             tol /= 100

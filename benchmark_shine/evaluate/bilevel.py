@@ -6,6 +6,7 @@ import torch
 
 from .measures import inner_residual
 from .reference import DIVERGED, MEASURED, NO_ROOT, errors_of, measure
+from .tight import TightSolver
 from .value import ManyThetas, ValueFunction
 
 
@@ -32,15 +33,21 @@ def comparison(problem):
         z*(theta) is unique.  One comparison serves all methods.
     """
     if not problem.unique_root:
-        return _local
+        return NextToTheRun(problem)
     theta, _ = problem.start()
     if sum(t.numel() for t in theta) == 1:
         return OneTheta(problem)
     return SeveralThetas(problem)
 
 
-def _local(step, method):
-    return measure(step)
+class NextToTheRun:
+    """Compare steps with the root that their own z leads to."""
+
+    def __init__(self, problem):
+        self._solve = TightSolver(problem)
+
+    def __call__(self, step, method):
+        return measure(step, self._solve)
 
 
 class OneTheta:

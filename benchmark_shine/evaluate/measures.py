@@ -9,6 +9,7 @@ from functools import partial, singledispatch
 import torch
 
 from .reference import DIVERGED, MEASURED, measure, measure_batch
+from .tight import TightSolver
 
 
 def inner_residual(step):
@@ -57,7 +58,7 @@ def compare(problem, step, method):
         classifiers: those of `benchmark_shine.evaluate.networks.compare`.
     """
     if step.z.ndim == 1:
-        return measure(step)
+        return measure(step, TightSolver())
     if step.diverged:
         return {"unmeasured": float(DIVERGED)}
     if step.q is None:

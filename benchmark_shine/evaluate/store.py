@@ -1,6 +1,7 @@
 """Keep exact solutions on disk, for the runs and processes to come."""
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -70,11 +71,9 @@ class Store:
         if self._place is None:
             return None
         try:
-            with np.load(self._file(name), allow_pickle=False) as file:
-                return dict(file)
-        except FileNotFoundError:
-            return None
-        except Exception:  # whatever a damaged file makes a reader raise
+            with open(self._file(name), "rb") as file:
+                return dict(np.load(file, allow_pickle=False))
+        except Exception:  # no file, or whatever a damaged one makes a reader raise
             return None
 
     def save(self, name, arrays):
@@ -91,7 +90,8 @@ class Store:
             print(f"exact F is not kept on disk: {error}; set {VARIABLE} to "
                   "a folder with space", file=sys.stderr)
             self._place = None
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
 
     def _file(self, name):
         return self._place / f"{name}.npz"

@@ -1,4 +1,4 @@
-"""Solve a convex inner problem and its adjoint system nearly exactly.
+"""Solve an inner problem and its adjoint system nearly exactly.
 
 Newton's method with conjugate gradients (Nocedal and Wright 2006, algorithm
 7.1).  One adjoint solve then serves three ends: it gives q and dF/dtheta, and
@@ -11,6 +11,7 @@ so that z need not be exact to the last digit.
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,10 @@ from .units import equilibrate, units
 # of dF/dtheta about as large.
 ROOT_TOL = 1e-6
 
+# Largest part of the outer loss that the correction may be, and how often the
+# root is solved again, more tightly and in the units of the new z.
+CORRECTED, ROUNDS = 1e-5, 5
+
 # Relative residual of the adjoint system.
 ADJOINT_TOL = 1e-6
 
@@ -33,14 +38,17 @@ STEPS, PRODUCTS = 100, 20_000
 # The least exact solve of a step of Newton's method.
 LOOSE = 0.1
 
+# A step that is so short, and lowers no energy, is rounding.
+HIDDEN = 1e-5
+
 # Most entries of z with which J is factorised: of a linear model, which has a
 # formula for J, and of another, where J takes a product for each.  A factor
 # is too old where more than d / STALE iterations are not enough with it.
 DENSE, ASSEMBLED, STALE = 1000, 300, 30
 
-# Units of z that differ by this factor are bad for iterative methods (400 in
-# 20 newsgroups, and harmless there).
-BAD = 1e4
+# Units of a long z that differ by this factor are bad for conjugate gradients;
+# below it they do more harm than good (in 20 newsgroups).
+BAD = 1e3
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,8 @@ class Exact:
     Parameters
     ----------
     z, q : Tensor, shape (d,)
-        Root of g, and J⁻¹ dl/dz there.
+        Root of g, and J⁻¹ dl/dz there; a q of NaN where J is too nearly
+        singular.
     value : float
         F(theta); NaN where no root was found.
     grads : Tensor, shape (n_theta,)
@@ -72,50 +81,66 @@ class Exact:
 
 
 class TightSolver:
-    """Solve a problem whose z*(theta) is unique at any theta.
+    """Solve the equations of one problem at any theta.
 
     A small J is factorised, and the factor preconditions the solves at
     other z and theta as long as it does so well.  A long z has units.
 
     Parameters
     ----------
-    problem : BilevelProblem
-        Its equations have an energy, which is convex.
+    problem : BilevelProblem, or None
+        `PenalisedModel` have a formula for J.  With None, or another, a
+        column of J takes a product.
     """
 
-    def __init__(self, problem):
+    def __init__(self, problem=None):
         self._problem = problem
-        self._factor = None
+        self._factor = self._columns = None
 
-    def __call__(self, theta, z, q=None):
-        """Solve at theta, a tuple of Tensor, from guesses of z and q.
+    def at(self, theta, z, q=None):
+        """Solve at theta, a tuple of Tensor; see `__call__`."""
+        theta = tuple(t.detach().clone().requires_grad_() for t in theta)
+        return self(self._problem.draw(theta, z, 1), theta, z, q)
+
+    def __call__(self, equation, theta, z, q=None):
+        """Solve an equation from guesses of z and q.
+
+        Parameters
+        ----------
+        equation : Equation
+            With an energy, which has positive curvature along the way.
+        theta : tuple of Tensor
+            The leaves that the equation closes over.
+        z : Tensor, shape (d,)
+        q : Tensor, shape (d,), or None
 
         Returns
         -------
         Exact
         """
-        theta = tuple(t.detach().clone().requires_grad_() for t in theta)
-        equation = self._problem.draw(theta, z, 1)
-        solve = self._by_factor
-        if len(z) > self._most:
-            solve = _in_units(TransposedJacobian(equation.g, z), z)
-        z, g = _newton(equation, z, solve)
-        q, solved = solve(
-            equation, z, TransposedJacobian(equation.g, z),
-            loss_gradient(equation, z), q, ADJOINT_TOL,
-        )
-        with torch.enable_grad():
-            outer = equation.loss(z)
-            in_theta = (equation.g_theta or equation.g)(z)
-            lagrangian = outer - q @ in_theta
-        grads = torch.autograd.grad(lagrangian, theta)
-        correction = float(q @ g)
-        value = float(outer.detach()) - correction
-        if not (solved and math.isfinite(value)):
-            value = math.nan
+        tol = ROOT_TOL
+        for _ in range(ROUNDS):
+            solve = self._by_factor
+            if len(z) > self._most:
+                solve = _preconditioned(self._units(equation, z).square())
+            z, g, found = _newton(equation, z, solve, tol)
+            rhs = loss_gradient(equation, z)
+            q, solved = solve(
+                equation, z, TransposedJacobian(equation.g, z), rhs, q,
+                ADJOINT_TOL,
+            )
+            outer = float(equation.loss(z).detach())
+            correction = float(q @ g)
+            if abs(correction) <= CORRECTED * abs(outer):
+                break
+            tol /= 100
+        else:
+            found = False
         return Exact(
-            z, q, value, torch.cat([t.reshape(-1) for t in grads]),
-            1e-2 * abs(correction) + 1e-12 * abs(value),
+            z, q if solved else q * math.nan,
+            outer - correction if found else math.nan,
+            _grads(equation, theta, z, q),
+            1e-2 * abs(correction) + 1e-12 * abs(outer),
         )
 
     def _by_factor(self, equation, z, vjp, rhs, start, tol):
@@ -132,55 +157,86 @@ class TightSolver:
         )
 
     @property
+    def _linear(self):
+        return isinstance(self._problem, PenalisedModel)
+
+    @property
     def _most(self):
-        linear = isinstance(self._problem, PenalisedModel)
-        return DENSE if linear else ASSEMBLED
+        return DENSE if self._linear else ASSEMBLED
 
     def _assemble(self, equation, z):
-        if isinstance(self._problem, PenalisedModel):
+        if self._linear:
             return hessian(self._problem, equation, z)
         return jacobian(equation.g, z)
 
+    def _units(self, equation, z):
+        """Choose the units of a long z."""
+        if not self._linear:
+            return equilibrate(TransposedJacobian(equation.g, z), z)
+        s = self._rough_diagonal(equation, z).rsqrt()
+        several = equation.diagonal.ndim > 0
+        if several or float(s.max() / s.min()) > BAD:
+            return s
+        return torch.ones_like(z)
 
-def _in_units(vjp, z):
-    """Make the solver of a long z, in units that are good at this z."""
-    rough = equilibrate(vjp, z, 10)
-    good = float(rough.max() / rough.min()) < BAD
-    square = (torch.ones_like(z) if good else equilibrate(vjp, z)).square()
+    def _rough_diagonal(self, equation, z):
+        """The diagonal of Xᵀ D X as if all samples had the mean D."""
+        D = torch.stack([
+            column[:, i].mean().abs() for i, column in enumerate(
+                curvature(self._problem, z)
+            )
+        ])
+        if self._columns is None:
+            X = self._problem.train.X.numpy()
+            self._columns = torch.as_tensor(
+                np.asarray(X.multiply(X).sum(axis=0)).ravel()
+                if hasattr(X, "multiply") else (X * X).sum(axis=0)
+            )
+        return (self._columns[:, None] * D).reshape(-1) + equation.diagonal
 
+
+def _grads(equation, theta, z, q):
+    """dF/dtheta, flat, of the Lagrangian l - qᵀ g."""
+    with torch.enable_grad():
+        in_theta = (equation.g_theta or equation.g)(z)
+        lagrangian = equation.loss(z) - q @ in_theta
+    grads = torch.autograd.grad(lagrangian, theta)
+    return torch.cat([t.reshape(-1) for t in grads])
+
+
+def _preconditioned(diagonal):
     def solve(equation, z, vjp, rhs, start, tol):
         return _conjugate_gradients(
-            vjp, rhs, start, lambda r: square * r, tol, PRODUCTS
+            vjp, rhs, start, lambda r: diagonal * r, tol, PRODUCTS
         )
 
     return solve
 
 
-def _newton(equation, z, solve):
-    """Return the root next to z, and what is left of g there.
+def _newton(equation, z, solve, goal):
+    """Return the root next to z, what is left of g there, whether it is one.
 
     The linear solves are as exact as Newton's method can use: their error is
     the square of the last step's (Nocedal and Wright 2006, section 7.1), or
-    what ``ROOT_TOL`` asks for where that is more.
+    what the ``goal`` asks for where that is more.
     """
     (value, g), tol = equation.energy(z), LOOSE
     for _ in range(STEPS):
         vjp = TransposedJacobian(equation.g, z)
         step, _ = solve(equation, z, vjp, -g, None, tol)
-        slope = float(g @ step)
+        slope, size = float(g @ step), float(z @ vjp(z))
         if not slope < 0:
-            break
-        t, following = _searched(equation, z, step, value, slope)
-        if t == 0:
-            break
-        z, (value, g) = z + t * step, following
-        size = abs(float(z @ vjp(z)))  # of J before, which is near
+            return z, g, not g.any()
         moved = math.sqrt(-slope / size) if size > 0 else math.inf
+        t, following = _searched(equation, z, step, value, slope)
+        if t == 0:  # rounding hides the descent, or there is none
+            return z, g, moved <= HIDDEN
+        z, (value, g) = z + t * step, following
         error = max(tol * moved, moved ** 2)
-        if t == 1 and error <= ROOT_TOL:
-            break
-        tol = min(LOOSE, max(ROOT_TOL / error / 2, error))
-    return z, g
+        if t == 1 and error <= goal:
+            return z, g, True
+        tol = min(LOOSE, max(goal / error / 2, error))
+    return z, g, False
 
 
 def _searched(equation, z, step, value, slope):
@@ -239,28 +295,39 @@ def _conjugate_gradients(vjp, rhs, x, precondition, tol, most):
 def hessian(problem, equation, z):
     """Assemble J of a `PenalisedModel` at z: Xᵀ D X, and the penalty.
 
-    D is the derivative of the model's slope in its outputs, sample by
-    sample.
-
     Returns
     -------
     Tensor, shape (d, d)
     """
-    part, k = problem.train, problem.n_outputs
-    X = part.X @ torch.eye(part.X.shape[1], dtype=problem.dtype)
-    outputs = problem.outputs(part, z).reshape(-1, k).requires_grad_()
-    with torch.enable_grad():
-        shape = outputs[:, 0] if k == 1 else outputs
-        slopes = problem.slope(shape, part.y).reshape(-1, k)
-    p = X.shape[1]
+    X = problem.train.X
+    X = X @ torch.eye(X.shape[1], dtype=problem.dtype)
+    p, k = X.shape[1], problem.n_outputs
     J = X.new_empty(p, k, p, k)
-    for i in range(k):
-        D, = torch.autograd.grad(
-            slopes[:, i].sum(), outputs, retain_graph=True
-        )
+    for i, D in enumerate(curvature(problem, z)):
         for j in range(i + 1):
             block = X.T @ (D[:, j, None] * X)
             J[:, i, :, j] = J[:, j, :, i] = block
     J = J.view(p * k, p * k)
     J.diagonal().add_(equation.diagonal)
     return J
+
+
+def curvature(problem, z):
+    """Yield column i of D, the derivative of a model's slope, for each i.
+
+    Yields
+    ------
+    Tensor, shape (n, k)
+        The derivative of slope i in the k outputs, sample by sample.
+    """
+    k = problem.n_outputs
+    outputs = problem.outputs(problem.train, z.detach()).reshape(-1, k)
+    outputs.requires_grad_()
+    with torch.enable_grad():
+        slopes = problem.slope(
+            outputs[:, 0] if k == 1 else outputs, problem.train.y
+        ).reshape(-1, k)
+    for i in range(k):
+        yield torch.autograd.grad(
+            slopes[:, i].sum(), outputs, retain_graph=True
+        )[0]

@@ -69,7 +69,7 @@ class ValueFunction:
 
     def __init__(self, problem):
         self._problem = problem
-        self._solve = TightSolver(problem)
+        self._solve = TightSolver(problem).at
         (theta,), self._start = problem.start()
         self._like = theta
         self._nodes, self._optimum = {}, None
@@ -192,7 +192,7 @@ class ManyThetas:
 
     def __init__(self, problem):
         self._problem = problem
-        self._solve = TightSolver(problem)
+        self._solve = TightSolver(problem).at
         self._optimum = None
 
     def at(self, theta, z, q=None):

@@ -1,7 +1,8 @@
 """What a step is worth: scores, and comparisons with tight solves.
 
-What ``metrics`` and ``comparison`` measure beyond a problem's equations depends
-on its class.  Neither is on the clock of a solver, or changes its state.
+What ``metrics`` and ``comparison`` measure beyond a problem's equations
+depends on its class.  Neither is on the clock of a solver, or changes its
+state.
 """
 from ..problems import BilevelProblem
 from ..problems.classifier import EquilibriumClassifier

@@ -2,8 +2,6 @@
 import math
 from types import SimpleNamespace
 
-import torch
-
 from .measures import inner_residual
 from .reference import DIVERGED, MEASURED, NO_ROOT, errors_of, measure
 from .tight import TightSolver

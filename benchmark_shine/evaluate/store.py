@@ -66,14 +66,13 @@ class Store:
         self._place = place
 
     def load(self, name):
-        """Return the arrays of a name, a dict, or None where there are none.
-        """
+        """Return the arrays of a name, a dict, or None for no good file."""
         if self._place is None:
             return None
         try:
             with open(self._file(name), "rb") as file:
                 return dict(np.load(file, allow_pickle=False))
-        except Exception:  # no file, or whatever a damaged one makes a reader raise
+        except Exception:  # no file, or what a damaged one makes numpy raise
             return None
 
     def save(self, name, arrays):

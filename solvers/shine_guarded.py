@@ -1,9 +1,4 @@
-from benchmark_shine.adjoint import (
-    Guarded, QuasiNewtonSolve, Refine, Shine,
-)
-from benchmark_shine.checks import check_number
-from benchmark_shine.operators import transposed
-from benchmark_shine.root import Broyden
+from benchmark_shine.adjoint import Guarded, guarded_by_sample
 from benchmark_shine.solver import ImplicitSolver
 
 
@@ -28,7 +23,4 @@ class Solver(ImplicitSolver):
         return Guarded(self.guard, self.memory)
 
     def make_batched_adjoint(self, n_steps):
-        check_number("guard", self.guard, least=0)
-        return Refine(Shine(), QuasiNewtonSolve(
-            Broyden(n_steps, n_steps), transposed, tol=self.guard
-        ))
+        return guarded_by_sample(self.guard, n_steps)

@@ -2,8 +2,11 @@
 import torch
 
 from ..checks import check_number
-from .base import Shine, linear_in_rhs
+from ..operators import transposed
+from ..root import Broyden
+from .base import Refine, Shine, linear_in_rhs
 from .krylov import PairMemory, conjugate_gradients, residual_within
+from .quasi_newton import QuasiNewtonSolve
 
 
 class Guarded:
@@ -98,3 +101,31 @@ def theta_norm(system, v):
     """Compute ‖(∂g/∂theta)ᵀ v‖ over all entries of theta."""
     parts = [part.reshape(-1) for part in system.g_theta_vjp(v)]
     return float(torch.cat(parts).norm())
+
+
+def guarded_by_sample(guard, n_steps):
+    """Correct SHINE's q in the samples whose residual is high.
+
+    For networks, where J is not symmetric and no part of it is known: Broyden
+    steps from SHINE's q and its matrix, until ‖rhs - Jᵀ q‖ ≤ guard ‖rhs‖ in
+    each sample.  A sample that meets this at once keeps SHINE's q.
+
+    Parameters
+    ----------
+    guard : float
+        Relative residual.
+    n_steps : int
+        Most steps, one product each, and one for the first residual.
+
+    Returns
+    -------
+    callable, AdjointSystem -> Tensor (B, d)
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range.
+    """
+    check_number("guard", guard, least=0)
+    steps = Broyden(max(n_steps, 1), n_steps)
+    return Refine(Shine(), QuasiNewtonSolve(steps, transposed, guard))

@@ -1,11 +1,14 @@
 """SHINE-guarded: the estimated error of the hypergradient, and its repair."""
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from benchmark_shine.adjoint import Guarded, Shine
+from benchmark_shine.adjoint import (
+    AdjointSystem, Guarded, Shine, guarded_by_sample,
+)
 from benchmark_shine.adjoint.guarded import theta_norm
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.operators import Dense
@@ -160,7 +163,52 @@ def test_products_with_the_derivative_in_theta_are_counted(cheap):
     assert (found.n_g, found.n_vjp) == ((0, 0) if cheap else (1, 1))
 
 
+def batch(rows, scale):
+    """Systems of these rows, and SHINE's q: exact but for the scale."""
+    matrices = EYE + 0.3 * normal(4, 3, D, D)[rows] / D ** 0.5
+    scale, products = torch.tensor(scale)[rows, None, None], []
+    inverse = scale * torch.linalg.inv(matrices)
+
+    def vjp(v):
+        products.append(v)
+        return torch.einsum("bji,bj->bi", matrices, v)
+
+    return AdjointSystem(
+        vjp, normal(5, 3, D)[rows], Batched(inverse), None, None, 1e-10
+    ), products
+
+
+class Batched(Dense):
+    """One matrix per sample."""
+
+    T = property(lambda self: Batched(self.matrix.mT))
+
+    def __matmul__(self, v):
+        return torch.einsum("bij,bj->bi", self.matrix, v)
+
+
+@pytest.mark.parametrize("guard, n_products", [
+    (0.5, 3), (0.1, 3), (0.01, 3), (1.5, 1),
+])
+def test_samples_are_guarded_one_by_one(guard, n_products):
+    scale = [1.02, 1.2, 2.0]
+    together, products = batch([0, 1, 2], scale)
+    q, shine = guarded_by_sample(guard, 9)(together), Shine()(together)
+    residual = (together.rhs - together.vjp(q)).norm(dim=1)
+    assert (residual <= guard * together.rhs.norm(dim=1)).all()
+    # the relative residual of SHINE is |scale - 1|
+    kept = torch.tensor(scale) - 1 <= guard
+    assert torch.equal((q == shine).all(dim=1), kept)
+    assert len(products) - 1 == n_products
+    for i in range(3):
+        alone, _ = batch([i], scale)
+        torch.testing.assert_close(guarded_by_sample(guard, 9)(alone)[0], q[i])
+
+
+@pytest.mark.parametrize(
+    "make", [Guarded, partial(guarded_by_sample, n_steps=5)]
+)
 @pytest.mark.parametrize("guard", [-0.1, np.nan])
-def test_bad_settings_are_named(guard):
+def test_bad_settings_are_named(make, guard):
     with pytest.raises(ValueError, match="^guard: must be"):
-        Guarded(guard)
+        make(guard)

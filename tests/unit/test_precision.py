@@ -1,4 +1,5 @@
 """Scale, NaN, autocast and torch.compile; what attach refuses."""
+from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,8 +10,9 @@ from torch.nn.functional import linear
 
 from benchmark_shine.adjoint import (
     AdjointSystem, ConjugateGradient, Fallback, Gmres, GradientDescent,
-    JacobianFree, Neumann, NormRule, Nystrom, Phantom, QuasiNewtonSolve,
-    Recycled, Refine, ResidualRule, Shine, z_as_q0,
+    Guarded, JacobianFree, Neumann, NormRule, Nystrom, Phantom,
+    QuasiNewtonSolve, Recycled, Refine, ResidualRule, Shine,
+    guarded_by_sample, z_as_q0,
 )
 from benchmark_shine.equation import Equation
 from benchmark_shine.implicit import TransposedJacobian, attach
@@ -34,6 +36,7 @@ ONE = {
     "cg, from z": ConjugateGradient(5, default_q0=z_as_q0),
     "pcg": ConjugateGradient(estimate=transposed),
     "recycled": Recycled(),
+    "guarded": Guarded(0),
     "nystrom": Nystrom(D, 0.01),
     "shine": Shine(),
     "cg, refined": Refine(Shine(), ConjugateGradient(3)),
@@ -49,12 +52,13 @@ BATCH = {
     "phantom": Phantom(200, 0.5),
     "shine": Shine(),
     "refined": Refine(Shine(), BROYDEN),
+    "guarded by sample": guarded_by_sample(1e-6, 60),
     "fallback": Fallback(BROYDEN, NormRule(9.0)),
 }
 EXACT = {
-    "cg", "pcg", "recycled", "gmres", "broyden",
-    "broyden, small", "anderson", "neumann", "neumann, scaled", "descent",
-    "phantom", "fallback",
+    "cg", "pcg", "recycled", "guarded", "gmres", "broyden",
+    "guarded by sample", "broyden, small", "anderson", "neumann",
+    "neumann, scaled", "descent", "phantom", "fallback",
 }
 in_batches = pytest.mark.parametrize("name", BATCH)
 
@@ -62,8 +66,8 @@ in_batches = pytest.mark.parametrize("name", BATCH)
 PLACES = ["rhs", "rhs, warm", "q0", "product"]
 BLIND = {("shine", "q0"), ("shine", "product")} | {
     (name, "q0") for name in (
-        "cg, refined", "refined", "neumann", "neumann, scaled", "phantom",
-        "nystrom",
+        "cg, refined", "refined", "guarded by sample", "neumann",
+        "neumann, scaled", "phantom", "nystrom",
     )
 }
 
@@ -100,9 +104,8 @@ def system(rhs, q0=None, poison=None, tol=1e-6):
 
 
 def solve(name, *args, **settings):
-    """A method's q; the method that remembers is made anew."""
-    method = {**ONE, **BATCH}[name]
-    method = Recycled() if name == "recycled" else method
+    """A method's q; one that remembers is made anew."""
+    method = deepcopy({**ONE, **BATCH}[name])
     return method(system(*args, **settings))
 
 

@@ -68,7 +68,8 @@ class Scale(NamedTuple):
             return "{:+.3g} ({:+.3g} to {:+.3g})".format(*estimate)
         with np.errstate(over="ignore"):
             ratio = [league.number(x, "") for x in np.exp(estimate)]
-        return "{} ({}–{})".format(*ratio)
+        return ratio[0] if len(set(ratio)) == 1 else "{} ({}–{})".format(
+            *ratio)
 
 
 COSTS = Scale(stats.log_ratios, stats.median_interval, stats.sign_test, 6)
@@ -381,18 +382,21 @@ def pairs_of(place, quantity, pair):
 def equal_pairs_of(place, quantity, pair):
     """List labels of two methods with equal memory, as `pairs_of`.
 
-    Labels with other settings than the memory are left out.  Also returned
-    is why the two cannot be compared, "" if they can.
+    Their other settings are the same too, where both were run with the same
+    ones.  Also returned is why the two cannot be compared, "" if they can.
     """
-    ones, others = (
-        [x for x in place.table(quantity)
-         if x == name or x.startswith(f"{name} (memory=")] for name in pair)
-    memory = place.memory
+    labels, memory = list(place.table(quantity)), place.memory
+    ones, others = ([x for x in labels if x == name or x.startswith(
+        f"{name} (")] for name in pair)
     if found := [
-        (f"{memory[one]:g}", one, other) for one in ones for other in others
+        (one, other) for one in ones for other in others
         if one in memory and memory[one] == memory.get(other)
     ]:
-        return found, ""
+        alike = [
+            (one, other) for one, other in found
+            if one.removeprefix(pair[0]) == other.removeprefix(pair[1])]
+        return [(f"{one} {other}", one, other)
+                for one, other in alike or found], ""
     told = [
         ", ".join(f"{memory[x]:g}" if x in memory else "unknown" for x in own)
         for own in (ones, others)
@@ -512,7 +516,8 @@ def _median(numbers, quantity):
     text = league.number(stats.quantile(numbers, 0.5), "")
     if " to " not in quantity:
         return text
-    return f"{text} ({np.isfinite(numbers).sum()} of {len(numbers)})"
+    arrived = np.isfinite(numbers).sum()
+    return f"{text if arrived else 'never'} ({arrived} of {len(numbers)})"
 
 
 # The page

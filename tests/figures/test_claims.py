@@ -61,8 +61,8 @@ def verdicts(table):
     ([100] * 10, [INF] * 10, "confirmed", "∞", "10:0:0", "0.0039"),
     ([100] * 5 + [INF] * 5, [INF] * 10, "undecided", "∞ (1–∞)", "5:0:5",
      "0.12"),
-    ([100] * 5, [200] * 5, "not tested", "2", "5:0:0", "1"),
-    ([100] * 10, [200] * 5 + [NAN] * 5, "not tested", "2", "5:0:0", "1"),
+    ([100] * 5, [200] * 5, "not tested", "2", "5:0:0", "–"),
+    ([100] * 10, [200] * 5 + [NAN] * 5, "not tested", "2", "5:0:0", "–"),
 ])
 def test_ratios_paired_by_seed(shine, hoag, verdict, effect, score, p):
     table = found(SOONER, arrivals(shine, hoag))
@@ -194,10 +194,12 @@ def test_equivalence_has_two_margins():
 def test_tenfold_means_tenfold():
     def of(ratio):
         return found("… by a factor of 10", problem({"backward": {
-            "SHINE": [1.0] * 8, "HOAG": ratio * np.linspace(1, 1.1, 8),
-        }}, family=league.NETWORK))["verdict"].iloc[0]
+            "SHINE": [1.0] * 3, "HOAG": ratio * np.array([1, 1.1, 1 / 1.1]),
+        }}, family=league.NETWORK)).iloc[0]
 
-    assert [of(11), of(9.5), of(5)] == ["confirmed", "undecided", "refuted"]
+    assert [of(x)["verdict"] for x in (15, 9, 5)] == [
+        "confirmed", "undecided", "refuted"]
+    assert of(15)["effect"].startswith("15 (")  # the geometric mean
 
 
 # Measurements that are no runs, and the page

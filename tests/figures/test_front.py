@@ -1,44 +1,89 @@
-"""The README's small table, of runs whose numbers are known beforehand."""
+"""The README's sentences and table, of numbers that are known beforehand."""
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
 import pytest
 
 from figures.results import ResultError
-from figures.tables import front
+from figures.tables import claims, front, league
 
-from helpers.figure_rows import bilevel, rows, runs_of, table
+from helpers.figure_rows import table
 
-SEEDS = (0, 1, 2)
+FIRST, STAY = "evaluations to 1e-2", "evaluations to stay at 1e-2"
+INF = np.inf
 
 
-def test_first_arrival_and_departure_are_told_apart():
-    gaps = {"SHINE": [1, 0.005, 0.5], "HOAG": [1, 0.5, 0.001]}
-    runs = runs_of(*(
-        bilevel(name, seed, own) for name, own in gaps.items()
-        for seed in SEEDS
-    ), *(bilevel("Grid-search", seed, [1, 0]) for seed in SEEDS))
-    shown = {row["method"]: row for row in table(front.table(runs), "toy")}
-    first, stays = "toy, fair: evaluations to 1e-2", "there at the end, fair"
-    assert shown["`SHINE`"][first] == "11" and shown["`HOAG`"][first] == "22"
-    assert shown["`SHINE`"][stays] == "0 of 3"
-    assert shown["`HOAG`"][stays] == "3 of 3"
+def problem(numbers, dataset="toy", protocol="fair", family=league.BILEVEL):
+    frame = pd.DataFrame({
+        quantity: pd.Series({
+            (dataset, protocol, method, seed): x
+            for method, own in of.items() for seed, x in enumerate(own)})
+        for quantity, of in numbers.items()
+    })
+    frame.index.names = ["dataset", "protocol", "method", "seed"]
+    return SimpleNamespace(
+        dataset=dataset, protocols=[protocol], family=family, numbers=frame)
+
+
+RUNS = problem({
+    FIRST: {"SHINE": [100] * 10, "HOAG": [150] * 10, "Grid-search": [9] * 10},
+    STAY: {"SHINE": [100] * 3 + [INF] * 7, "HOAG": [150] * 10,
+           "Grid-search": [9] * 10},
+})
+NETWORK = problem({
+    "accuracy": {"SHINE": [95.0, 95, 95]}, "backward": {"SHINE": [4.0] * 3},
+}, dataset="net", family=league.NETWORK)
+
+
+def test_a_sentence_says_first_stay_and_how_sure():
+    lines = front.says(claims.places_of([RUNS])).splitlines()
+    assert lines[0] == (
+        "- *Claim: SHINE is there sooner than HOAG, the exact method.*")
+    assert lines[1] == (
+        "  - toy, fair protocol, 10 seeds: HOAG needs 1.5 times the "
+        "evaluations of SHINE to come within 1e-2 of the optimum (10 seeds "
+        "for SHINE, 0 against; p = 0.0039: **confirmed**), and 0 [0–1.5] "
+        "times to stay there (3 seeds for SHINE, 7 against; p = 0.34: "
+        "**undecided**); at the end SHINE is there in 3 of 10 (7% to 65%), "
+        "HOAG in 10 of 10 (69% to 100%).")
+    assert "Jacobian-Free" not in "".join(lines)
+
+
+def test_the_words_are_those_of_the_claims():
+    """Every verdict of the page of claims is in the README as it is there."""
+    places = claims.places_of([RUNS])
+    claim = claims.CLAIMS[0]
+    found = claims.findings(claim, places)
+    text = front.says(places)
+    for row in found[found["quantity"].isin(front.PHRASES)].itertuples():
+        assert f"p = {row.p_text}: **{row.verdict}**" in text
+
+
+def test_a_comparison_that_is_not_tested_says_why():
+    short = problem({STAY: {"SHINE": [1] * 3, "HOAG": [2] * 3}})
+    assert "**not tested**: 3 seeds in common, 6 can decide" in (
+        front.says(claims.places_of([short])))
+
+
+def test_the_table_counts_who_is_there():
+    shown = {row["method"]: row for row in table(
+        front.table([RUNS, NETWORK]), "toy")}
+    stay = f"toy, fair: {STAY}"
+    assert shown["`HOAG`"][stay] == "150 (10 of 10)"
+    assert shown["`SHINE`"][stay] == "– (3 of 10)"
     assert set(shown) == {"`SHINE`", "`HOAG`"}
-
-
-def test_a_method_that_never_arrives_says_so():
-    runs = runs_of(bilevel("SHINE", 0, [1, 0.5]), bilevel("HOAG", 0, [1, 0]))
-    shown = {row["method"]: row for row in table(front.table(runs), "toy")}
-    assert shown["`SHINE`"]["toy, fair: evaluations to 1e-2"] == "never"
-
-
-def test_networks_have_accuracy_and_backward_time():
-    runs = runs_of(*(
-        rows("SHINE", seed, 3, dataset="net", test_accuracy=[0.1, 0.9, 0.95],
-             n_outer=[0, 1, 2], backward_time=[0, 0.004, 0.008])
-        for seed in SEEDS
-    ))
-    row, = table(front.table(runs), "net")
-    assert row["net: accuracy"] == "95.0 %" and row["net: backward"] == "4 ms"
+    assert shown["`SHINE`"]["net, fair: accuracy"] == "95.0 % (95.0–95.0)"
+    assert shown["`SHINE`"]["net, fair: backward"] == "4 ms"
+    assert shown["`HOAG`"]["net, fair: backward"] == "–"
+    never = problem({STAY: {"SHINE": [INF] * 3}})
+    row, = table(front.table([never]), "toy")
+    assert row[stay] == "never (0 of 3)"
 
 
 def test_without_its_methods_there_is_a_sentence():
+    search = problem({STAY: {"Grid-search": [1.0]}})
     with pytest.raises(ResultError, match="none of the methods HOAG"):
-        front.table(runs_of(bilevel("Grid-search", 0, [1, 0])))
+        front.table([search])
+    with pytest.raises(ResultError, match="run SHINE and HOAG"):
+        front.says(claims.places_of([search]))

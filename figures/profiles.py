@@ -190,13 +190,16 @@ def plot(costs, caption):
 
 
 def _budgets(costs):
-    """Return the limits of the axis of evaluations, of all tolerances."""
+    """Return the limits of the axis of evaluations, of all tolerances.
+
+    One problem in fifty may be solved sooner.
+    """
     finite = np.concatenate([
         table.to_numpy()[np.isfinite(table)]
         for table in costs.tables.values()])
     if not finite.size:
         return 1, 10
-    return 0.8 * finite.min(), 1.2 * finite.max()
+    return 0.8 * np.quantile(finite, 0.02), 1.2 * finite.max()
 
 
 def shares_table(costs):

@@ -367,17 +367,20 @@ def times_the_best(costs):
         where=np.isfinite(costs) & np.isfinite(best))
 
 
-def data_profile(costs, weights, budgets, unit=1.0):
+def data_profile(costs, weights, budgets):
     """Compute data profiles (Moré and Wild 2009, eq. 2.2).
 
     ``costs`` and ``weights`` are those of `performance_profile`.  The
     result, (n_budgets, n_methods), is the share of problems that a method
-    solves within a budget, whatever other methods do.  ``unit``, a number
-    or one per problem, is what the budgets count: Moré and Wild divide by
-    the cost of a simplex gradient.
+    solves within a budget, whatever other methods do.
+
+    Notes
+    -----
+    Moré and Wild count budgets in simplex gradients, whose cost grows with
+    the number of variables.  That of a hypergradient does not: the budgets
+    here are in the unit of the costs.
     """
-    costs = np.asarray(costs, dtype=float) / np.reshape(unit, (-1, 1))
-    within = costs[None] <= np.reshape(budgets, (-1, 1, 1))
+    within = np.asarray(costs)[None] <= np.reshape(budgets, (-1, 1, 1))
     return np.einsum("kpm,p->km", within, np.asarray(weights))
 
 

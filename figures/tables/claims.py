@@ -66,7 +66,8 @@ class Scale(NamedTuple):
     def in_words(self, estimate):
         """Return a location and its interval as text."""
         if self.effects is stats.differences:
-            return "{:+.3g} ({:+.3g} to {:+.3g})".format(*estimate)
+            text = "{:+.3g} ({:+.3g} to {:+.3g})".format(*estimate)
+            return text.replace("-", "−")
         with np.errstate(over="ignore"):
             ratio = [league.number(x, "") for x in np.exp(estimate)]
         return ratio[0] if len(set(ratio)) == 1 else "{} ({}–{})".format(

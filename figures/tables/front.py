@@ -14,12 +14,14 @@ METHODS = (
 )
 STAY = "evaluations to stay at 1e-2"
 EXPLAINED = """\
-Runs are compared seed by seed. A ratio is the median over seeds with its 95 %
-interval, and ∞ where the other method never arrives; a difference of
-accuracies is the mean, a ratio of times of a backward pass the geometric mean.
-p is that of the sign test (of the latter two: the t-test) after Holm's
-correction; shares have their exact 95 % interval. The rules in full:
-`python -m figures claims FILES`.
+Runs are compared seed by seed; 1e-2 is relative to F(θ₀) − F*, with F the
+validation loss at the exact root. A ratio is the median over seeds with its
+95 % interval, ∞ where the other method does not arrive and 0 where the first
+does not; 9:1 are the seeds for and against, a third number the ties. A
+difference of accuracies is the mean, a ratio of times of a backward pass the
+geometric mean. p is that of the sign test (of the latter two: the t-test)
+after Holm's correction; shares of seeds have their exact 95 % interval. The
+rules in full: `python -m figures claims FILES`.
 """
 # Quantity -> what the ratio, or the difference, says.
 PHRASES = {
@@ -83,7 +85,7 @@ def sentence(rows):
     first = rows.iloc[0]
     parts = [_clause(row) for row in rows.itertuples()]
     text = (
-        f"{first['place']}, {first['protocol']} protocol, "
+        f"{first['place']}, {first['protocol']}, "
         f"{in_words(first['n'], 'seed')}: {', and '.join(parts)}"
     )
     stays = rows[rows["quantity"] == STAY]
@@ -92,29 +94,24 @@ def sentence(rows):
 
 def _clause(row):
     """Return what one comparison says, with its evidence and verdict."""
-    wins, losses, ties = row.wins
-    effect = row.effect.replace("(", "[").replace(")", "]")
     said = PHRASES[row.quantity].format(
-        one=row.one, other=row.other, effect=effect)
-    seeds = f"{in_words(wins, 'seed')} for {row.one}, {losses} against"
-    tied = f", {in_words(ties, 'tie')}" if ties else ""
+        one=row.one, other=row.other,
+        effect=row.effect.replace("(", "[").replace(")", "]"))
     p = f"p = {row.p_text}".replace("= <", "<")
-    verdict = f"**{row.verdict}**: {row.why}" if row.why else (
-        f"{p}: **{row.verdict}**")
-    return f"{said} ({seeds}{tied}; {verdict})"
+    verdict = f"**{row.verdict}**, {row.why}" if row.why else (
+        f"{p}, **{row.verdict}**")
+    return f"{said} ({row.score.removesuffix(':0')}, {verdict})"
 
 
 def _there(row):
     """Say in how many seeds each method is there at the end."""
     told = [
-        f"{np.isfinite(x).sum()} of {len(x)} ({low:.0%} to {high:.0%})"
-        for x in (row.first, row.second)
+        f"{name} stays in {np.isfinite(x).sum()} of {len(x)} "
+        f"({100 * low:.0f}–{100 * high:.0f} %)"
+        for name, x in ((row.one, row.first), (row.other, row.second))
         for _, low, high in [stats.share(int(np.isfinite(x).sum()), len(x))]
     ]
-    return (
-        f"; at the end {row.one} is there in {told[0]}, {row.other} in "
-        f"{told[1]}"
-    )
+    return "; " + ", ".join(told)
 
 
 # The table

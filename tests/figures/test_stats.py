@@ -212,7 +212,3 @@ def test_profiles_count_problems():
             np.minimum(column, 1e9)).cdf.evaluate([2, 3, 8])
         np.testing.assert_allclose(
             stats.data_profile(COSTS, even, [2, 3, 8])[:, method], ecdf)
-    # in units of a problem of its own
-    np.testing.assert_allclose(stats.data_profile(
-        COSTS * np.arange(1, 5)[:, None], even, [3], np.arange(1, 5)),
-        stats.data_profile(COSTS, even, [3]))

@@ -123,6 +123,15 @@ def sign_test(effects, at=0.0, alternative="two-sided"):
         wins, wins + losses, alternative=alternative).pvalue)
 
 
+def fewest_pairs(size=1):
+    """Return how many pairs a sign test needs to decide anything.
+
+    ``size`` is that of its family for Holm's correction, in which all tests
+    have as many pairs: 6 pairs for one test, 7 for two, 8 for four.
+    """
+    return int(np.ceil(1 + np.log2(size / LEVEL)))
+
+
 def median_interval(logs, level=0.95):
     """Estimate the median of log-ratios by a percentile bootstrap over seeds.
 

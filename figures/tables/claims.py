@@ -46,9 +46,11 @@ p-value for that is as small. All else is undecided. A claim with a margin
 ("within", "at least as") is tested against the margin. Holm's family are the
 comparisons of one claim on one data set in one protocol, those of counts and
 those of times apart; a comparison that the files lack counts in it too: no
-verdict depends on what other files are read. A sign test of fewer than six
-seeds, and a t-test of fewer than three, can decide nothing: not tested. The
-times are those of the machine that made the files; counts are the same
+verdict depends on what other files are read. Where a sign test of all seeds
+could not decide (fewer than six to eight, by the size of the family), or a
+t-test has fewer than three, the verdict is: not tested.
+
+The times are those of the machine that made the files; counts are the same
 everywhere but for rounding.
 """
 
@@ -56,12 +58,15 @@ everywhere but for rounding.
 # Three scales
 
 class Scale(NamedTuple):
-    """How a quantity is compared: paired effects, their location, a test."""
+    """How a quantity is compared: paired effects, their location, a test.
+
+    ``least`` maps the size of a family to the pairs that can decide in it.
+    """
 
     effects: Callable
     interval: Callable
     test: Callable
-    least: int  # pairs that can decide
+    least: Callable
 
     def in_words(self, estimate):
         """Return a location and its interval as text."""
@@ -74,10 +79,17 @@ class Scale(NamedTuple):
             *ratio)
 
 
-COSTS = Scale(stats.log_ratios, stats.median_interval, stats.sign_test, 6)
+def three(size):
+    """Return the pairs from which a t-test is given, in any family."""
+    return 3
+
+
+COSTS = Scale(
+    stats.log_ratios, stats.median_interval, stats.sign_test,
+    stats.fewest_pairs)
 # no run is without these
-TIMES = Scale(stats.log_ratios, stats.mean_interval, stats.t_test, 3)
-SCORES = Scale(stats.differences, stats.mean_interval, stats.t_test, 3)
+TIMES = Scale(stats.log_ratios, stats.mean_interval, stats.t_test, three)
+SCORES = Scale(stats.differences, stats.mean_interval, stats.t_test, three)
 SCALES = {"accuracy": SCORES, "cosine of q": SCORES, "backward": TIMES}
 
 
@@ -421,11 +433,12 @@ def equal_pairs_of(place, quantity, pair):
 
 # Verdicts
 
-def compare(place, quantity, one, other, region):
+def compare(place, quantity, one, other, region, size=1):
     """Compare two methods, by label, in one quantity; return a dict.
 
     ``n`` counts the seeds that both have, ``estimate`` and ``p`` are of
-    `stats.evidence`, and the ``verdict`` is that of a family of one.
+    `stats.evidence`, not corrected yet, and so is the ``verdict``, but for
+    too few seeds in a family of that ``size``.
     """
     table, scale = place.table(quantity), scale_of(quantity)
     if not {one, other} <= set(table):
@@ -441,10 +454,10 @@ def compare(place, quantity, one, other, region):
         "region": region, "why": "",
         "verdict": verdict_of(found.estimate, min(found[1:]), region),
     }
-    if len(effects) < scale.least:
+    least = scale.least(size)
+    if len(effects) < least:
         row |= {"verdict": UNTESTED, "p": 1.0, "why": (
-            f"{len(effects)} {place.seeds} in common, {scale.least} can "
-            "decide")}
+            f"{len(effects)} {place.seeds} in common, {least} can decide")}
     return row
 
 
@@ -465,17 +478,19 @@ def judge(claim, place):
     """
     rows = []
     for group in claim.quantities:
-        families = {}
+        families, size = {}, len(group) * len(claim.pairs)
         for quantity in group:
             for pair in claim.pairs:
-                for key, row in _comparisons(claim, place, quantity, pair):
+                for key, row in _comparisons(
+                    claim, place, quantity, pair, size
+                ):
                     families.setdefault(key, []).append(row)
         for own in families.values():
-            rows += _corrected(own, len(group) * len(claim.pairs))
+            rows += _corrected(own, size)
     return rows
 
 
-def _comparisons(claim, place, quantity, pair):
+def _comparisons(claim, place, quantity, pair, size):
     """Yield the settings and the comparison of each pair of labels."""
     why = ""
     if claim.equal_memory:
@@ -485,7 +500,7 @@ def _comparisons(claim, place, quantity, pair):
     if found and not why and not claim.given(place):
         why = claim.unless
     for key, one, other in found:
-        row = compare(place, quantity, one, other, claim.region)
+        row = compare(place, quantity, one, other, claim.region, size)
         if why:
             row |= {"verdict": UNTESTED, "why": why, "p": 1.0}
         yield key, row

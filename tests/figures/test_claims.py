@@ -61,7 +61,11 @@ def verdicts(table):
     ([100] * 10, [INF] * 10, "confirmed", "∞", "10:0:0", "0.0039"),
     ([100] * 5 + [INF] * 5, [INF] * 10, "undecided", "∞ (1–∞)", "5:0:5",
      "0.12"),
-    ([100] * 5, [200] * 5, "not tested", "2", "5:0:0", "–"),
+    # the sign test alone does not decide: the interval begins at 1
+    ([100] * 7 + [INF] * 3, [INF] * 10, "undecided", "∞ (1–∞)", "7:0:3",
+     "0.031"),
+    ([100] * 7, [200] * 7, "confirmed", "2", "7:0:0", "0.031"),
+    ([100] * 6, [200] * 6, "not tested", "2", "6:0:0", "–"),
     ([100] * 10, [200] * 5 + [NAN] * 5, "not tested", "2", "5:0:0", "–"),
 ])
 def test_ratios_paired_by_seed(shine, hoag, verdict, effect, score, p):
@@ -222,5 +226,5 @@ def test_the_page_has_every_claim_and_counts_data_sets():
     assert text.count("\n## ") == len(claims.CLAIMS)
     assert ("- fair: SHINE against HOAG, evaluations to 1e-2: confirmed on 1 "
             "of 3 data sets, refuted on 1, not tested on 1.") in text
-    assert "2 seeds in common, 6 can decide" in text
+    assert "2 seeds in common, 7 can decide" in text
     assert "No file compares these methods." in text

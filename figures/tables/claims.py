@@ -474,7 +474,8 @@ def judge(claim, place):
     """Make every comparison of a claim in a place; return a list of dicts.
 
     They are those of `compare`, with ``p`` and the verdict after Holm's
-    correction in families of a size that the claim alone decides.
+    correction in families of a size that the claim alone decides, and the
+    name of the ``family``.
     """
     rows = []
     for group in claim.quantities:
@@ -485,8 +486,9 @@ def judge(claim, place):
                     claim, place, quantity, pair, size
                 ):
                     families.setdefault(key, []).append(row)
-        for own in families.values():
-            rows += _corrected(own, size)
+        for key, own in families.items():
+            family = f"{place.title}, {place.protocol}, {group[0]}, {key}"
+            rows += _corrected(own, size, family)
     return rows
 
 
@@ -506,11 +508,11 @@ def _comparisons(claim, place, quantity, pair, size):
         yield key, row
 
 
-def _corrected(rows, size):
+def _corrected(rows, size, family):
     adjusted = stats.holm([row["p"] for row in rows], size)
     return [
-        row | {"p": p, "verdict": row["verdict"] if row["why"] else
-               verdict_of(row["estimate"], p, row["region"])}
+        row | {"p": p, "family": family} | ({} if row["why"] else {
+            "verdict": verdict_of(row["estimate"], p, row["region"])})
         for row, p in zip(rows, adjusted)
     ]
 
@@ -554,15 +556,24 @@ def _median(numbers, quantity):
 
 def full(places):
     """Write every claim and its comparisons, in Markdown."""
-    parts = ["# The paper's claims", RULES.strip()]
+    parts, n_families = [], 0
     for claim in CLAIMS:
         found = findings(claim, places)
         parts += [f"## {claim.title}", f"{claim.source}.  Rule: {claim.rule}"]
-        parts += ["No file compares these methods."] if found.empty else [
-            "\n".join(f"- {line}" for line in summary(found)),
-            _table(found).rstrip(),
-        ]
-    return "\n\n".join(parts) + "\n"
+        if found.empty:
+            parts.append("No file compares these methods.")
+            continue
+        tested = found[found["verdict"] != UNTESTED]
+        n_families += tested["family"].nunique()
+        parts.append("\n".join(f"- {line}" for line in summary(found)))
+        parts.append(_table(found).rstrip())
+    head = [
+        "# The paper's claims", RULES.strip(),
+        f"Tested on this page: {n_families} families of comparisons. If no "
+        "two methods differed, a false verdict would be expected in "
+        f"{stats.LEVEL * n_families:.1f} of them at most.",
+    ]
+    return "\n\n".join(head + parts) + "\n"
 
 
 def summary(found):

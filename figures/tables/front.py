@@ -171,7 +171,10 @@ def _arrived(x):
 
 def _accuracy(x):
     middle, low, high = stats.interquartile_mean([x])
-    return f"{middle:.1f} % ({low:.1f}–{high:.1f})"
+    if diverged := np.isinf(x).sum():
+        return f"{diverged} of {len(x)} diverged"
+    interval = "" if np.isnan(low) else f" ({low:.1f}–{high:.1f})"
+    return f"{middle:.1f} %{interval}"
 
 
 def _milliseconds(x):

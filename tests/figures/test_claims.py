@@ -1,10 +1,12 @@
 """Verdicts on the paper's claims, of numbers that leave no doubt."""
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom, binomtest, norm
 
+from helpers.figure_rows import bilevel, run, save
+from helpers.league_numbers import problem
+from figures import stats
 from figures.tables import claims, league
 
 INF, NAN = np.inf, np.nan
@@ -12,20 +14,6 @@ FIRST, STAY = "evaluations to 1e-2", "evaluations to stay at 1e-2"
 TEN = np.arange(10)
 SOONER = "SHINE reaches a given suboptimality sooner"
 OPA = "SHINE-OPA is at least as fast"
-
-
-def problem(numbers, dataset="toy", protocol="fair", family=league.BILEVEL):
-    """A data set of the league: number by quantity, method and seed."""
-    columns = {
-        quantity: pd.Series({
-            (dataset, protocol, method, seed): x
-            for method, own in of.items() for seed, x in enumerate(own)})
-        for quantity, of in numbers.items()
-    }
-    frame = pd.DataFrame(columns)
-    frame.index.names = ["dataset", "protocol", "method", "seed"]
-    return SimpleNamespace(
-        dataset=dataset, protocols=[protocol], family=family, numbers=frame)
 
 
 def arrivals(shine, hoag, **columns):
@@ -118,6 +106,28 @@ def test_a_verdict_does_not_depend_on_what_else_is_read():
     # what a file lacks counts in the family: p is doubled all the same
     lonely = found(SOONER, first_only)
     assert lonely["p"].iloc[0] == alone["p"].iloc[0]
+
+
+@pytest.mark.parametrize("ratio, n", [(1, 10), (1.5, 10), (1.5, 20)])
+def test_size_and_power_of_a_verdict(ratio, n, monkeypatch):
+    """Two arrivals that agree: p is twice that of a sign test."""
+    monkeypatch.setattr(stats, "N_RESAMPLES", 499)
+    rng, decided = np.random.default_rng(0), []
+    for _ in range(500):
+        one, other = np.exp(rng.normal(size=n) + 0.4 * rng.normal(
+            size=(2, n)))
+        effects = stats.log_ratios(one, ratio * other)
+        estimate, *p = stats.evidence(
+            effects, *claims.BETTER, stats.median_interval, stats.sign_test)
+        adjusted = stats.holm([min(p)] * 2)[0]
+        decided.append(claims.verdict_of(estimate, adjusted, claims.BETTER))
+    wins = np.arange(n + 1)
+    rate = norm.cdf(np.log(ratio) / 0.4 / np.sqrt(2))
+    enough = [2 * binomtest(k, n).pvalue <= 0.05 for k in wins]
+    exact = binom.pmf(wins, n, rate) @ enough
+    found = np.mean(np.array(decided) != "undecided")
+    assert found == pytest.approx(exact, abs=0.04)
+    assert ratio > 1 or found <= 0.05
 
 
 # OPA, at equal memory
@@ -226,5 +236,17 @@ def test_the_page_has_every_claim_and_counts_data_sets():
     assert text.count("\n## ") == len(claims.CLAIMS)
     assert ("- fair: SHINE against HOAG, evaluations to 1e-2: confirmed on 1 "
             "of 3 data sets, refuted on 1, not tested on 1.") in text
+    assert "page: 2 families" in text and "in 0.1 of them" in text
     assert "2 seeds in common, 7 can decide" in text
     assert "No file compares these methods." in text
+
+
+def test_the_command_writes_what_it_prints(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(league, "problems_of", lambda runs: (
+        [arrivals([100] * 10, [200] * 10)], ["some warning"]))
+    path = save(tmp_path / "a.parquet", bilevel("SHINE", 0, [1, 0]))
+    status, text, err = run(
+        capsys, "claims", path, "--output-dir", tmp_path / "out")
+    assert status == 0 and "warning: some warning" in err
+    written = (tmp_path / "out" / "claims.md").read_text(encoding="utf-8")
+    assert text.startswith(written) and "confirmed on 1 of 1" in written

@@ -1,29 +1,15 @@
 """The README's sentences and table, of numbers that are known beforehand."""
-from types import SimpleNamespace
-
 import numpy as np
-import pandas as pd
 import pytest
 
 from figures.results import ResultError
 from figures.tables import claims, front, league
 
-from helpers.figure_rows import table
+from helpers.figure_rows import bilevel, run, save, table
+from helpers.league_numbers import problem
 
 FIRST, STAY = "evaluations to 1e-2", "evaluations to stay at 1e-2"
 INF = np.inf
-
-
-def problem(numbers, dataset="toy", protocol="fair", family=league.BILEVEL):
-    frame = pd.DataFrame({
-        quantity: pd.Series({
-            (dataset, protocol, method, seed): x
-            for method, own in of.items() for seed, x in enumerate(own)})
-        for quantity, of in numbers.items()
-    })
-    frame.index.names = ["dataset", "protocol", "method", "seed"]
-    return SimpleNamespace(
-        dataset=dataset, protocols=[protocol], family=family, numbers=frame)
 
 
 RUNS = problem({
@@ -80,9 +66,32 @@ def test_the_table_counts_who_is_there():
     assert row[stay] == "never (0 of 3)"
 
 
+@pytest.mark.parametrize("accuracies, cell", [
+    ([95.0], "95.0 %"), ([95.0, -INF, 94], "1 of 3 diverged")])
+def test_accuracies_without_an_interval(accuracies, cell):
+    net = problem({"accuracy": {"SHINE": accuracies}, "backward": {
+        "SHINE": [4.0]}}, dataset="net", family=league.NETWORK)
+    row, = table(front.table([net]), "net")
+    assert row["net, fair: accuracy"] == cell
+
+
 def test_without_its_methods_there_is_a_sentence():
     search = problem({STAY: {"Grid-search": [1.0]}})
     with pytest.raises(ResultError, match="none of the methods HOAG"):
         front.table([search])
     with pytest.raises(ResultError, match="run SHINE and HOAG"):
         front.says(claims.places_of([search]))
+
+
+def test_the_command_fills_both_places_of_a_page(tmp_path, capsys,
+                                                 monkeypatch):
+    monkeypatch.setattr(league, "problems_of", lambda runs: ([RUNS], []))
+    page = tmp_path / "page.md"
+    page.write_text(
+        "a\n<!-- says:begin -->\n<!-- says:end -->\nb\n"
+        "<!-- front:begin -->\n<!-- front:end -->\n", encoding="utf-8")
+    path = save(tmp_path / "a.parquet", bilevel("SHINE", 0, [1, 0]))
+    assert run(capsys, "front", path, "--page", page)[0] == 0
+    text = page.read_text(encoding="utf-8")
+    assert front.says(claims.places_of([RUNS])) in text
+    assert front.table([RUNS]) in text

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers import league_numbers
 from helpers.figure_rows import assert_nothing_overlaps, table
 from figures import profiles
 from figures.plotting import paper_style
@@ -18,17 +19,13 @@ OTHER = {"SHINE": [INF], "HOAG": [50], "AmIGO": [5], "Neumann": [INF]}
 
 
 def problem(dataset, evaluations, protocol="fair"):
-    numbers = pd.DataFrame({
-        f"evaluations to stay at {title}": pd.Series({
-            (dataset, protocol, method, seed): factor * x
-            for method, own in evaluations.items()
-            for seed, x in enumerate(own)})
+    """The same evaluations at each tolerance, times 1, 2, 3 and 4."""
+    return league_numbers.problem({
+        f"evaluations to stay at {title}": {
+            method: [factor * x for x in own]
+            for method, own in evaluations.items()}
         for title, factor in zip(profiles.TOLERANCES, (1, 2, 3, 4))
-    })
-    numbers.index.names = ["dataset", "protocol", "method", "seed"]
-    return SimpleNamespace(
-        dataset=dataset, protocols=[protocol], family=league.BILEVEL,
-        numbers=numbers)
+    }, dataset, protocol)
 
 
 def costs_of(*problems, order=("SHINE", "HOAG", "AmIGO", "Neumann")):

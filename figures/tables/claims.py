@@ -44,11 +44,12 @@ interval lies there as a whole and p is at most {stats.LEVEL} after Holm's
 correction. It is refuted where the interval lies elsewhere as a whole and the
 p-value for that is as small. All else is undecided. A claim with a margin
 ("within", "at least as") is tested against the margin. Holm's family are the
-comparisons of one claim on one data set in one protocol, those of counts and
-those of times apart; a comparison that the files lack counts in it too: no
-verdict depends on what other files are read. Where a sign test of all seeds
-could not decide (fewer than six to eight, by the size of the family), or a
-t-test has fewer than three, the verdict is: not tested.
+comparisons of the same two methods in one claim, on one data set in one
+protocol: first arrival and arrival to stay, counts and times apart. What the
+files lack counts in it too, and no other method does: no verdict depends on
+what other files are read. Where a sign test of all seeds could not decide
+(fewer than seven in a family of two, six alone), or a t-test has fewer than
+three, the verdict is: not tested.
 
 The times are those of the machine that made the files; counts are the same
 everywhere but for rounding.
@@ -228,7 +229,7 @@ class Claim:
     ``source`` has the published numbers, ``rule`` is in words.  In places
     of the ``families``, each of the quantities is judged for each of the
     ``pairs``: the method that the claim is for, and another.  ``quantities``
-    are in groups, each a family of comparisons for Holm's correction.  The
+    are in groups, each a family of Holm's correction for each pair.  The
     claim holds in the ``region`` of effects.  Where ``equal_memory``, forward
     solvers of the same memory are compared alone.  Where a place cannot tell
     (``given`` the place), ``unless`` is said.  ``short`` is what the README
@@ -379,55 +380,48 @@ CLAIMS = (
 
 # Which labels a claim is about
 
-def settings_of(place, quantity, name):
-    """Map a method's settings, as its labels tell them, to these labels.
-
-    A label without settings stands for the method wherever there is one.
-    """
-    labels = list(place.table(quantity))
-    if name in labels:
-        return {"": name}
-    return {x.removeprefix(name): x for x in labels
-            if x.startswith(f"{name} (")}
+def labels_of(place, quantity, name):
+    """Map the settings that the labels of a method tell to these labels."""
+    return {x.removeprefix(name): x for x in place.table(quantity)
+            if x == name or x.startswith(f"{name} (")}
 
 
 def pairs_of(place, quantity, pair):
-    """List what two methods' labels to compare: (settings, one, other).
+    """List what two methods' labels to compare, as pairs.
 
+    A label without settings stands for the method where there is one.
     Where several settings of both were run, those with the same ones are
     compared, and each with each where there are none.
     """
-    ones, others = (settings_of(place, quantity, name) for name in pair)
-    if shared := [key for key in ones if key in others]:
-        return [(key, ones[key], others[key]) for key in shared]
-    return [(f"{a}{b}", one, other) for a, one in ones.items()
-            for b, other in others.items() if one != other]
+    ones, others = (labels_of(place, quantity, name) for name in pair)
+    ones, others = ({"": x[""]} if "" in x else x for x in (ones, others))
+    shared = [key for key in ones if key in others]
+    return [(ones[key], others[key]) for key in shared] or [
+        (one, other) for one in ones.values() for other in others.values()
+        if one != other]
 
 
 def equal_pairs_of(place, quantity, pair):
-    """List labels of two methods with equal memory, as `pairs_of`.
+    """List labels of two methods with equal memory, as pairs.
 
     Their other settings are the same too, where both were run with the same
     ones.  Also returned is why the two cannot be compared, "" if they can.
     """
-    labels, memory = list(place.table(quantity)), place.memory
-    ones, others = ([x for x in labels if x == name or x.startswith(
-        f"{name} (")] for name in pair)
-    if found := [
-        (one, other) for one in ones for other in others
-        if one in memory and memory[one] == memory.get(other)
-    ]:
-        alike = [
-            (one, other) for one, other in found
-            if one.removeprefix(pair[0]) == other.removeprefix(pair[1])]
-        return [(f"{one} {other}", one, other)
-                for one, other in alike or found], ""
+    ones, others = (labels_of(place, quantity, name) for name in pair)
+    memory = place.memory
+    found = [
+        (a, b) for a, one in ones.items() for b, other in others.items()
+        if one in memory and memory[one] == memory.get(other)]
+    if found:
+        alike = [(a, b) for a, b in found if a == b]
+        return [(ones[a], others[b]) for a, b in alike or found], ""
     told = [
         " and ".join(sorted({
-            f"{memory[x]:g}" if x in memory else "unknown" for x in own}))
+            f"{memory[x]:g}" if x in memory else "unknown"
+            for x in own.values()}))
         for own in (ones, others)
     ]
-    return [("", one, other) for one in ones[:1] for other in others[:1]], (
+    return list(zip(ones.values(), others.values()))[:1], (
         "memory {} against {}".format(*told))
 
 
@@ -474,26 +468,26 @@ def judge(claim, place):
     """Make every comparison of a claim in a place; return a list of dicts.
 
     They are those of `compare`, with ``p`` and the verdict after Holm's
-    correction in families of a size that the claim alone decides, and the
-    name of the ``family``.
+    correction, and the name of the ``family``: the quantities of one group,
+    of the same two labels.  The size of the family is that of the group.
     """
-    rows = []
+    families = {}
     for group in claim.quantities:
-        families, size = {}, len(group) * len(claim.pairs)
-        for quantity in group:
-            for pair in claim.pairs:
-                for key, row in _comparisons(
-                    claim, place, quantity, pair, size
+        for pair in claim.pairs:
+            for quantity in group:
+                for row in _comparisons(
+                    claim, place, quantity, pair, len(group)
                 ):
+                    key = group, row["one"], row["other"]
                     families.setdefault(key, []).append(row)
-        for key, own in families.items():
-            family = f"{place.title}, {place.protocol}, {group[0]}, {key}"
-            rows += _corrected(own, size, family)
-    return rows
+    return [
+        row | {"family": f"{place.title}, {place.protocol}, {key}"}
+        for key, own in families.items() for row in _corrected(own, key[0])
+    ]
 
 
 def _comparisons(claim, place, quantity, pair, size):
-    """Yield the settings and the comparison of each pair of labels."""
+    """Yield the comparison of each pair of labels of two methods."""
     why = ""
     if claim.equal_memory:
         found, why = equal_pairs_of(place, quantity, pair)
@@ -501,17 +495,17 @@ def _comparisons(claim, place, quantity, pair, size):
         found = pairs_of(place, quantity, pair)
     if found and not why and not claim.given(place):
         why = claim.unless
-    for key, one, other in found:
+    for one, other in found:
         row = compare(place, quantity, one, other, claim.region, size)
         if why:
             row |= {"verdict": UNTESTED, "why": why, "p": 1.0}
-        yield key, row
+        yield row
 
 
-def _corrected(rows, size, family):
-    adjusted = stats.holm([row["p"] for row in rows], size)
+def _corrected(rows, group):
+    adjusted = stats.holm([row["p"] for row in rows], len(group))
     return [
-        row | {"p": p, "family": family} | ({} if row["why"] else {
+        row | {"p": p} | ({} if row["why"] else {
             "verdict": verdict_of(row["estimate"], p, row["region"])})
         for row, p in zip(rows, adjusted)
     ]

@@ -103,6 +103,12 @@ def test_a_verdict_does_not_depend_on_what_else_is_read():
                       & (table["protocol"] == "fair")]
         pd.testing.assert_frame_equal(
             table[keys].reset_index(drop=True), alone[keys])
+    # a claim about several methods judges each by itself
+    shine = {"SHINE": [10] * 10, "Grid-search": [9] * 3 + [11] * 7}
+    with_random = shine | {"Random-search": [99] * 10}
+    grid = [found("Grid search", problem({FIRST: own, STAY: own}))
+            for own in (shine, with_random)]
+    assert grid[0]["p"].iloc[0] == grid[1]["p"].iloc[0]
     # what a file lacks counts in the family: p is doubled all the same
     lonely = found(SOONER, first_only)
     assert lonely["p"].iloc[0] == alone["p"].iloc[0]

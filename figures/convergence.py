@@ -1,7 +1,7 @@
 """Figures 1 and E.1, least squares, quickstart: suboptimality of losses."""
 from dataclasses import dataclass
 
-from . import authors, methods, stats
+from . import arrivals, authors, methods
 from .plotting import (
     X_LABELS, Y_LABELS, Drawing, add_caption, add_legend, band_in_words,
     literal, make_grid, paper_style, plot_suboptimality, remove_empty,
@@ -58,12 +58,12 @@ def select(runs, figure):
         runs = runs[runs["formulation"] == figure.formulation]
     if figure.loss == "test_loss":
         networks = [name for name, own in runs.groupby("dataset")
-                    if stats.is_network(own)]
+                    if arrivals.is_network(own)]
         runs = runs[~runs["dataset"].isin(networks)]
     if runs.empty:
         kind = figure.formulation or ""
         raise ResultError(f"no bi-level problem {kind} in these files")
-    runs = stats.add_gap(runs, figure.loss)
+    runs = arrivals.add_gap(runs, figure.loss)
     shown = set(figure.shown or runs["base"]) - figure.hidden
     kept = runs[runs["base"].isin(shown)]
     if kept.empty:
@@ -111,7 +111,7 @@ def lacking(runs, figure):
             f"{figure.n_seeds} seeds: these runs cannot test it."
         )
     more = [f"also shows {' and '.join(absent)}"] if absent else []
-    if stats.seeds_of(runs)[1] < figure.n_seeds:
+    if arrivals.seeds_of(runs)[1] < figure.n_seeds:
         more.append(f"takes {figure.n_seeds} seeds")
     return f" The paper's figure {' and '.join(more)}." if more else ""
 

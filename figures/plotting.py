@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from . import methods, stats
+from . import arrivals, methods, stats
 from .results import in_protocol_order
 
 COLUMN, PAGE = 3.3, 6.8  # widths, inches
@@ -212,14 +212,14 @@ def add_caption(figure, caption):
 
 def seeds_in_words(runs):
     """Return "3 seeds", or "1 to 3 seeds" where methods differ."""
-    low, high = stats.seeds_of(runs)
+    low, high = arrivals.seeds_of(runs)
     counts = f"{low}" if low == high else f"{low} to {high}"
     return f"{counts} seed{'s' if high > 1 else ''}"
 
 
 def band_in_words(runs, quantiles):
     """Return what lines and bands of median curves are, as a sentence."""
-    if stats.seeds_of(runs)[1] == 1:
+    if arrivals.seeds_of(runs)[1] == 1:
         return "One seed: the lines are single runs."
     percent = f"{100 * (quantiles[1] - quantiles[0]):.0f}"
     return (

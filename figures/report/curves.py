@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..arrivals import (
+    add_gap, add_suboptimality, alive, is_network, seeds_of,
+)
 from ..methods import in_order, looks
 from ..plotting import X_LABELS
 from ..results import in_protocol_order
-from ..stats import (
-    add_gap, add_suboptimality, alive, complete, is_network, quantiles,
-    seeds_of,
-)
+from ..stats import complete, quantiles
 
 BAND = (0.1, 0.9)  # quantiles over seeds
 X_AXES = X_LABELS | {"outer": "outer steps"}

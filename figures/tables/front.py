@@ -2,10 +2,11 @@
 import numpy as np
 import pandas as pd
 
-from ..results import ResultError, in_protocol_order
-from ..stats import (
-    add_suboptimality, arrivals, is_network, last, per_pass, quantile,
+from ..arrivals import (
+    add_suboptimality, arrivals, is_network, last, per_pass,
 )
+from ..results import ResultError, in_protocol_order
+from ..stats import quantile
 from .league import number
 from .markdown import markdown
 

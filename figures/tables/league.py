@@ -6,13 +6,14 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from ..arrivals import (
+    ERROR, add_shortfall, add_suboptimality, along, arrivals, best_accuracy,
+    highest, is_network, last, lowest, per_pass, start_and_best, stride,
+    unmeasured,
+)
 from ..methods import rank
 from ..results import ResultError, in_protocol_order
-from ..stats import (
-    ERROR, add_shortfall, add_suboptimality, along, arrivals, best_accuracy,
-    highest, is_network, last, lowest, per_pass, quantile, start_and_best,
-    stride, unmeasured,
-)
+from ..stats import quantile
 from .markdown import markdown
 
 LEAST_SEEDS = 3  # fewer have no quartiles to speak of

@@ -20,7 +20,9 @@ from helpers.figure_rows import (
     assert_nothing_overlaps, bilevel, losses, older, rows, run, runs_of,
     save, warnings_of,
 )
-from figures import authors, convergence, methods, plotting, results, stats
+from figures import (
+    arrivals, authors, convergence, methods, plotting, results, stats,
+)
 from figures.gallery import FIGURES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +57,7 @@ def race(dataset="toy", formulation="logistic"):
 
 
 def gaps(frame, method, protocol="fair"):
-    frame = stats.add_gap(frame, "test_loss")
+    frame = arrivals.add_gap(frame, "test_loss")
     return frame[
         (frame["method"] == method) & (frame["protocol"] == protocol)
     ]
@@ -563,7 +565,7 @@ def test_authors_of_another_split_are_announced(
     theirs["heldout_loss"] *= factor
     theirs.to_csv(tmp_path / "theirs.csv", index=False)
     inputs = results.read_inputs([tmp_path / "theirs.csv"])
-    runs = stats.add_gap(runs_of(race(dataset, formulation)), "test_loss")
+    runs = arrivals.add_gap(runs_of(race(dataset, formulation)), "test_loss")
     overlay, warnings = authors.find_overlay(runs, inputs)
     assert bool(overlay) == (dataset == "20news" and formulation != "nls")
     assert words in " ".join(warnings) and len(warnings) == bool(words)

@@ -14,17 +14,43 @@ ERROR = 1e-6  # of value_function, relative: differences below are none
 
 # A number per run, indexed by RUN
 
-def arrivals(runs, gap, x):
+def first(runs, gap, x):
     """Find where each run first comes within a gap.
 
-    The result, a column ``x`` ("time" or "evaluations") at that step, is
-    infinite where a run never comes so close, and NaN where its column
-    ``gap`` was never measured.
+    Parameters
+    ----------
+    runs : pandas.DataFrame
+        With a column ``gap``, of `add_suboptimality` or `add_shortfall`.
+    gap : float
+    x : {"time", "evaluations"}
+
+    Returns
+    -------
+    pandas.Series
+        The column ``x`` at that step.  It is infinite where a run never
+        comes so close, and NaN where its gap was never measured.
     """
     there = runs[x].where(runs["gap"] <= gap, np.inf)
     of_run = [runs[key] for key in RUN]
-    measured = runs["gap"].notna().groupby(of_run).any()
-    return there.groupby(of_run).min().where(measured)
+    return there.groupby(of_run).min().where(_measured(runs))
+
+
+def stay(runs, gap, x):
+    """Find from where on each run is within a gap, up to its end.
+
+    Parameters and result are those of `first`.  Steps at which the gap was
+    not measured do not count, and a run that diverged never stays.
+    """
+    far = runs["gap"].where(runs["gap"].notna(), -np.inf) > gap
+    of_run = [runs[key] for key in RUN]
+    departure = runs["step"].where(far).groupby(of_run).transform("max")
+    after = ~(runs["step"] <= departure) & runs["gap"].notna()
+    there = runs[x].where(after, np.inf).groupby(of_run).min()
+    return there.where(_measured(runs))
+
+
+def _measured(runs):
+    return runs["gap"].notna().groupby([runs[key] for key in RUN]).any()
 
 
 def lowest(runs, name):
@@ -75,39 +101,55 @@ def add_gap(runs, loss):
 
 
 def add_suboptimality(runs):
-    """Add ``F`` and ``gap``, its suboptimality relative to the start's.
+    """Add ``gap``, the relative suboptimality of F, and what belongs to it.
 
     F(θ), the column ``value_function``, is the validation loss at the exact
-    inner solution.  ``gap`` is (F(θ) − best) / (F(θ₀) − best), where *best*
-    is the lowest F of the seed in any protocol.  It is 0 where F is as low
-    as the best but for the error of its measurement, and infinite where the
-    run has diverged.  It is NaN where F was not measured, and in all runs
-    of a seed whose F(θ₀) is unknown or is the best itself.  ``runs`` are of
-    one data set.
+    root; F*, the column ``optimum``, is its minimum.  Added are
+
+    ``F`` : F(θ), NaN where the run had diverged
+    ``gap`` : max(0, F(θ) − F*) / (F(θ₀) − F*), of the θ₀ of the run itself;
+        0 where F(θ) − F* is no more than its error, infinite where the run
+        had diverged, NaN where F was not measured or θ₀ is an optimum
+    ``best_gap`` : the lowest gap so far
+    ``floor`` : the error of F(θ) in units of the gap
+
+    The error is the column ``value_error``, or ERROR of F* without one.
     """
-    measured = runs["value_function"].notna() | (runs["diverged"] > 0)
-    losses = alive(runs, "value_function").where(measured)
-    start, best = start_and_best(runs)
-    best = runs["seed"].map(best)
-    way = runs["seed"].map(start) - best
-    gap = (losses - best) / way
-    gap = gap.mask(losses - best <= ERROR * best.abs(), 0.0)
-    able = way > ERROR * best.abs()
-    return runs.assign(
-        F=losses.replace(np.inf, np.nan),
-        gap=gap.where(able).mask(runs["diverged"] > 0, np.inf),
+    dead = runs["diverged"] > 0
+    losses = runs["value_function"].where(np.isfinite(runs["value_function"]))
+    losses = losses.mask(dead)
+    error = runs["value_error"].fillna(ERROR * runs["optimum"].abs())
+    above, way = losses - runs["optimum"], start_of(runs) - runs["optimum"]
+    gap = (above / way).mask(above <= error, 0.0).where(way > error)
+    runs = runs.assign(
+        F=losses, gap=gap.mask(dead, np.inf),
+        floor=(error / way).where(way > error),
     )
+    return runs.assign(best_gap=_best_so_far(runs))
 
 
-def start_and_best(runs):
-    """Return F(θ₀) and the lowest F of one data set, indexed by seed.
+def start_of(runs):
+    """Return F(θ₀) of the run of each row; NaN where it was not measured."""
+    first = runs["value_function"].where(runs["step"] == 0)
+    return first.groupby([runs[key] for key in RUN]).transform("min")
 
-    Both are NaN where nothing was measured.
+
+def _best_so_far(runs):
+    """Return the lowest gap so far, infinite once the run has diverged."""
+    ordered = runs.sort_values("step")
+    best = ordered["gap"].groupby([ordered[key] for key in RUN]).cummin()
+    return best.mask(runs["diverged"] > 0, np.inf)
+
+
+def ways(runs):
+    """Return F(θ₀), F* and the error of F, of each seed of one data set.
+
+    The columns are ``start``, ``optimum`` and ``error``, medians over the
+    runs; NaN is what is unknown.
     """
-    losses = alive(runs, "value_function").replace(np.inf, np.nan)
-    best = losses.groupby(runs["seed"]).min()
-    first = losses.where(runs["step"] == 0)
-    return first.groupby(runs["seed"]).median(), best
+    error = runs["value_error"].fillna(ERROR * runs["optimum"].abs())
+    return runs.assign(start=start_of(runs), error=error).groupby("seed")[
+        ["start", "optimum", "error"]].median()
 
 
 def unmeasured(runs):

@@ -29,6 +29,7 @@ METHODS = tuple(Method(*row) for row in (
     ("SHINE", "#D55E00", SOLID, "shared"),
     ("SHINE-OPA", "#AA3377", SOLID, "shared"),
     ("SHINE-refine", "#E69F00", DASHED, "shared"),
+    ("SHINE-guarded", "#A6330A", DASHED, "shared"),
     ("SHINE-fallback", "#CC79A7", DASHED, "shared"),
     ("Jacobian-Free", "#009E73", MIXED, "free"),
     ("HOAG", "#0072B2", SOLID, "exact"),
@@ -141,9 +142,11 @@ VARIANTS = (
     ("HOAG", {"preconditioner": "recycled"}, "Recycled-PCG"),
     ("HOAG", {"backward_steps": _given}, "HOAG-limited"),
 )
-# The fair protocol's settings; a label shows those that differ.
+# The fair protocol's settings; a label shows those that differ.  A test holds
+# them against the package's own, which needs torch.
 DEFAULTS = {
-    "memory": 30, "tol": 1e-3, "decay": 0.9, "anchor": "start", "moves": 1,
+    "step": "secant", "anchor": "absolute", "memory": 30, "tol": 1e-3,
+    "decay": 0.9, "moves": 1,
     "c2": 0.9, "scale": None, "keep_pairs": True, "max_iter": 1000,
     "forward": "broyden", "backward": "broyden", "first_q": "zero",
     "n_power": 5, "growth": 0.0, "estimate": "transposed", "side":
@@ -179,7 +182,9 @@ OWN_DEFAULTS = {
     "TPE-search": {"n_points": 30, "n_startup": 10},
     "torchdeq": {"backward": "fixed_point_iter"},
 }
-# Other protocols bring values of their own for all but these.
+# What the protocol "hoag" has in place of it.
+HOAG_RULE = {"step": "hoag", "anchor": "start"}
+# The published protocol brings values of its own for all but these.
 IN_EVERY_PROTOCOL = ("forward", "backward", "preconditioner", "side")
 
 
@@ -208,8 +213,8 @@ def defaults_of(method, protocol):
     if method not in BY_NAME:
         return {}
     usual = DEFAULTS | OWN_DEFAULTS.get(method, {})
-    if protocol == "fair":
-        return usual
+    if protocol in ("fair", "hoag"):
+        return usual | (HOAG_RULE if protocol == "hoag" else {})
     return {key: usual[key] for key in IN_EVERY_PROTOCOL if key in usual}
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 
 from ..arrivals import (
-    add_suboptimality, arrivals, is_network, last, per_pass,
+    add_suboptimality, first, is_network, last, per_pass,
 )
 from ..results import ResultError, in_protocol_order
 from ..stats import quantile
@@ -52,12 +52,12 @@ def table(runs):
 
 def _bilevel(dataset, runs):
     runs, columns = add_suboptimality(runs), {}
-    first = arrivals(runs, GAP, "evaluations")
+    arrival = first(runs, GAP, "evaluations")
     end = last(runs, "gap", np.inf)
     for protocol in in_protocol_order(runs["protocol"].unique()):
         name = f"{dataset}, {protocol}"
         columns[f"{name}: evaluations to 1e-2"] = _by_method(
-            first, protocol, lambda x: _count(quantile(x, 0.5)))
+            arrival, protocol, lambda x: _count(quantile(x, 0.5)))
         columns["there at the end, " + protocol] = _by_method(
             end, protocol, lambda x: f"{(x <= GAP).sum()} of {len(x)}")
     return columns

@@ -502,7 +502,7 @@ def named(rows):
         ``bare_dataset``, ``formulation`` : of the data set, the latter or ""
         ``base`` : the method that ``method`` is a variant of
         ``variant`` : the settings in the label less the backward steps
-        ``backward_steps``, ``c2`` : settings, NaN where the run has none
+        ``backward_steps``, ``c2``, ``memory`` : settings, or NaN
         ``evaluations`` : n_g + n_vjp
         ``outer`` : the outer steps done
         ``cosine`` : of q with the exact q; in networks the median sample's
@@ -627,7 +627,7 @@ def _with_methods(rows, protocol):
         name: pd.to_numeric([
             np.nan if isinstance(own.get(name), (tuple, list, dict))
             else own.get(name, np.nan) for own in resolved
-        ], errors="coerce") for name in ("backward_steps", "c2")
+        ], errors="coerce") for name in ("backward_steps", "c2", "memory")
     })
     return rows.join(new.iloc[code].set_axis(rows.index)), warnings
 
@@ -668,7 +668,7 @@ def _merged(rows):
         if name not in keys
     ]
     kept = ["base", "variant", "backward_steps", "c2", "bare_dataset",
-            "formulation", "fingerprint", "path"]
+            "formulation", "fingerprint", "path", "memory"]
     if not rows.duplicated(keys).any():
         rows = rows.sort_values(keys, ignore_index=True)
         return rows[keys + numbers + kept]

@@ -17,13 +17,14 @@ BAND = (0.1, 0.9)  # quantiles over seeds
 X_AXES = X_LABELS | {"outer": "outer steps"}
 # Quantity -> its name, the least value that its axis shows; None: linear.
 QUANTITIES = {
-    "gap_F": ("relative suboptimality of F", 1e-6),
-    "gap_value": ("validation loss − best", 1e-3),
-    "gap_test": ("test loss − best", 1e-3),
+    "best_gap": ("suboptimality of F, best so far", 1e-8),
+    "gap_F": ("suboptimality of F, current θ", 1e-8),
+    "gap_test": ("test loss − lowest", 1e-3),
     "test_loss": ("test loss", 1e-6),
     "percent": ("test accuracy (%)", None),
     "cosine": ("cosine of q with the exact q", None),
     "hypergrad_rel_error": ("relative error of dF/dθ", 1e-6),
+    "wrong_signs": ("wrong signs of dF/dθ (%)", None),
 }
 LAYOUT = {
     "margin": {"l": 70, "r": 10, "t": 46, "b": 50}, "height": 520,
@@ -42,13 +43,14 @@ def quantities_of(runs):
             test_loss=alive(runs, "test_loss"),
             percent=(100 * runs["test_accuracy"]).mask(dead, -np.inf),
         )
-    found = runs.assign(
-        gap_value=add_gap(runs, "value")["gap"],
+    relative = add_suboptimality(runs)
+    floor = relative["floor"].median()
+    return runs.assign(
+        best_gap=relative["best_gap"].clip(lower=floor),
+        gap_F=relative["gap"].clip(lower=floor),
         gap_test=add_gap(runs, "test_loss")["gap"],
+        wrong_signs=100 * (1 - runs["hypergrad_sign"]),
     ).drop(columns="test_loss")
-    if runs["value_function"].notna().any():
-        found["gap_F"] = add_suboptimality(runs)["gap"]
-    return found
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def add_suboptimality(runs):
     F(θ), the column ``value_function``, is the validation loss at the exact
     root; F*, the column ``optimum``, is its minimum.  Added are
 
-    ``F`` : F(θ), NaN where the run had diverged
+    ``F`` : F(θ), NaN where it is infinite or the run had diverged
     ``gap`` : max(0, F(θ) − F*) / (F(θ₀) − F*), of the θ₀ of the run itself;
         0 where F(θ) − F* is no more than its error, infinite where the run
         had diverged, NaN where F was not measured or θ₀ is an optimum
@@ -116,13 +116,12 @@ def add_suboptimality(runs):
     The error is the column ``value_error``, or ERROR of F* without one.
     """
     dead = runs["diverged"] > 0
-    losses = runs["value_function"].where(np.isfinite(runs["value_function"]))
-    losses = losses.mask(dead)
+    losses = runs["value_function"].mask(dead)
     error = runs["value_error"].fillna(ERROR * runs["optimum"].abs())
     above, way = losses - runs["optimum"], start_of(runs) - runs["optimum"]
     gap = (above / way).mask(above <= error, 0.0).where(way > error)
     runs = runs.assign(
-        F=losses, gap=gap.mask(dead, np.inf),
+        F=losses.replace(np.inf, np.nan), gap=gap.mask(dead, np.inf),
         floor=(error / way).where(way > error),
     )
     return runs.assign(best_gap=_best_so_far(runs))

@@ -204,8 +204,8 @@ def _seeds_without_gap(seeds):
         )
     if none.size:
         yield (
-            f"With {_these_seeds(none)} θ₀ is an optimum already: arrivals "
-            "are not counted there."
+            f"With {_these_seeds(none)} the start is an optimum already: "
+            "arrivals are not counted there."
         )
 
 
@@ -227,7 +227,7 @@ def why_unranked(runs):
     if seeds["start"].isna().all():
         return "F(θ₀) is not known"
     return "" if (way > seeds["error"]).any() else (
-        "θ₀ is an optimum already, as far as F was measured")
+        "the start θ₀ is an optimum already, as far as F was measured")
 
 
 def in_words(n, noun):
@@ -492,26 +492,29 @@ def number(x, form):
     return format(x, form or (".0f" if abs(x) >= 100 else ".3g"))
 
 
-def cell(column, row, quartiles=True):
+def cell(column, row, brief=False):
     """Format one cell of the league, bold if it won.
 
     An arrival tells how many runs there are that arrived, other quantities
-    tell the quartiles.
+    tell the quartiles.  A ``brief`` cell has units and no quartiles.
     """
-    if np.isnan(row["median"]):
+    middle = row["median"]
+    if np.isnan(middle):
         return "–"
     low, text, high = (
         number(row[name], column.form) for name in ("q1", "median", "q3")
     )
-    if np.isinf(row["median"]):
+    if np.isinf(middle):
         text = "diverged" if row["diverged"] and not column.is_arrival else (
             "–")
-    bold = f"**{text}**" if row["winner"] else text
-    if column.is_arrival:
-        return f"{bold} ({row['arrived']:.0f} of {row['counted']:.0f})"
-    if quartiles and np.isfinite(row["median"]) and not low == text == high:
+    elif not (brief or column.is_arrival or low == text == high):
         text = f"{text} ({low}–{high})"
-    return f"**{text}**" if row["winner"] else text
+    text = f"**{text}**" if row["winner"] else text
+    if brief and column.unit and np.isfinite(middle):
+        text = f"{text} {column.unit}"
+    if column.is_arrival:
+        text = f"{text} ({row['arrived']:.0f} of {row['counted']:.0f})"
+    return text
 
 
 def seeds(row):
@@ -578,17 +581,13 @@ def brief(problem):
 
 
 def _brief_row(family, own):
-    found, row = own.set_index("quantity"), {}
-    for heading, names in family.brief.items():
-        texts = []
-        for name in names:
-            column = family.columns[name]
-            text = cell(column, found.loc[name], quartiles=False)
-            unit = column.unit if np.isfinite(found.at[name, "median"]) else (
-                "")
-            texts.append(f"{text} {unit}".strip())
-        row[heading] = "–" if set(texts) == {"–"} else " / ".join(texts)
-    return row
+    found = own.set_index("quantity")
+    return {
+        heading: " / ".join(
+            cell(family.columns[name], found.loc[name], brief=True)
+            for name in names
+        ) for heading, names in family.brief.items()
+    }
 
 
 # Who won

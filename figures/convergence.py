@@ -139,10 +139,11 @@ def lacking(runs, figure):
 
 def caption_of(runs, figure, loss):
     """Say what lines, bands and axes are, and what is lacking."""
-    told = band_in_words(runs, figure.quantiles)
-    if loss == "F":
-        told = f"{_lines_in_words(runs)} {told}"
-    return told + lacking(runs, figure)
+    told = _lines_in_words(runs) if loss == "F" else (
+        "The lowest test loss is that of any method of the protocol with the "
+        "same seed.")
+    return " ".join([
+        told, band_in_words(runs, figure.quantiles) + lacking(runs, figure)])
 
 
 def _lines_in_words(runs):

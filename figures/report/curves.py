@@ -17,9 +17,9 @@ BAND = (0.1, 0.9)  # quantiles over seeds
 X_AXES = X_LABELS | {"outer": "outer steps"}
 # Quantity -> its name, the least value that its axis shows; None: linear.
 QUANTITIES = {
-    "best_gap": ("suboptimality of F, best so far", 1e-8),
-    "gap_F": ("suboptimality of F, current θ", 1e-8),
-    "gap_test": ("test loss − lowest", 1e-3),
+    "best_gap": ("suboptimality of F, best so far", 1e-12),
+    "gap_F": ("suboptimality of F, current θ", 1e-12),
+    "gap_test": ("test loss − lowest (floor 0.001)", 1e-3),
     "test_loss": ("test loss", 1e-6),
     "percent": ("test accuracy (%)", None),
     "cosine": ("cosine of q with the exact q", None),
@@ -204,7 +204,7 @@ def _y_axis(quantity):
     label, floor = QUANTITIES[quantity]
     if floor is None:
         return _axis(label) | {"type": "linear"}
-    return _axis(f"{label} (floor {floor:g})") | {"type": "log"}
+    return _axis(label) | {"type": "log"}
 
 
 def _menu(buttons, x):

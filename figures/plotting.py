@@ -126,7 +126,7 @@ def plot_suboptimality(ax, runs, x, looks, quantiles=(0.1, 0.9),
             ys = curve["y"].replace(np.inf, np.nan)
             ax.plot(curve["x"], ys, color=looks[method]["color"], **FAINT)
     ax.set_yscale("log")
-    if least <= 30 * floor:
+    if ax.get_ylim()[0] < 10 * floor:
         ax.set_ylim(bottom=floor / 4)
     _shade_below(ax, floor)
 

@@ -653,6 +653,12 @@ def read_resolved(text):
 def _method(row, protocol, origin):
     name, settings = canonical(row.solver, dict(row.solver_settings))
     usual = defaults_of(name, protocol)
+    # what a row says of itself is never assumed
+    settings = {
+        key: plain_value(value)
+        for key, value in read_resolved(row.resolved).items()
+        if usual.get(key) is not None
+    } | settings
     told = [
         key for key in settings if name not in BY_NAME and key != "figure"
         and any(mark + key + "=" in row.solver_name for mark in "[,")

@@ -803,14 +803,20 @@ def test_benchopts_page_has_the_suboptimality():
             own = options["suboptimality"][
                 key.removeprefix("suboptimality_")]
             assert view[key] in own
-    traces = data["suboptimality"][
-        "suboptimality_toy[all seeds]_test loss_evaluations"]["data"]
-    curves = {trace["label"]: trace for trace in traces}
-    shine = curves["SHINE[protocol=fair]"]
-    assert shine["x"] == [0, 10, 20, 30, 40]
-    assert shine["y"] == pytest.approx([257, 41, 11, 2, 1])
-    assert curves["Neumann[protocol=fair]"]["y"] == pytest.approx([257, 3])
-    assert curves["SHINE[protocol=published]"]["y"][-1] == 1e-3
+    for loss, offset, way, floor in (
+        ("test loss", 1, 1, 1e-3),
+        ("validation loss at the exact root", 0, 256, 1e-8),
+    ):
+        curves = {trace["label"]: trace for trace in data["suboptimality"][
+            f"suboptimality_toy[all seeds]_{loss}_evaluations"]["data"]}
+        shine = curves["SHINE[protocol=fair]"]
+        assert shine["x"] == [0, 10, 20, 30, 40]
+        gaps = np.maximum((np.array([256, 40, 10, 1, 0]) + offset) / way,
+                          floor)
+        assert shine["y"] == pytest.approx(gaps)
+        assert curves["Neumann[protocol=fair]"]["y"] == pytest.approx(
+            (np.array([256, 2]) + offset) / way)
+        assert curves["SHINE[protocol=published]"]["y"][-1] == floor
 
 
 @pytest.mark.parametrize("column", [

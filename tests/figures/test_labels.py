@@ -8,7 +8,9 @@ from helpers.problems import model
 
 from figures.methods import BY_NAME, defaults_of
 
-METHODS = ["HOAG", "SHINE", "SHINE-OPA", "Jacobian-Free", *LABELS]
+METHODS = [
+    "HOAG", "SHINE", "SHINE-OPA", "SHINE-guarded", "Jacobian-Free", *LABELS,
+]
 
 
 @pytest.mark.parametrize("protocol", ["fair", "hoag"])

@@ -25,11 +25,11 @@ class Entry:
 
 FIGURES = {
     "quickstart": Entry(
-        "A first look: validation loss of every method against time",
+        "A first look: how far every method is from the optimum",
         RUNS, partial(convergence.draw, convergence.QUICKSTART),
     ),
     "fig1": Entry(
-        "Figure 1: test loss against time, and against evaluations",
+        "Figure 1: suboptimality against time and evaluations; test loss",
         RUNS, partial(convergence.draw, convergence.FIG1),
         convergence.FIG1.paper,
     ),

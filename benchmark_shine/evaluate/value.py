@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .store import store_of
-from .tight import ADJOINT_TOL, Exact, TightSolver
+from .tight import ADJOINT_TOL, DENSE, Exact, TightSolver
 
 # The bounds of theta, the coarse grid that shows where F has its valleys, the
 # cells of the interpolant and the smallest of these.
@@ -25,9 +25,10 @@ BOX, COARSE, WIDEST, NARROWEST = 12.0, 3.0, 1.0, 1 / 16
 # elsewhere, where they grow with a part of F - min F.
 FINE, ROUGH, GROWTH = 1e-7, 1e-6, 1e-4
 
-# With several thetas: where the descents to the optimum start, and their most
-# iterations.
-STARTS, DESCENT = (-4.0, 0.0, 4.0), 200
+# With several thetas: where the descents to the optimum start, their most
+# iterations, and those for which the best of them goes on; a third of both
+# where z is long and a solve takes seconds.
+STARTS, DESCENT, FURTHER = (-4.0, 0.0, 4.0), 50, 300
 
 # Nodes from which the guess of a new node is extrapolated.
 NEIGHBOURS = 3
@@ -200,22 +201,28 @@ class ManyThetas:
         return _solved(self._solve(theta, z, q))
 
     def optimum(self):
-        """Find a low value of F in the box: the best of three descents.
+        """Find a low value of F in the box, by descents.
 
         L-BFGS-B of SciPy descends the exact F from three starts, each one
-        number for all entries of theta.  F need not be convex: nothing says
-        that there is no lower value.
+        number for all entries of theta, and goes on from the best end.  F
+        is not convex: nothing says that there is no lower value.
         """
         if self._optimum is None:
             self._optimum = _kept(store_of(self._problem), self._least)
         return self._optimum
 
     def _least(self):
-        found = [self._descended(start) for start in STARTS]
-        value, i = min((result.fun, i) for i, result in enumerate(found))
-        return value, found[i].x
+        theta, z = self._problem.start()
+        n, share = sum(t.numel() for t in theta), 1 + 2 * (len(z) > DENSE)
+        found = [
+            self._descended(np.full(n, start), DESCENT // share)
+            for start in STARTS
+        ]
+        best = min(found, key=lambda result: result.fun)
+        best = self._descended(best.x, FURTHER // share)
+        return best.fun, best.x
 
-    def _descended(self, start):
+    def _descended(self, start, n_iterations):
         from scipy.optimize import minimize
 
         first, z = self._problem.start()
@@ -228,11 +235,12 @@ class ManyThetas:
             guess[:] = found.z, found.q
             return found.value, found.grads.numpy()
 
-        n = sum(t.numel() for t in first)
         return minimize(
-            function, np.full(n, start), jac=True, method="L-BFGS-B",
-            bounds=[(-BOX, BOX)] * n,
-            options={"maxiter": DESCENT, "ftol": 1e-11, "gtol": 1e-9},
+            function, start, jac=True, method="L-BFGS-B",
+            bounds=[(-BOX, BOX)] * len(start), options={
+                "maxiter": n_iterations, "ftol": 1e-11, "gtol": 1e-9,
+                "maxcor": 30,
+            },
         )
 
 

@@ -13,8 +13,11 @@ from ..problems import linear
 # The folder of all stores, where a user wants another.
 VARIABLE = "BENCHMARK_SHINE_CACHE"
 
-# The modules beside this one that say what F is, and how it is solved.
-_SOURCES = "dense", "units", "tight", "value"
+# The modules that say what F is and how it is solved, as loaded here.
+_HERE = Path(__file__).parent
+_CODE = content([Path(linear.__file__)] + [
+    _HERE / f"{name}.py" for name in ("dense", "units", "tight", "value")
+])
 
 
 def folder():
@@ -43,9 +46,7 @@ def identity(problem):
         own = problem.fingerprint
     else:
         return None
-    here = Path(__file__).parent
-    sources = [here / f"{name}.py" for name in _SOURCES]
-    return content([own, Path(linear.__file__), *sources])
+    return content([own, _CODE])
 
 
 class Store:

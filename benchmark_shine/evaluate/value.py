@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .store import store_of
-from .tight import ADJOINT_TOL, Exact, TightSolver
+from .tight import ADJOINT_TOL, DENSE, Exact, TightSolver
 
 # The bounds of theta, the coarse grid that shows where F has its valleys, the
 # cells of the interpolant and the smallest of these.
@@ -25,9 +25,10 @@ BOX, COARSE, WIDEST, NARROWEST = 12.0, 3.0, 1.0, 1 / 16
 # elsewhere, where they grow with a part of F - min F.
 FINE, ROUGH, GROWTH = 1e-7, 1e-6, 1e-4
 
-# With several thetas: where the descents to the optimum start, and their most
-# iterations.
-STARTS, DESCENT = (-4.0, 0.0, 4.0), 200
+# With several thetas: where the descents to the optimum start, their most
+# iterations, and those for which the best of them goes on; a third of both
+# where z is long and a solve takes seconds.
+STARTS, DESCENT, FURTHER = (-4.0, 0.0, 4.0), 50, 300
 
 # Nodes from which the guess of a new node is extrapolated.
 NEIGHBOURS = 3
@@ -72,7 +73,7 @@ class ValueFunction:
         self._solve = TightSolver(problem).at
         (theta,), self._start = problem.start()
         self._like = theta
-        self._nodes, self._optimum = {}, None
+        self._nodes, self._errors, self._optimum = {}, {}, None
 
     @cached_property
     def _store(self):
@@ -86,8 +87,7 @@ class ValueFunction:
         while True:
             if theta % width == 0:
                 return self.solve(theta)
-            nodes = self._cell(theta, width)
-            found = _interpolated(nodes, theta)
+            found = self._interpolated(theta, width)
             if not found.error > self._allowed(found.value) or (
                 width <= NARROWEST
             ):
@@ -135,6 +135,13 @@ class ValueFunction:
         range_ = np.nanmax(values) - np.nanmin(values)
         above = GROWTH * (value - np.nanmin(values))
         return min(max(FINE * range_, above), ROUGH * range_)
+
+    def _interpolated(self, theta, width):
+        nodes = self._cell(theta, width)
+        cell = width, math.floor(theta / width)
+        if cell not in self._errors:
+            self._errors[cell] = _cell_errors(nodes, theta)
+        return _interpolated(nodes, theta, *self._errors[cell])
 
     def _cell(self, theta, width):
         """The four nodes around theta, in the box: two lie on each side."""
@@ -200,22 +207,28 @@ class ManyThetas:
         return _solved(self._solve(theta, z, q))
 
     def optimum(self):
-        """Find a low value of F in the box: the best of three descents.
+        """Find a low value of F in the box, by descents.
 
         L-BFGS-B of SciPy descends the exact F from three starts, each one
-        number for all entries of theta.  F need not be convex: nothing says
-        that there is no lower value.
+        number for all entries of theta, and goes on from the best end.  F
+        is not convex: nothing says that there is no lower value.
         """
         if self._optimum is None:
             self._optimum = _kept(store_of(self._problem), self._least)
         return self._optimum
 
     def _least(self):
-        found = [self._descended(start) for start in STARTS]
-        value, i = min((result.fun, i) for i, result in enumerate(found))
-        return value, found[i].x
+        theta, z = self._problem.start()
+        n, share = sum(t.numel() for t in theta), 1 + 2 * (len(z) > DENSE)
+        found = [
+            self._descended(np.full(n, start), DESCENT // share)
+            for start in STARTS
+        ]
+        best = min(found, key=lambda result: result.fun)
+        best = self._descended(best.x, FURTHER // share)
+        return best.fun, best.x
 
-    def _descended(self, start):
+    def _descended(self, start, n_iterations):
         from scipy.optimize import minimize
 
         first, z = self._problem.start()
@@ -228,11 +241,12 @@ class ManyThetas:
             guess[:] = found.z, found.q
             return found.value, found.grads.numpy()
 
-        n = sum(t.numel() for t in first)
         return minimize(
-            function, np.full(n, start), jac=True, method="L-BFGS-B",
-            bounds=[(-BOX, BOX)] * n,
-            options={"maxiter": DESCENT, "ftol": 1e-11, "gtol": 1e-9},
+            function, start, jac=True, method="L-BFGS-B",
+            bounds=[(-BOX, BOX)] * len(start), options={
+                "maxiter": n_iterations, "ftol": 1e-11, "gtol": 1e-9,
+                "maxcor": 30,
+            },
         )
 
 
@@ -284,30 +298,31 @@ def _solved(node):
     )
 
 
-def _interpolated(nodes, theta):
-    """Read four nodes, and measure the errors of the cell between them."""
+def _interpolated(nodes, theta, error, slope_error):
+    """Read F, dF/dtheta and q between four nodes."""
     xs = [x for x, _ in nodes]
-    data = [(node.value, node.slope) for _, node in nodes]
-    value, slope = hermite(xs, data, theta)
-    error, slope_error = _cell_errors(xs, data, theta)
-    noise = max(node.error for _, node in nodes)
-    slope_noise = ADJOINT_TOL * max(abs(node.slope) for _, node in nodes)
-    qs = [node.q for _, node in nodes]
-    q, q_error = _combined(xs, qs, theta)
+    value, slope = hermite(xs, _data(nodes), theta)
+    q, q_error = _combined(xs, [node.q for _, node in nodes], theta)
     return Reading(
-        value, error + noise, torch.tensor([slope], dtype=torch.float64),
-        slope_error + slope_noise, q, q_error,
+        value, error, torch.tensor([slope], dtype=torch.float64),
+        slope_error, q, q_error,
     )
 
 
-def _cell_errors(xs, data, theta):
+def _data(nodes):
+    return [(node.value, node.slope) for _, node in nodes]
+
+
+def _cell_errors(nodes, theta):
     """Estimate the errors of value and slope over the cell around theta.
 
     From degree 3 to 5 to 7 the polynomial changes by less and less; the
     error of the last is taken to fall by that ratio once more, but to no
-    less than half of the last change.  At degree 5 there are two polynomials,
-    with one node more on either side.
+    less than half of the last change.  At degree 5 there are two
+    polynomials, with one node more on either side.  The errors of the nodes
+    are added.
     """
+    xs, data = [x for x, _ in nodes], _data(nodes)
     i = min(max(int(np.searchsorted(xs, theta)) - 1, 0), 2)
     first = [part for part in (slice(i - 1, i + 2), slice(i, i + 3))
              if part.start >= 0 and part.stop <= 4]
@@ -322,7 +337,11 @@ def _cell_errors(xs, data, theta):
         np.max([np.abs(five - other).max(axis=0) for five in fives], axis=0)
         for other in (three, seven)
     )
-    return last * np.clip(last / np.maximum(before, 1e-300), 0.5, 1)
+    errors = last * np.clip(last / np.maximum(before, 1e-300), 0.5, 1)
+    return errors + [
+        max(node.error for _, node in nodes),
+        ADJOINT_TOL * max(abs(node.slope) for _, node in nodes),
+    ]
 
 
 def hermite(xs, data, x):

@@ -256,7 +256,7 @@ def test_the_key_is_of_the_data_and_the_model():
 
 def test_the_key_is_of_the_code_that_defines_f(monkeypatch):
     before = identity(model("ridge"))
-    monkeypatch.setattr(store, "_SOURCES", ("dense",))
+    monkeypatch.setattr(store, "_CODE", "other")
     assert identity(model("ridge")) != before
 
 

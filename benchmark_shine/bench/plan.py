@@ -41,7 +41,8 @@ NETWORK = {
     "HOAG": 60, "SHINE-OPA": 55, "torchdeq": 81, "Unrolled-network": 19,
 }
 OTHERS = {True: 20, False: 37}  # any other method, bi-level or not
-TIGHT = 200  # evaluations in what a measured point is compared with
+# Evaluations in what a measured point is compared with: bi-level or not.
+TIGHT = {True: 10, False: 200}
 FORWARD = 20  # evaluations in the solve of a batch of test data
 
 
@@ -128,7 +129,7 @@ def count_evaluations(problem, name, n_outer, reference):
     points = -(-n_outer // problem.every(n_outer)) + 1
     compared = n_outer // reference + 1 + (n_outer % reference > 0) if (
         reference) else 0
-    count = usual * n_outer + TIGHT * min(points, compared)
+    count = usual * n_outer + TIGHT[bilevel] * min(points, compared)
     if not bilevel:
         batches = -(-len(problem.test) // problem.recipe.batch_size)
         count += points * batches * FORWARD

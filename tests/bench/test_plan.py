@@ -81,7 +81,7 @@ def test_evaluations_are_counted_by_method_and_measurements():
     ridge, network = PROBLEMS["ridge"](), PROBLEMS["network"]()
     count = plan.count_evaluations
     assert count(ridge, "SHINE", 10, 0) == 12 * 10
-    assert count(ridge, "SHINE", 10, 4) == 12 * 10 + 4 * plan.TIGHT
+    assert count(ridge, "SHINE", 10, 4) == 12 * 10 + 4 * plan.TIGHT[True]
     assert count(ridge, "new", 10, 0) == 200 < count(ridge, "HOAG", 10, 0)
     assert count(network, "HOAG", 10, 0) == 60 * 10 + 11 * 10 * plan.FORWARD
 

@@ -8,7 +8,7 @@ from benchopt import BaseObjective
 from benchmark_shine.bench.workers import refuse_other_code
 from benchmark_shine.checks import check_integer
 from benchmark_shine.engine import Method, RootAndAdjoint
-from benchmark_shine.evaluate import compare, metrics, unmeasured
+from benchmark_shine.evaluate import comparison, metrics, unmeasured
 from benchmark_shine.fingerprints import LOADED
 from benchmark_shine.outer import Search
 from benchmark_shine.root import LBFGS
@@ -16,9 +16,10 @@ from benchmark_shine.root import LBFGS
 # What is measured of a step; of some problems only some of it.
 MEASURED = (
     "test_loss", "test_accuracy", "test_residual", "theta", "inner_residual",
-    "value_function", "q_cosine", "q_cosine_median", "q_rel_error",
-    "q_solved", "hypergrad_rel_error", "spectral_radius", "peak_memory",
-    "unmeasured",
+    "value_function", "value_error", "optimum", "q_cosine",
+    "q_cosine_median", "q_rel_error", "q_error", "q_solved",
+    "hypergrad_rel_error", "hypergrad_cosine", "hypergrad_sign",
+    "spectral_radius", "peak_memory", "unmeasured",
 )
 
 
@@ -35,8 +36,9 @@ class Objective(BaseObjective):
     threads : int
         Threads of torch, the same for every solver.
     reference : int
-        Compare with tight solves at every so many outer steps (and the
-        last); 0 for never.  Costs no solver time, but yours.
+        Compare with exact solutions at the points whose outer step is a
+        multiple of it, and at the last; 0 for never.  Costs no solver time,
+        but yours.
     fingerprint, torch : str
         Of the package's sources and of torch: part of the cache key and of
         each row, not to be set.
@@ -50,7 +52,7 @@ class Objective(BaseObjective):
     parameters = {
         "n_outer": [None],
         "threads": [1],
-        "reference": [5],
+        "reference": [1],
         "fingerprint": [LOADED],
         "torch": [torch.__version__],
     }
@@ -86,6 +88,7 @@ class Objective(BaseObjective):
 
     def set_data(self, problem, dataset="", data_fingerprint="", reason=None):
         self.problem = problem
+        self._compare = None if problem is None else comparison(problem)
         self._data = {"dataset": dataset, "data_fingerprint": data_fingerprint}
 
     def get_objective(self):
@@ -146,7 +149,7 @@ class Objective(BaseObjective):
         last = n_outer == method.n_outer
         if not self.reference or (n_outer % self.reference and not last):
             return {}
-        found = compare(self.problem, step, method)
+        found = self._compare(step, method)
         self._codes += [found["unmeasured"]] if "unmeasured" in found else []
         told = unmeasured(self._codes)
         if told and (last or step.diverged):

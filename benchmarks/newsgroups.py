@@ -9,9 +9,6 @@ from benchmark_shine.engine import Method, RootAndAdjoint
 from benchmark_shine.outer import Hoag, from_now
 from benchmark_shine.problems import Logistic
 
-# Outer loss at the optimum of this problem, by tight solves on a grid of theta
-OPTIMUM = 85.6611
-
 
 def load():
     """Load the problem, and its training part (X, y) for SciPy."""

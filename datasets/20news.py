@@ -7,7 +7,7 @@ from sklearn.datasets import fetch_20newsgroups_vectorized, get_data_home
 
 from benchmark_shine.bench.dataset import BINARY, ProblemDataset, from_cache
 from benchmark_shine.checks import check_choice
-from benchmark_shine.data.tables import split
+from benchmark_shine.data.tables import penalty_groups, split
 
 
 def read(download=False):
@@ -24,11 +24,19 @@ class Dataset(ProblemDataset):
 
     This is the paper's data set (figures 1, 2, E.1), from scikit-learn's
     cache.  Rows have unit length, and L-BFGS starts from B0 = I as in the
-    authors' code.
+    authors' code.  ``groups`` and ``n_groups`` say which words share a
+    penalty, see `data.tables.penalty_groups`; each starts at ``theta``, as
+    published at 0.
     """
 
     name = "20news"
-    parameters = {"formulation": ["logistic"], "seed": [0]}
+    parameters = {
+        "formulation": ["logistic"],
+        "groups": ["consecutive"],
+        "n_groups": [1],
+        "theta": [0.0],
+        "seed": [0],
+    }
     prepare_cache_ignore = "all"
     by_name_only = True
 
@@ -47,4 +55,7 @@ class Dataset(ProblemDataset):
 
     def build(self, X, y):
         parts = split(X, np.where(y < 10, -1, 1), self.seed)
-        return BINARY[self.formulation](*parts, seed=self.seed, scale=1.0)
+        return BINARY[self.formulation](
+            *parts, seed=self.seed, scale=1.0, theta=self.theta,
+            groups=penalty_groups(self.groups, self.n_groups, parts[0][0]),
+        )

@@ -48,10 +48,11 @@ class Dataset(ProblemDataset):
 
     libsvmdata downloads it once and keeps it under ``LIBSVMDATA_HOME``.  Rows
     have unit length, and L-BFGS starts from B0 = I as in the authors' code.
+    Theta starts at ``theta``, as published at 0.
     """
 
     name = "real-sim"
-    parameters = {"formulation": ["logistic"], "seed": [0]}
+    parameters = {"formulation": ["logistic"], "theta": [0.0], "seed": [0]}
     requirements = ["pip::libsvmdata"]
     prepare_cache_ignore = "all"
     by_name_only = True
@@ -68,5 +69,6 @@ class Dataset(ProblemDataset):
 
     def build(self, X, y):
         return BINARY[self.formulation](
-            *split(X, two_classes(y), self.seed), seed=self.seed, scale=1.0
+            *split(X, two_classes(y), self.seed), seed=self.seed, scale=1.0,
+            theta=self.theta,
         )

@@ -4,7 +4,7 @@ from benchmark_shine.bench.dataset import ProblemDataset, named_path
 from benchmark_shine.checks import check_choice
 from benchmark_shine.data.svmlight import read_svmlight
 from benchmark_shine.data.tables import (
-    check_training_classes, class_numbers, feature_groups, split, two_classes,
+    check_training_classes, class_numbers, penalty_groups, split, two_classes,
 )
 from benchmark_shine.problems import (
     Logistic, Multinomial, NonlinearLeastSquares, Ridge,
@@ -23,15 +23,18 @@ class Dataset(ProblemDataset):
     """Any local svmlight / libsvm file by its path, compressed or not.
 
     ``formulation`` is logistic or nls for two classes, multinomial for
-    several, ridge for a regression.  With ``n_groups`` > 1 each group of
-    features has its own penalty.
+    several, ridge for a regression.  ``groups`` and ``n_groups`` say which
+    entries of z share a penalty, see `data.tables.penalty_groups`; each
+    starts at ``theta``.
     """
 
     name = "svmlight"
     parameters = {
         "path": [None],
         "formulation": ["logistic"],
+        "groups": ["consecutive"],
         "n_groups": [1],
+        "theta": [4.0],
         "train_size": [0.9],
         "seed": [0],
     }
@@ -50,7 +53,11 @@ class Dataset(ProblemDataset):
         parts = split(X, rows, self.seed, self.train_size)
         if model is not Ridge:
             check_training_classes(y[parts[0][1]], y)
+        n_outputs = targets.max() + 1 if model is Multinomial else 1
+        groups = penalty_groups(
+            self.groups, self.n_groups, parts[0][0], n_outputs
+        )
         return model(
             *((X, targets[rows]) for X, rows in parts), seed=self.seed,
-            groups=feature_groups(X.shape[1], self.n_groups),
+            groups=groups, theta=self.theta,
         )

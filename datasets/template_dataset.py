@@ -3,7 +3,7 @@
 from sklearn.datasets import load_wine
 
 from benchmark_shine.bench.dataset import ProblemDataset
-from benchmark_shine.data.tables import feature_groups, split
+from benchmark_shine.data.tables import penalty_groups, split
 from benchmark_shine.problems import Multinomial
 
 
@@ -16,7 +16,10 @@ class Dataset(ProblemDataset):
 
     name = "template"  # that of no other data set
     # Every parameter with a list of the values to run; keep the seed.
-    parameters = {"n_groups": [1], "train_size": [0.5], "seed": [0]}
+    parameters = {
+        "groups": ["consecutive"], "n_groups": [1], "theta": [4.0],
+        "train_size": [0.5], "seed": [0],
+    }
     # What `benchopt test` takes in their place: something small.
     test_parameters = {"n_groups": [2]}
 
@@ -33,6 +36,6 @@ class Dataset(ProblemDataset):
         # Logistic and NonlinearLeastSquares (y of -1 and 1) and Ridge; for
         # pictures and an equilibrium network see datasets/digits.py.
         return Multinomial(
-            *parts, seed=self.seed,
-            groups=feature_groups(X.shape[1], self.n_groups),
+            *parts, seed=self.seed, theta=self.theta,
+            groups=penalty_groups(self.groups, self.n_groups, parts[0][0], 3),
         )

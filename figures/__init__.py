@@ -10,8 +10,8 @@ Nothing here imports torch, benchopt or the package that is measured.
     drawing.figures, drawing.caption, drawing.tables, drawing.warnings
 
 `results` reads files, `methods` knows what is called what and how it looks,
-`stats` computes, `plotting` draws, `gallery` lists the figures; `tables` has
-the league, the paper's claims and its numbers, `report` a page of everything.
-What a file lacks is a `ResultError` with a sentence; every function may raise
-it.
+`arrivals` computes numbers of each run and `stats` compares them, `plotting`
+draws, `gallery` lists the figures; `tables` has the league, the paper's claims
+and its numbers, `report` a page of everything.  What a file lacks is a
+`ResultError` with a sentence; every function may raise it.
 """

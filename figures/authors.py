@@ -82,6 +82,7 @@ class Overlay:
     def plot(self, ax, x, looks):
         """Draw grey lines, each with a dot of its method's colour."""
         for method, run in self.runs.items():
+            run = run[run[x] > 0]  # the axis is logarithmic
             gap = run["gap"].clip(lower=FLOOR)
             ax.plot(
                 run[x], gap, color=GREY, linewidth=0.8, zorder=1.5,

@@ -1,13 +1,18 @@
-"""Figures 1 and E.1, least squares, quickstart: suboptimality of losses."""
-from dataclasses import dataclass
+"""Figures 1, E.1 and quickstart, least squares: how F falls to F*.
 
-from . import authors, methods, stats
+Each figure has a second version, of the test loss.
+"""
+from dataclasses import dataclass, replace
+
+from . import arrivals, authors, methods
 from .plotting import (
-    X_LABELS, Y_LABELS, Drawing, add_caption, add_legend, band_in_words,
-    literal, make_grid, paper_style, plot_suboptimality, remove_empty,
-    stacked,
+    X_LABELS, Y_LABELS, Drawing, add_caption, add_legend, align, arranged,
+    band_in_words, is_crowded, literal, make_grid, paper_style,
+    plot_suboptimality, plot_test_loss, remove_empty,
 )
 from .results import ResultError
+
+PLOTS = {"F": plot_suboptimality, "test_loss": plot_test_loss}
 
 
 @dataclass(frozen=True)
@@ -16,21 +21,19 @@ class Convergence:
 
     It shows the methods ``shown`` (None: all) but those ``hidden``, and data
     sets of one ``formulation`` (None: of any).  There is a picture for each
-    of ``axes``, keys of X_LABELS; ``log_x`` leaves the start out.
-    ``quantiles`` are those of the band, ``paper`` and ``n_seeds`` the data
-    sets and seeds of the paper's figure, and ``remark`` ends the caption.
+    of ``axes``, keys of X_LABELS.  ``quantiles`` are those of the band,
+    ``paper`` and ``n_seeds`` the data sets and seeds of the paper's figure,
+    and ``remark`` ends the caption.
     """
 
     shown: frozenset | None = None
     hidden: frozenset = frozenset()
     quantiles: tuple = (0.1, 0.9)
-    loss: str = "test_loss"
     axes: tuple = tuple(X_LABELS)
     formulation: str | None = None
     paper: tuple = ()
     n_seeds: int = 10
     remark: str = ""
-    log_x: bool = False
 
 
 FIG1 = Convergence(
@@ -45,25 +48,28 @@ NLS = Convergence(
     quantiles=(0.25, 0.75), formulation="nls",
     remark=" The paper has no such figure: its authors' code has, of 20news.",
 )
-QUICKSTART = Convergence(loss="value", axes=("time",), log_x=True)
+QUICKSTART = Convergence(axes=("evaluations",))
 
 
-def select(runs, figure):
-    """Return the runs that a figure shows, with their suboptimality.
+def select(runs, figure, loss):
+    """Return the runs that a figure shows, with the columns of their loss.
 
-    Methods that are not shown count for the best of a seed all the same.
-    Where nothing is left, that is a ResultError.
+    ``loss`` is a key of PLOTS.  Methods that are not shown count for the
+    lowest test loss of a seed all the same.  Where nothing is left, that is
+    a ResultError.
     """
     if figure.formulation:
         runs = runs[runs["formulation"] == figure.formulation]
-    if figure.loss == "test_loss":
-        networks = [name for name, own in runs.groupby("dataset")
-                    if stats.is_network(own)]
-        runs = runs[~runs["dataset"].isin(networks)]
+    networks = [name for name, own in runs.groupby("dataset")
+                if arrivals.is_network(own)]
+    runs = runs[~runs["dataset"].isin(networks)]
     if runs.empty:
-        kind = figure.formulation or ""
-        raise ResultError(f"no bi-level problem {kind} in these files")
-    runs = stats.add_gap(runs, figure.loss)
+        kind = f" {figure.formulation}" if figure.formulation else ""
+        raise ResultError(f"no bi-level problem{kind} in these files")
+    if loss == "F":
+        runs = with_suboptimality(runs)
+    else:
+        runs = arrivals.add_gap(runs, loss)
     shown = set(figure.shown or runs["base"]) - figure.hidden
     kept = runs[runs["base"].isin(shown)]
     if kept.empty:
@@ -74,11 +80,23 @@ def select(runs, figure):
     return kept
 
 
-def plot_panels(axes, places, runs, x, figure, overlay=None):
+def with_suboptimality(runs):
+    """Add the suboptimality of F; keep the data sets that have any."""
+    runs = arrivals.add_suboptimality(runs)
+    able = runs["gap"].notna().groupby(runs["dataset"]).transform("any")
+    if not able.any():
+        raise ResultError(
+            "F was not measured on any data set; run it with the objective's "
+            "reference above 0"
+        )
+    return runs[able]
+
+
+def plot_panels(axes, places, runs, x, figure, loss, overlay=None):
     """Draw a panel per protocol and data set, without a legend.
 
-    ``axes`` and ``places`` are of `plotting`, ``runs`` of `select`.  The
-    panels that were drawn are returned.
+    ``axes`` and ``places`` are of `plotting`, ``runs`` of `select` for the
+    same ``loss``.  The panels that were drawn are returned.
     """
     looks = methods.looks(runs["method"])
     suffix = " protocol" if axes.shape[1] < 3 else ""
@@ -90,13 +108,16 @@ def plot_panels(axes, places, runs, x, figure, overlay=None):
         if own.empty:
             continue
         ax = used[place] = axes[place]
-        plot_suboptimality(ax, own, x, looks, figure.quantiles, figure.log_x)
+        PLOTS[loss](ax, own, x, looks, figure.quantiles, log_x=True)
         if overlay and overlay.fits(protocol, dataset):
             overlay.plot(ax, x, looks)
         ax.set_title(literal(f"{dataset}, {protocol}{suffix}"))
         ax.set_xlabel(X_LABELS[x])
         if not any(row == place[0] for row, _ in list(used)[:-1]):
-            ax.set_ylabel(Y_LABELS[figure.loss])
+            ax.set_ylabel(Y_LABELS[loss])
+    for dataset in runs["dataset"].unique():
+        align([used[place] for (_, own), place in places.items()
+               if own == dataset and place in used])
     return list(used.values())
 
 
@@ -111,24 +132,74 @@ def lacking(runs, figure):
             f"{figure.n_seeds} seeds: these runs cannot test it."
         )
     more = [f"also shows {' and '.join(absent)}"] if absent else []
-    if stats.seeds_of(runs)[1] < figure.n_seeds:
+    if arrivals.seeds_of(runs)[1] < figure.n_seeds:
         more.append(f"takes {figure.n_seeds} seeds")
     return f" The paper's figure {' and '.join(more)}." if more else ""
 
 
+def caption_of(runs, figure, loss):
+    """Say what lines, bands and axes are, and what is lacking."""
+    told = _lines_in_words(runs) if loss == "F" else (
+        "The lowest test loss is that of any method of the protocol with the "
+        "same seed.")
+    return " ".join([
+        told, band_in_words(runs, figure.quantiles) + lacking(runs, figure)])
+
+
+def _lines_in_words(runs):
+    told = "F is the validation loss at the exact root, F* " + (
+        "the lowest F measured in the file."
+        if (runs["estimated"] > 0).any() else "its minimum.")
+    if is_crowded(runs):
+        return f"{told} The best θ so far is shown."
+    return (
+        f"{told} Thick lines show the best θ so far, thin lines the current "
+        "θ."
+    )
+
+
+def draw_versions(draw_one):
+    """Draw a figure by F and, by ``draw_one(loss)``, by the test loss too.
+
+    The files' names of the second end in "test_loss".  Files without F have
+    the second alone, with a warning.
+    """
+    first = None
+    try:
+        first = draw_one("F")
+    except ResultError as error:
+        reason = str(error)
+    second = draw_one("test_loss")
+    figures = {
+        "_".join(filter(None, ["test_loss", end])): page
+        for end, page in second.figures.items()
+    }
+    if first is None:
+        return replace(
+            second, figures=figures, warnings=(reason, *second.warnings))
+    return replace(
+        first, figures=first.figures | figures,
+        warnings=(*first.warnings, *second.warnings),
+    )
+
+
 def draw(figure, inputs):
     """Draw such a figure from `results.Inputs`."""
-    runs = select(inputs.need_runs(), figure)
+    return draw_versions(lambda loss: _draw(figure, inputs, loss))
+
+
+def _draw(figure, inputs, loss):
+    runs = select(inputs.need_runs(), figure, loss)
     overlay, warnings = None, ()
-    if figure in (FIG1, FIGE1):
+    if loss == "test_loss" and figure in (FIG1, FIGE1):
         overlay, warnings = authors.find_overlay(runs, inputs)
-    caption = band_in_words(runs, figure.quantiles) + lacking(runs, figure)
-    places, order = stacked(runs), methods.in_order(runs)
+    caption = caption_of(runs, figure, loss)
+    places, order = arranged(runs), methods.in_order(runs)
     figures = {}
     for x in figure.axes:
         with paper_style():
             page, axes = make_grid(places)
-            used = plot_panels(axes, places, runs, x, figure, overlay)
+            used = plot_panels(axes, places, runs, x, figure, loss, overlay)
             remove_empty(axes)
             add_caption(page, caption)
             add_legend(page, used, order)

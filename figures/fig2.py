@@ -6,10 +6,12 @@ against b = J⁻¹ v, one point per try.
 import pandas as pd
 
 from . import methods
-from .convergence import Convergence, lacking, plot_panels, select
+from .convergence import (
+    Convergence, caption_of, draw_versions, plot_panels, select,
+)
 from .plotting import (
-    X_LABELS, Drawing, add_caption, add_legend, band_in_words, make_grid,
-    paper_style, remove_empty, side_by_side,
+    X_LABELS, Drawing, add_caption, add_legend, make_grid, paper_style,
+    remove_empty, side_by_side,
 )
 from .results import ResultError, numeric, read_table
 from .tables.markdown import markdown
@@ -89,11 +91,11 @@ def inversion_table(points):
     return markdown(pd.DataFrame(rows))
 
 
-def plot(runs, points, x, caption):
+def plot(runs, points, x, loss, caption):
     """Draw curves left and, if there are points, a scatter plot right."""
     places = side_by_side(runs)
     figure, axes = make_grid(places, more_columns=points is not None)
-    left = plot_panels(axes, places, runs, x, CURVES)
+    left = plot_panels(axes, places, runs, x, CURVES, loss)
     if points is not None:
         plot_inversion(axes[0, -1], points)
     remove_empty(axes)
@@ -108,14 +110,17 @@ def plot(runs, points, x, caption):
 
 def draw(inputs):
     """Draw figure 2; its right panel needs a CSV file of the measurement."""
-    runs = select(inputs.need_runs(), CURVES)
     points = find_inversion(inputs)
-    caption = band_in_words(runs, CURVES.quantiles) + lacking(runs, CURVES)
-    tables = {}
+    return draw_versions(lambda loss: _draw(inputs, points, loss))
+
+
+def _draw(inputs, points, loss):
+    runs = select(inputs.need_runs(), CURVES, loss)
+    caption, tables = caption_of(runs, CURVES, loss), {}
     if points is None:
         caption += " The right panel needs a CSV file of the inversion."
     else:
         tables["inversion"] = inversion_table(points)
     with paper_style():
-        figures = {x: plot(runs, points, x, caption) for x in X_LABELS}
+        figures = {x: plot(runs, points, x, loss, caption) for x in X_LABELS}
     return Drawing(figures, caption, tables)

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from . import convergence, deq, fig2, fig3, figE2
+from . import convergence, deq, fig2, fig3, figE2, profiles
 
 RUNS = "result files of `benchopt run`"
 
@@ -25,11 +25,11 @@ class Entry:
 
 FIGURES = {
     "quickstart": Entry(
-        "A first look: validation loss of every method against time",
+        "A first look: how far every method is from the optimum",
         RUNS, partial(convergence.draw, convergence.QUICKSTART),
     ),
     "fig1": Entry(
-        "Figure 1: test loss against time, and against evaluations",
+        "Figure 1: suboptimality against time and evaluations; test loss",
         RUNS, partial(convergence.draw, convergence.FIG1),
         convergence.FIG1.paper,
     ),
@@ -59,5 +59,9 @@ FIGURES = {
     "deq": Entry(
         "Networks: test loss and accuracy of every method against time",
         RUNS + " on networks", deq.draw,
+    ),
+    "profiles": Entry(
+        "Profiles: how much each method solves, and how soon",
+        RUNS, profiles.draw,
     ),
 }

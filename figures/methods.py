@@ -29,6 +29,7 @@ METHODS = tuple(Method(*row) for row in (
     ("SHINE", "#D55E00", SOLID, "shared"),
     ("SHINE-OPA", "#AA3377", SOLID, "shared"),
     ("SHINE-refine", "#E69F00", DASHED, "shared"),
+    ("SHINE-guarded", "#A6330A", DASHED, "shared"),
     ("SHINE-fallback", "#CC79A7", DASHED, "shared"),
     ("Jacobian-Free", "#009E73", MIXED, "free"),
     ("HOAG", "#0072B2", SOLID, "exact"),
@@ -141,10 +142,12 @@ VARIANTS = (
     ("HOAG", {"preconditioner": "recycled"}, "Recycled-PCG"),
     ("HOAG", {"backward_steps": _given}, "HOAG-limited"),
 )
-# The fair protocol's settings; a label shows those that differ.
+# The fair protocol's settings; a label shows those that differ.  The package
+# has them too, but needs torch to be imported: a test compares the two.
 DEFAULTS = {
-    "memory": 30, "tol": 1e-3, "decay": 0.9, "anchor": "start", "moves": 1,
-    "c2": 0.9, "scale": None, "keep_pairs": True, "max_iter": 1000,
+    "step": "secant", "criterion": "energy", "memory": 30, "tol": 0.1,
+    "decay": 0.78, "anchor": "start", "moves": 1, "c2": 0.9, "scale": None,
+    "keep_pairs": True, "max_iter": 1000,
     "forward": "broyden", "backward": "broyden", "first_q": "zero",
     "n_power": 5, "growth": 0.0, "estimate": "transposed", "side":
     "transposed", "rule": "norm", "ratio": 1.3, "k": 5, "tau": 1.0,
@@ -166,8 +169,11 @@ OWN_DEFAULTS = {
     },
     "HOAG": {"backward_steps": None},
     "HOAG-limited": {"backward_steps": 5},
-    "SHINE-PCG": {"backward_steps": None},
-    "Recycled-PCG": {"backward_steps": None, "n_recycled": 30},
+    "SHINE-PCG": {"backward_steps": None, "preconditioner": "shine"},
+    "Recycled-PCG": {
+        "backward_steps": None, "n_recycled": 30,
+        "preconditioner": "recycled",
+    },
     "Neumann": {"backward_steps": 10},
     "AmIGO": {"backward_steps": 10},
     "Unrolled": {"backward_steps": 20},
@@ -179,7 +185,9 @@ OWN_DEFAULTS = {
     "TPE-search": {"n_points": 30, "n_startup": 10},
     "torchdeq": {"backward": "fixed_point_iter"},
 }
-# Other protocols bring values of their own for all but these.
+# What the protocol "hoag" has in place of them.
+HOAG = {"step": "hoag", "criterion": "gradient", "tol": 1e-3, "decay": 0.9}
+# The published protocol brings values of its own for all but these.
 IN_EVERY_PROTOCOL = ("forward", "backward", "preconditioner", "side")
 
 
@@ -207,8 +215,11 @@ def defaults_of(method, protocol):
     """Return the settings of a method that its label need not show."""
     if method not in BY_NAME:
         return {}
-    usual = DEFAULTS | OWN_DEFAULTS.get(method, {})
-    if protocol == "fair":
+    own = OWN_DEFAULTS.get(method, {})
+    if BY_NAME[method].family == "search":
+        return own  # its forward solver is not that of the others
+    usual = DEFAULTS | (HOAG if protocol == "hoag" else {}) | own
+    if protocol in ("fair", "hoag"):
         return usual
     return {key: usual[key] for key in IN_EVERY_PROTOCOL if key in usual}
 

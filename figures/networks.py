@@ -4,7 +4,7 @@ import pandas as pd
 
 from .methods import rank
 from .results import ResultError
-from .stats import is_network
+from .arrivals import is_network
 from .tables.markdown import cell
 
 # Methods whose number of backward steps is known: 0 where none is solved.

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from . import methods, stats
+from . import arrivals, methods, stats
 from .results import in_protocol_order
 
 COLUMN, PAGE = 3.3, 6.8  # widths, inches
@@ -20,11 +20,14 @@ X_LABELS = {
     "time": "time (s)",
     "evaluations": "gradient evaluations + products",
 }
-FLOOR = 1e-3  # suboptimalities below are drawn here, as the y axis says
+FLOOR = 1e-3  # test losses nearer to the lowest are drawn here
 Y_LABELS = {
-    "test_loss": "test loss $-$ best (floor $10^{-3}$)",
-    "value": "validation loss $-$ best (floor $10^{-3}$)",
+    "F": r"$(F(\theta) - F^*)\,/\,(F(\theta_0) - F^*)$",
+    "test_loss": "test loss $-$ lowest (floor $10^{-3}$)",
 }
+FAINT = {"linewidth": 0.6, "alpha": 0.45}
+CROWD = 10  # of more methods, only the best so far is drawn
+SHADE = "#E4E4E4"
 
 
 @dataclass(frozen=True)
@@ -69,22 +72,17 @@ def plot_medians(ax, runs, x, y, looks, quantiles=(0.1, 0.9),
     lowest median drawn is returned, infinity where nothing is finite.
     """
     least = np.inf
-    for method in methods.in_order(runs):
-        own = runs[runs["method"] == method]
-        curve = stats.median_curve(own, x, y, quantiles)
-        if log_x:
-            curve = curve[curve.index > 0]
-        ys = curve[["y", "low", "high"]].clip(lower=floor)
-        least = min(least, ys["y"].min())
+    for method, curve in _curves(runs, x, y, quantiles, floor, log_x):
+        least = min(least, curve["y"].min())
         # a run that diverged ends the line
-        ys = ys.replace([np.inf, -np.inf], np.nan)
+        curve = curve.replace([np.inf, -np.inf], np.nan)
         line, = ax.plot(
-            curve["x"], ys["y"], label=literal(method), **looks[method]
+            curve["x"], curve["y"], label=literal(method), **looks[method]
         )
-        if own["seed"].nunique() > 1:
+        if runs.loc[runs["method"] == method, "seed"].nunique() > 1:
             ax.fill_between(
-                curve["x"], ys["low"], ys["high"], color=line.get_color(),
-                alpha=0.13, linewidth=0,
+                curve["x"], curve["low"], curve["high"],
+                color=line.get_color(), alpha=0.13, linewidth=0,
             )
     if not np.isfinite(least):
         # matplotlib's logarithms of nothing are errors
@@ -98,9 +96,66 @@ def plot_medians(ax, runs, x, y, looks, quantiles=(0.1, 0.9),
     return least
 
 
+def _curves(runs, x, y, quantiles, floor, log_x):
+    """Yield each method and its `stats.median_curve`, none below the floor."""
+    measured = runs.dropna(subset=[y])
+    for method in methods.in_order(measured):
+        own = measured[measured["method"] == method]
+        curve = stats.median_curve(own, x, y, quantiles)
+        if log_x:
+            curve = curve[curve["x"] > 0]
+        ys = curve[["y", "low", "high"]].clip(lower=floor)
+        yield method, ys.assign(x=curve["x"])
+
+
 def plot_suboptimality(ax, runs, x, looks, quantiles=(0.1, 0.9),
                        log_x=False):
-    """Draw ``gap`` on a logarithmic axis as `plot_medians`, above FLOOR."""
+    """Draw the relative suboptimality of F on logarithmic axes.
+
+    The columns are those of `arrivals.add_suboptimality`.  Thick lines are
+    medians of the best so far, thin ones of the current theta; below the
+    error of F, which is shaded, nothing is told apart.
+    """
+    floor = runs["floor"].median()
+    least = plot_medians(
+        ax, runs, x, "best_gap", looks, quantiles, floor, log_x)
+    if not np.isfinite(least):
+        return
+    if not is_crowded(runs):
+        for method, curve in _curves(runs, x, "gap", quantiles, floor, log_x):
+            ys = curve["y"].replace(np.inf, np.nan)
+            ax.plot(curve["x"], ys, color=looks[method]["color"], **FAINT)
+    ax.set_yscale("log")
+    if ax.get_ylim()[0] < 10 * floor:
+        ax.set_ylim(bottom=floor / 4)
+    _shade_below(ax, floor)
+
+
+def is_crowded(runs):
+    """Say whether there are too many methods for more than a line each."""
+    return runs["method"].nunique() > CROWD
+
+
+def _shade_below(ax, floor):
+    """Shade what lies below the error of F, if the axes reach down there."""
+    ax.autoscale(False)
+    ax.axhspan(floor / 1e6, floor, color=SHADE, linewidth=0, zorder=0)
+    ax.text(
+        0.02, floor / 2, "below the error of $F$", fontsize=6, va="center",
+        color="#555555", transform=ax.get_yaxis_transform(), clip_on=True,
+    )
+
+
+def align(panels):
+    """Give some panels the same limits, which hold all that each shows."""
+    for name in "xlim", "ylim":
+        limits = np.array([getattr(ax, f"get_{name}")() for ax in panels])
+        for ax in panels:
+            ax.set(**{name: (limits[:, 0].min(), limits[:, 1].max())})
+
+
+def plot_test_loss(ax, runs, x, looks, quantiles=(0.1, 0.9), log_x=False):
+    """Draw the test loss above the lowest of the seed, down to FLOOR."""
     least = plot_medians(ax, runs, x, "gap", looks, quantiles, FLOOR, log_x)
     if np.isfinite(least):
         ax.set_yscale("log")
@@ -116,6 +171,14 @@ def plain_numbers(axis, at=(1, 3)):
 
 
 # Panels
+
+def arranged(runs):
+    """Map (protocol, data set) to a place, the protocols side by side.
+
+    Several data sets have a block of rows per protocol in place of that.
+    """
+    return (stacked if runs["dataset"].nunique() > 1 else side_by_side)(runs)
+
 
 def stacked(runs):
     """Map (protocol, data set) to a place, a block of rows per protocol."""
@@ -212,18 +275,18 @@ def add_caption(figure, caption):
 
 def seeds_in_words(runs):
     """Return "3 seeds", or "1 to 3 seeds" where methods differ."""
-    low, high = stats.seeds_of(runs)
+    low, high = arrivals.seeds_of(runs)
     counts = f"{low}" if low == high else f"{low} to {high}"
     return f"{counts} seed{'s' if high > 1 else ''}"
 
 
 def band_in_words(runs, quantiles):
     """Return what lines and bands of median curves are, as a sentence."""
-    if stats.seeds_of(runs)[1] == 1:
+    if arrivals.seeds_of(runs)[1] == 1:
         return "One seed: the lines are single runs."
     percent = f"{100 * (quantiles[1] - quantiles[0]):.0f}"
     return (
-        f"Lines: medians of {seeds_in_words(runs)}; bands: the middle "
+        f"Lines are medians of {seeds_in_words(runs)}; bands hold the middle "
         f"{percent} % of them."
     )
 

@@ -43,7 +43,12 @@ OPTIONAL = {
     "objective_test_accuracy": "test_accuracy",
     "objective_q_cosine": "q_cosine",
     "objective_q_cosine_median": "q_cosine_median",
+    "objective_q_rel_error": "q_rel_error",
     "objective_hypergrad_rel_error": "hypergrad_rel_error",
+    "objective_hypergrad_cosine": "hypergrad_cosine",
+    "objective_hypergrad_sign": "hypergrad_sign",
+    "objective_value_error": "value_error",
+    "objective_optimum": "optimum",
     "objective_spectral_radius": "spectral_radius",
     "objective_n_outer": "n_outer",
     "objective_forward_time": "forward_time",
@@ -67,7 +72,7 @@ BILEVEL_SETTINGS = {
     "memory", "tol", "decay", "anchor", "moves", "c2", "scale", "keep_pairs",
     "max_iter",
 }
-PROTOCOLS = ("fair", "published", "hoag")  # in this order, others after them
+PROTOCOLS = ("fair", "hoag", "published")  # in this order, others after them
 RUN = ["dataset", "protocol", "method", "seed"]
 
 # What a CSV file is, by columns that only such a file has.
@@ -307,15 +312,31 @@ def settings_in_name(name):
     return {key.strip(): value for key, _, value in pairs}
 
 
-def protocol_of_older(moves):
+def protocol_of_older(moves, solver):
     """Return the protocol of each row by how often an outer step is applied.
 
     The authors' released code applies every outer step twice, which the
-    solvers' former parameter ``moves`` = 2 stood for.  Searches, without a
-    number of moves, have no protocol.
+    solvers' former parameter ``moves`` = 2 stood for.  Searches have no
+    protocol.
     """
     protocol = moves.map(lambda n: "published" if n == 2 else "fair")
-    return protocol.mask(moves.isna(), None)
+    return protocol.mask(moves.isna() | solver.map(_is_search), None)
+
+
+def _is_search(name):
+    return name in BY_NAME and BY_NAME[name].family == "search"
+
+
+def renamed_protocol(raw, protocol, network):
+    """Return the protocols, "hoag" for what was called "fair" before.
+
+    Files without F* come from packages that had two protocols.  Their fair
+    one moved theta by HOAG's step rule, which is the protocol "hoag" now.
+    Networks have no such rule: their fair protocol is the same.
+    """
+    if "objective_optimum" in raw:
+        return protocol
+    return protocol.mask((protocol == "fair") & ~network, "hoag")
 
 
 def _identified(path, raw):
@@ -339,9 +360,12 @@ def _identified(path, raw):
     else:
         moves = raw.get("p_solver_moves", pd.Series(np.nan, raw.index))
         found["protocol"] = protocol_of_older(numeric(
-            path, moves.to_frame("moves"), {"moves": "moves"})["moves"])
+            path, moves.to_frame("moves"), {"moves": "moves"})["moves"],
+            found["solver"])
+    network = _is_network(raw, found["bare_dataset"])
+    found["protocol"] = renamed_protocol(raw, found["protocol"], network)
     if older:
-        found["solver_settings"] = _settings_of_older(raw, found)
+        found["solver_settings"] = _settings_of_older(found, network)
     for name, column in (
         ("file", "file_solver"), ("source", "objective_solver_fingerprint"),
         ("data", "objective_data_fingerprint"),
@@ -359,14 +383,22 @@ def _texts(raw, column):
     )
 
 
-def _settings_of_older(raw, found):
+def _is_network(raw, dataset):
+    """Say of each row whether its data set trains a network."""
+    scores = raw.get("objective_test_accuracy", pd.Series(np.nan, raw.index))
+    losses = raw["objective_value_function"]
+    return (
+        scores.notna().groupby(dataset).transform("any")
+        & losses.isna().groupby(dataset).transform("all")
+    )
+
+
+def _settings_of_older(found, network):
     """Take out of older rows the settings that say nothing about them.
 
     These are the number of moves, which stands for the protocol, and in
     network rows whatever nothing used.
     """
-    scores = raw.get("objective_test_accuracy", pd.Series(np.nan, raw.index))
-    network = scores.notna().groupby(found["bare_dataset"]).transform("any")
     return [
         tuple(
             (key, value) for key, value in settings
@@ -385,14 +417,36 @@ def read_rows(path):
 
 
 def rows_of(raw, path="the results"):
-    """Return TEXTS, NUMBERS, OPTIONAL, `_identified` and ``path``."""
+    """Return the columns of one file's rows.
+
+    They are those of TEXTS, NUMBERS, OPTIONAL, `_identified` and
+    `with_optimum`, and ``path``.
+    """
     check_text(path, raw, TEXTS)
     absent = [name for name in OPTIONAL if name not in raw]
-    raw = raw.assign(**dict.fromkeys(absent, np.nan))
-    numbers = numeric(path, raw, NUMBERS | OPTIONAL)
+    filled = raw.assign(**dict.fromkeys(absent, np.nan))
+    numbers = numeric(path, filled, NUMBERS | OPTIONAL)
     frame = raw[list(TEXTS)].rename(columns=TEXTS).join(numbers)
     frame["seed"] = frame["seed"].fillna(0)
-    return frame.join(_identified(path, raw)).assign(path=str(path))
+    frame = frame.join(_identified(path, raw)).assign(path=str(path))
+    return with_optimum(frame)
+
+
+def with_optimum(rows):
+    """Fill in F* where a file does not tell it, of the rows of that file.
+
+    There, ``optimum`` is the lowest F that was measured in the file on that
+    data set with that seed, and ``estimated`` is 1.  No other file is
+    looked at, so that verdicts about this one do not depend on others.
+    """
+    alive = ~(rows["diverged"] > 0) & np.isfinite(rows["value_function"])
+    own = [rows[key] for key in ("bare_dataset", "dataset_settings", "data")]
+    lowest = rows["value_function"].where(alive).groupby(
+        [*own, rows["seed"]], dropna=False).transform("min")
+    return rows.assign(
+        optimum=rows["optimum"].fillna(lowest),
+        estimated=1.0 * (rows["optimum"].isna() & lowest.notna()),
+    )
 
 
 def read_runs(paths, datasets=(), say=lambda line: None):
@@ -435,8 +489,8 @@ def mixed_versions(rows):
 def named(rows):
     """Give rows a data set, a protocol and a method, one row per outer step.
 
-    Searches, which belong to no protocol, are shown in each that their data
-    set has.  Runs that were repeated with one seed become one, by medians.
+    Searches without a protocol are shown in each that their data set has.
+    Runs that were repeated with one seed become one, by medians.
 
     Returns
     -------
@@ -448,10 +502,11 @@ def named(rows):
         ``bare_dataset``, ``formulation`` : of the data set, the latter or ""
         ``base`` : the method that ``method`` is a variant of
         ``variant`` : the settings in the label less the backward steps
-        ``backward_steps``, ``c2`` : settings, NaN where the run has none
+        ``backward_steps``, ``c2``, ``memory`` : settings, or NaN
         ``evaluations`` : n_g + n_vjp
         ``outer`` : the outer steps done
         ``cosine`` : of q with the exact q; in networks the median sample's
+        ``estimated`` : 1 where ``optimum`` is the lowest F measured, else 0
         ``fingerprint``, ``path`` : of the last file that has the run
     list of str
         Warnings, a sentence each.
@@ -525,16 +580,17 @@ def _told_apart(own, name, columns):
 
 
 def _with_protocols(rows):
-    """Put each search into every protocol that its data set has."""
-    search = rows["protocol"].isna() | rows["solver"].map(
-        lambda name: name in BY_NAME and BY_NAME[name].family == "search")
-    parts = []
-    for _, own in rows.groupby("dataset", sort=False):
-        searches = search[own.index]
-        there = own.loc[~searches, "protocol"].unique().tolist()
+    """Put searches without a protocol into each that their data set has.
+
+    It counts which protocols their own file has; all files, if it has none.
+    """
+    free, parts = rows["protocol"].isna(), [rows[rows["protocol"].notna()]]
+    for (dataset, path), own in rows[free].groupby(["dataset", "path"]):
+        others = parts[0][parts[0]["dataset"] == dataset]
+        mine = others[others["path"] == path]
+        there = (others if mine.empty else mine)["protocol"].unique()
         for protocol in in_protocol_order(there) or ["fair"]:
-            mine = searches | (own["protocol"] == protocol)
-            parts.append(own[mine].assign(protocol=protocol))
+            parts.append(own.assign(protocol=protocol))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -571,7 +627,7 @@ def _with_methods(rows, protocol):
         name: pd.to_numeric([
             np.nan if isinstance(own.get(name), (tuple, list, dict))
             else own.get(name, np.nan) for own in resolved
-        ], errors="coerce") for name in ("backward_steps", "c2")
+        ], errors="coerce") for name in ("backward_steps", "c2", "memory")
     })
     return rows.join(new.iloc[code].set_axis(rows.index)), warnings
 
@@ -597,6 +653,12 @@ def read_resolved(text):
 def _method(row, protocol, origin):
     name, settings = canonical(row.solver, dict(row.solver_settings))
     usual = defaults_of(name, protocol)
+    # what a row says of itself is never assumed
+    settings = {
+        key: plain_value(value)
+        for key, value in read_resolved(row.resolved).items()
+        if usual.get(key) is not None
+    } | settings
     told = [
         key for key in settings if name not in BY_NAME and key != "figure"
         and any(mark + key + "=" in row.solver_name for mark in "[,")
@@ -608,11 +670,11 @@ def _merged(rows):
     """Make one row of repeated ones, by medians."""
     keys = [*RUN, "step"]
     numbers = [
-        name for name in {**NUMBERS, **OPTIONAL}.values() if name not in keys
+        name for name in [*NUMBERS.values(), *OPTIONAL.values(), "estimated"]
+        if name not in keys
     ]
-    numbers = list(dict.fromkeys(numbers))
     kept = ["base", "variant", "backward_steps", "c2", "bare_dataset",
-            "formulation", "fingerprint", "path"]
+            "formulation", "fingerprint", "path", "memory"]
     if not rows.duplicated(keys).any():
         rows = rows.sort_values(keys, ignore_index=True)
         return rows[keys + numbers + kept]

@@ -2,7 +2,10 @@ from benchmark_shine.engine import Method
 from benchmark_shine.rivals.jaxopt import Jaxopt
 from benchmark_shine.solver import BilevelSolver
 
-SHARED = "protocol", "memory", "tol", "decay", "anchor", "moves", "max_iter"
+SHARED = (
+    "protocol", "step", "criterion", "memory", "tol", "decay", "anchor",
+    "moves", "max_iter",
+)
 
 
 class Solver(BilevelSolver):
@@ -19,7 +22,7 @@ class Solver(BilevelSolver):
     parameters = {name: BilevelSolver.parameters[name] for name in SHARED}
 
     def bilevel(self, problem, n_outer):
-        step = Jaxopt(problem, self.memory, self.max_iter)
+        step = Jaxopt(problem, self.memory, self.max_iter, self.criterion)
         return Method(step, self.make_outer(), n_outer)
 
     def pre_run_hook(self, callback):

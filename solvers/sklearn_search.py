@@ -1,5 +1,6 @@
 import numpy as np
 
+from benchmark_shine.outer import Search
 from benchmark_shine.rivals.sklearn import ScikitLearn
 from benchmark_shine.solver import SearchSolver
 
@@ -24,6 +25,10 @@ class Solver(SearchSolver):
 
     def values(self, problem):
         return -np.log(np.logspace(-4, 4, self.n_points))
+
+    def make_search(self, problem):
+        # an estimator has a tolerance of its own
+        return Search(tuple(self.values(problem).tolist()))
 
     def make_step(self, problem):
         return ScikitLearn(problem, self.tol, self.max_iter)

@@ -1,8 +1,12 @@
+from functools import partial
+
 from benchmark_shine.engine import Loop
 from benchmark_shine.loops.soba import Soba
 from benchmark_shine.solver import BilevelSolver
 
-FIRST_SOLVE = "protocol", "memory", "tol", "c2", "scale", "max_iter"
+FIRST_SOLVE = (
+    "protocol", "criterion", "memory", "tol", "c2", "scale", "max_iter",
+)
 
 
 class Solver(BilevelSolver):
@@ -28,7 +32,11 @@ class Solver(BilevelSolver):
     keep_pairs = False
 
     def bilevel(self, problem, n_outer):
-        first = self.make_finder(problem, n_outer)
+        absolute = self.criterion == "energy"
+        first = partial(
+            self.make_finder(problem, n_outer),
+            **{"atol" if absolute else "rtol": self.tol},
+        )
         return Loop(Soba(
-            first, n_outer, self.tol, self.n_iter, self.ratio, self.n_power
+            first, n_outer, self.n_iter, self.ratio, self.n_power
         ), n_outer)

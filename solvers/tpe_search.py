@@ -23,4 +23,4 @@ class Solver(SearchSolver):
     }
 
     def make_search(self, problem):
-        return Tpe(self.tol, self.n_startup, problem.seed)
+        return Tpe(self.rtol, self.atol, self.n_startup, problem.seed)

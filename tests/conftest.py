@@ -20,6 +20,15 @@ def reproducible():
     np.random.seed(0)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_exact_values(tmp_path_factory):
+    """Keep exact values of F in a folder of their own, not the user's."""
+    folder = str(tmp_path_factory.mktemp("values"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCHMARK_SHINE_CACHE", folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def root_dir():
     """The checkout: what benchopt is pointed at."""

@@ -4,42 +4,47 @@ import torch
 from ..adjoint import z_as_q0
 from ..checks import check_choice, check_integer
 from ..engine import Method, RootAndAdjoint
-from ..outer import Hoag, Search, from_now, from_start
+from ..outer import Hoag, Search, Secant, from_now, from_start
 from ..root import LBFGS
 from .lifecycle import Lifecycle, NotForThisProblem
 
+STEPS = {"secant": 0, "hoag": 1}
 ANCHORS = {"start": from_start, "now": from_now}
 # First guess of a first linear solve, before there is a last q.
 FIRST_Q = {"zero": torch.zeros_like, "z": z_as_q0}
 
 
 class BilevelSolver(Lifecycle):
-    """A method for bi-level problems: L-BFGS, an adjoint, and `Hoag`.
+    """A method for bi-level problems: L-BFGS, an adjoint, an outer step.
 
     A subclass says how q is found, in ``make_adjoint``; or it overrides
     ``bilevel`` and says all of it.
 
     Parameters
     ----------
-    protocol : {"fair", "published"}
+    protocol : {"fair", "hoag", "published"}
         Where the value of each parameter that is None comes from: see
         :mod:`benchmark_shine.bench.protocols`.
     figure : str or None
         Whose published settings, see `protocols.settings_of`.
+    step : {"secant", "hoag"} or None
+        How theta moves: `Secant`, whose tolerances are absolute, or `Hoag`.
+    criterion : {"energy", "gradient"} or None
+        What the inner tolerances bound, see `LBFGS`.
     memory : int or None
         Pairs kept by L-BFGS.
     tol, decay : float or None
         Inner tolerance at the first outer step and its factor per step.
     anchor : {"start", "now"} or None
         What the tolerance's factor e^(λ_prev - λ_anchor) compares with, see
-        `Hoag`.
+        `Hoag`; of no meaning with step=secant.
     moves : int or None
-        Times that the step is applied per outer step.
+        Times that the step is applied per outer step; 1 with step=secant.
     c2 : float or None
         Curvature constant of the line search.
-    scale : float, "secant" or None
-        B0 = scale × identity, or sᵀy / yᵀy of the newest pair; None where
-        protocol and data set shall say.
+    scale : float, "secant", "diagonal" or None
+        B0 = scale × identity, sᵀy / yᵀy of the newest pair, or e^-theta for
+        one penalty, see `LBFGS`; None where protocol and data set shall say.
     keep_pairs : bool, "corrected" or None
         Whether the pairs survive the outer step, though they are of another
         theta; or survive with what theta adds to J corrected.
@@ -50,6 +55,8 @@ class BilevelSolver(Lifecycle):
     parameters = {
         "protocol": ["fair"],
         "figure": [None],
+        "step": [None],
+        "criterion": [None],
         "memory": [None],
         "tol": [None],
         "decay": [None],
@@ -78,10 +85,16 @@ class BilevelSolver(Lifecycle):
             self.memory, self.max_iter, self.c2,
             scale=None if scale == "secant" else scale,
             keep_pairs=self.keep_pairs, opa=self.make_opa(n_outer),
+            criterion=self.criterion,
         )
 
     def make_outer(self):
         """Return how theta moves."""
+        check_choice("step", self.step, STEPS)
+        if self.step == "secant":
+            if self.moves != 1:
+                raise ValueError("moves: has to be 1 with step=secant")
+            return Secant(self.tol, self.decay)
         anchor = check_choice("anchor", self.anchor, ANCHORS)
         return Hoag(self.tol, self.decay, anchor, self.moves)
 
@@ -100,16 +113,23 @@ class SearchSolver(BilevelSolver):
     ----------
     n_points : int
         Values that are tried; the paper's 10.
+    rtol, atol : float or None
+        Tolerances of each inner solve, relative to its own warm start, and
+        absolute; the larger one counts.
+    criterion : {"gradient", "energy"} or None
+        What the tolerances bound, see `LBFGS`.
 
-    The others are those of `BilevelSolver`; ``tol`` is relative to the
-    gradient at each solve's warm start, as published.
+    The others are those of `BilevelSolver`.
     """
 
     parameters = {
         name: BilevelSolver.parameters[name] for name in (
-            "memory", "tol", "c2", "scale", "keep_pairs", "max_iter",
+            "protocol", "memory", "c2", "scale", "keep_pairs", "max_iter",
         )
-    } | {"n_points": [10]}
+    } | {
+        "criterion": [None], "rtol": [None], "atol": [None],
+        "n_points": [10],
+    }
 
     def values(self, problem):
         """Return the values of theta, (n_points,)."""
@@ -127,7 +147,8 @@ class SearchSolver(BilevelSolver):
 
     def make_search(self, problem):
         """Return the outer optimiser that proposes the values."""
-        return Search(tuple(self.values(problem).tolist()), self.tol)
+        values = tuple(self.values(problem).tolist())
+        return Search(values, self.rtol, self.atol)
 
     def reported(self, best, step):
         return step if best is None or step.value < best.value else best

@@ -1,11 +1,15 @@
 """The settings of each protocol, with their sources.
 
 A parameter of a solver that is None has the value which the solver's protocol
-gives it.  The fair protocol is one setting for all methods.  Where the root
-finder leaves a choice, it is the one under which HOAG, the exact method,
-needs the fewest evaluations (configs/forward.yml): no approximate method had
-a say.  The published protocol is what the authors' code effectively does,
-method by method and figure by figure.
+gives it.
+
+- "fair" is one setting for all methods, under a robust outer step.  Where the
+  outer step, the tolerances or the root finder leave a choice, HOAG, the
+  exact method, has made it (experiments/outer_rules.py, configs/forward.yml):
+  no approximate method had a say.
+- "hoag" is one setting for all methods too, under the step rule of HOAG.
+- "published" is what the authors' code effectively does, method by method and
+  figure by figure.
 """
 from ..problems import NonlinearLeastSquares
 from ..problems.base import BilevelProblem
@@ -13,9 +17,11 @@ from ..problems.base import BilevelProblem
 # The fair protocol, by family of problems.
 FAIR = {
     "bi-level problems": {
+        "step": "secant",      # how theta moves
+        "criterion": "energy",  # what inner tolerances bound, see `LBFGS`
         "memory": 30,          # pairs kept by L-BFGS
-        "tol": 1e-3,           # inner tolerance at the first outer step
-        "decay": 0.9,          # its factor per outer step
+        "tol": 0.1,            # inner tolerance at the first outer step
+        "decay": 0.78,         # its factor per outer step
         "anchor": "start",     # see `Hoag`
         "moves": 1,            # times that a step is applied, see `Hoag`
         "c2": 0.9,             # curvature constant of the line search
@@ -38,11 +44,26 @@ FAIR = {
         "slurm_gres": None,
     },
 }
-# What one method has for its own, in the fair protocol.  The names of
+# The protocol "hoag": what differs from the fair one.
+HOAG = {
+    "step": "hoag", "tol": 1e-3, "decay": 0.9, "criterion": "gradient",
+}
+
+# A search has no small moves of theta, for which the forward solver was
+# chosen: pairs of another theta cost it three times as many evaluations.  Its
+# tolerance leaves a relative error of F of less than 1e-4.
+_SEARCH = {
+    "scale": "secant", "keep_pairs": False, "rtol": 0.0, "atol": 3e-4,
+    "criterion": "energy", "order": "descending",
+}
+# What one method has for its own, in every protocol.  The names of
 # variants are labels: each is its method with these settings.
 OWN = {
     "SHINE-OPA": {"opa_every": (5, 5), "forward": "adjoint_broyden"},
     "torchdeq": {"backward": "fixed_point_iter"},
+    "Grid-search": _SEARCH,
+    "Random-search": _SEARCH,
+    "TPE-search": _SEARCH,
 }
 LABELS = {
     "SHINE-refine": {"backward_steps": 5},
@@ -68,6 +89,10 @@ _PYTHON = {
 _NLS = _PYTHON | {"decay": 0.8}
 _REFINE = {"backward_steps": 0, "growth": 0.01}
 _HOAG = {"decay": 0.9, "memory": 10, "first_q": "z"}
+_SEARCHED = {
+    "rtol": 1e-3, "atol": 0.0, "criterion": "gradient", "memory": 10,
+    "order": "ascending",
+}
 
 # Ramzi et al., ICLR 2022, arXiv 2106.00553: figure, method, settings other
 # than the fair ones.  "fig1" includes figure E.1; networks are figure 3's.
@@ -78,6 +103,8 @@ PUBLISHED = {
         "SHINE-refine": _COMPILED | _REFINE,
         "HOAG": _COMPILED | _HOAG,
         "HOAG-limited": _COMPILED | _HOAG,
+        "Grid-search": _SEARCHED,
+        "Random-search": _SEARCHED,
     },
     "fig2": {
         "SHINE": _PYTHON,
@@ -101,7 +128,7 @@ PUBLISHED = {
         "Jacobian-Free": {},
     },
 }
-PROTOCOLS = "fair", "published"
+PROTOCOLS = "fair", "hoag", "published"
 
 
 def family(problem):
@@ -133,7 +160,7 @@ def settings_of(name, problem, protocol="fair", figure=None):
     name : str
         The solver's.
     problem : BilevelProblem or NetworkProblem
-    protocol : {"fair", "published"}
+    protocol : {"fair", "hoag", "published"}
     figure : {"fig1", "fig2", "fig3", "nls"} or None
         Whose published settings.  None: of the first figure that has both
         the problem and the method.
@@ -152,13 +179,17 @@ def settings_of(name, problem, protocol="fair", figure=None):
     kind, label = family(problem), LABELS.get(name, {})
     for setting in foreign(problem) & label.keys():
         raise ValueError(f"{name}: {setting} has no meaning for {kind}")
-    fair = FAIR[kind] | OWN.get(name, {}) | label
+    if protocol != "published" and figure is not None:
+        raise ValueError("figure: needs protocol=published")
+    base = FAIR[kind]
     if isinstance(problem, BilevelProblem):
-        fair["scale"] = problem.scale
-    if protocol == "fair":
-        if figure is not None:
-            raise ValueError("figure: needs protocol=published")
-        return fair
+        base = base | {"scale": problem.scale}
+        base |= {} if protocol == "fair" else HOAG
+    elif protocol == "hoag":
+        raise ValueError(f"protocol: hoag has no meaning for {kind}")
+    base = base | OWN.get(name, {}) | label
+    if protocol != "published":
+        return base
     possible = [
         other for other in figures(problem) if name in PUBLISHED[other]
     ]
@@ -170,7 +201,7 @@ def settings_of(name, problem, protocol="fair", figure=None):
             f"protocol: {name} was published in {where} for {kind}"
             + (f", not in {figure}" if figure else "")
         )
-    return fair | PUBLISHED[figure][name]
+    return base | PUBLISHED[figure][name]
 
 
 def variant(solver, name):

@@ -4,7 +4,9 @@ import math
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from ..checks import check_integer, check_number, check_seed
+from ..checks import (
+    check_choice, check_integer, check_number, check_seed,
+)
 
 
 def split(X, y, seed, train_size=0.9):
@@ -93,14 +95,84 @@ def check_training_classes(y_train, y):
         )
 
 
-def feature_groups(n_features, n_groups):
-    """Cut features into consecutive groups of nearly equal size.
+def penalty_groups(groups, n_groups, X, n_outputs=1):
+    """Number the groups of entries of z that share a penalty.
 
-    Each group has an entry of theta of its own.
+    Parameters
+    ----------
+    groups : {"consecutive", "frequency", "feature", "class"}
+        consecutive: ``n_groups`` groups of features in their order, of nearly
+        equal size; with ``n_groups`` = 1 one penalty for all.  frequency:
+        ``n_groups`` groups of features in the order of their frequency, which
+        is the number of training rows where the feature is not 0; all groups
+        have nearly the same sum of frequencies, so that the first groups have
+        few features and the last has the rarest.  feature: a group for each
+        feature.  class: a group for each class of a multinomial model.
+    n_groups : int
+        1 where ``groups`` is feature or class, which say the number.
+    X : array or SciPy sparse matrix, shape (n, p)
+        The training rows.
+    n_outputs : int
+        k, the classes of a multinomial model, and 1 for other models.
+
+    Returns
+    -------
+    ndarray of int, shape (p * k,)
+        For the entries of z, flattened from (p, k).
+
+    Raises
+    ------
+    ValueError
+        Where there is no such setting, there are fewer features than groups,
+        or a model has no classes.
     """
+    make = check_choice("groups", groups, GROUPS)
     check_integer("n_groups", n_groups, least=1)
-    if n_groups > n_features:
+    if n_groups > X.shape[1]:
         raise ValueError(
-            f"n_groups: there are {n_features} features for {n_groups} groups"
+            f"n_groups: there are {X.shape[1]} features for {n_groups} groups"
         )
-    return np.arange(n_features) * n_groups // n_features
+    if n_groups > 1 and make in (_by_feature, _by_class):
+        raise ValueError(
+            f"n_groups: groups={groups} says how many there are; leave "
+            "n_groups at 1, or take groups=consecutive or frequency"
+        )
+    return make(X, n_outputs, n_groups)
+
+
+def _consecutive(X, n_outputs, n_groups):
+    p = X.shape[1]
+    return np.repeat(np.arange(p) * n_groups // p, n_outputs)
+
+
+def _by_feature(X, n_outputs, n_groups):
+    return np.repeat(np.arange(X.shape[1]), n_outputs)
+
+
+def _by_class(X, n_outputs, n_groups):
+    if n_outputs == 1:
+        raise ValueError(
+            "groups: class needs a multinomial model; here each feature has "
+            "one coefficient"
+        )
+    return np.tile(np.arange(n_outputs), X.shape[1])
+
+
+def _by_frequency(X, n_outputs, n_groups):
+    frequency = np.asarray((X != 0).sum(axis=0)).reshape(-1)
+    order = np.argsort(-frequency, kind="stable")
+    total, p = np.cumsum(frequency[order]), len(order)
+    k = np.arange(1, n_groups)
+    first = np.searchsorted(total * n_groups, total[-1] * k, side="right")
+    # a very frequent feature is a group of its own, and no group is empty
+    first = np.maximum.accumulate(first - k) + k
+    first = np.clip(first, k, p - n_groups + k)
+    groups = np.empty(p, int)
+    groups[order] = np.searchsorted(first, np.arange(p), side="right")
+    return np.repeat(groups, n_outputs)
+
+
+GROUPS = {
+    "consecutive": _consecutive, "frequency": _by_frequency,
+    "feature": _by_feature, "class": _by_class,
+}

@@ -1,16 +1,18 @@
 """What a step is worth: scores, and comparisons with tight solves.
 
-What ``metrics`` and ``compare`` measure beyond a problem's equations depends
-on its class.  Neither is on the clock of a solver, or changes its state.
+What ``metrics`` and ``comparison`` measure beyond a problem's equations
+depends on its class.  Neither is on the clock of a solver, or changes its
+state.
 """
 from ..problems import BilevelProblem
 from ..problems.classifier import EquilibriumClassifier
 from . import bilevel, networks
-from .measures import compare, metrics
+from .measures import compare, comparison, metrics
 from .reference import unmeasured
 
 metrics.register(BilevelProblem, bilevel.metrics)
 metrics.register(EquilibriumClassifier, networks.metrics)
+comparison.register(BilevelProblem, bilevel.comparison)
 compare.register(EquilibriumClassifier, networks.compare)
 
-__all__ = ["compare", "metrics", "unmeasured"]
+__all__ = ["compare", "comparison", "metrics", "unmeasured"]

@@ -4,11 +4,12 @@ Other modules of this wing register what a family of problems has beyond its
 equations; a problem of no such family is measured from the step's equation
 alone.
 """
-from functools import singledispatch
+from functools import partial, singledispatch
 
 import torch
 
 from .reference import DIVERGED, MEASURED, measure, measure_batch
+from .tight import TightSolver
 
 
 def inner_residual(step):
@@ -57,9 +58,23 @@ def compare(problem, step, method):
         classifiers: those of `benchmark_shine.evaluate.networks.compare`.
     """
     if step.z.ndim == 1:
-        return measure(step)
+        return measure(step, TightSolver())
     if step.diverged:
         return {"unmeasured": float(DIVERGED)}
     if step.q is None:
         return {"unmeasured": float(MEASURED)}
     return measure_batch(step, step.equation, step.theta, step.z)
+
+
+@singledispatch
+def comparison(problem):
+    """Return the function that compares steps of a problem: `compare`.
+
+    Bi-level problems have one that remembers exact solutions from one step,
+    and one run, to the next; see `benchmark_shine.evaluate.bilevel`.
+
+    Returns
+    -------
+    callable, (step, method) -> dict of float
+    """
+    return partial(compare, problem)

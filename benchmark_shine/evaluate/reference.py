@@ -1,9 +1,6 @@
 """Tight solves: what a perfect method would have found.
 
-The reference of a vector z is dense where z has at most ``DENSE`` entries:
-then it does not depend on the units of the features.  A longer z gets
-conjugate gradients and L-BFGS, in other units where those of J differ by
-``BAD``.  What could not be measured is NaN, and ``unmeasured`` says why.
+What could not be measured is NaN, and ``unmeasured`` says why.
 """
 import math
 from dataclasses import replace
@@ -11,29 +8,18 @@ from types import SimpleNamespace
 
 import torch
 
-from ..adjoint import ConjugateGradient, Gmres
-from ..implicit import TransposedJacobian, hypergradient
-from ..root import LBFGS, loss_gradient
-from .dense import jacobian, newton, refined
-from .units import equilibrate, rescaled, units
+from ..adjoint import Gmres
+from ..implicit import hypergradient
+from ..root import LBFGS
+from .dense import solve_densely
+from .tight import ASSEMBLED, CORRECTED
 
-# Relative residual of the reference linear solve.  Reached or not, the
-# residual is measured, and without it no reference is given.
+# Relative residual of the reference linear solves of a batch.
 ADJOINT_TOL = 1e-7
 
-# Most entries of a vector z whose J is assembled, one product for each.
-DENSE = 300
-
-# Relative error of the outer loss to which the reference root is solved.
-VALUE_TOL = 1e-6
-
-# A root is near where the outer loss differs by less than this part; to a far
-# one lead so many rounds of units, q there, and L-BFGS.
-NEAR, ROUNDS = 0.1, 5
-
-# Units of z that differ by this factor are bad for iterative methods (400 in
-# 20 newsgroups, and harmless there).
-BAD = 1e4
+# Iterations of L-BFGS, and how far they lower ‖g‖, before Newton's method
+# takes over where z is far from a root; and once more where that fails.
+DESCENTS = (200, 1e-3), (2000, 1e-7)
 
 # Most steps of GMRES in the reference of a batch, and bytes for the vectors
 # that it keeps.  In an untrained MDEQ some samples take more than 200.
@@ -80,24 +66,39 @@ def _distance(a, b):
 def errors_of(found, exact):
     """Compare dF/dtheta, and q where there is one; a batch as one vector.
 
+    Parameters
+    ----------
+    found, exact : object
+        With ``grads``, a tuple of Tensor, and ``q``, a Tensor or None.
+
     Returns
     -------
     dict of float
         ``hypergrad_rel_error`` and ``q_rel_error``, relative distances in
-        the 2-norm, and ``q_cosine``.
+        the 2-norm; ``hypergrad_cosine`` and ``q_cosine``;
+        ``hypergrad_sign``, the share of the entries of dF/dtheta that have
+        the right sign.
     """
     h, h_exact = (
         torch.cat([g.reshape(-1) for g in grads])
         for grads in (found.grads, exact.grads)
     )
-    errors = {"hypergrad_rel_error": _distance(h, h_exact)}
+    errors = {
+        "hypergrad_rel_error": _distance(h, h_exact),
+        "hypergrad_cosine": _cosine(h, h_exact),
+        "hypergrad_sign": float((h.sign() == h_exact.sign()).double().mean()),
+    }
     if found.q is None:
         return errors
     q, q_exact = found.q.reshape(-1), exact.q.reshape(-1)
     return errors | {
-        "q_cosine": float(torch.cosine_similarity(q, q_exact, dim=0)),
+        "q_cosine": _cosine(q, q_exact),
         "q_rel_error": _distance(q, q_exact),
     }
+
+
+def _cosine(a, b):
+    return float(torch.cosine_similarity(a, b, dim=0, eps=1e-300))
 
 
 def _checked(solve, residuals):
@@ -110,166 +111,86 @@ def _checked(solve, residuals):
     return adjoint
 
 
-def _bare(z):
-    return SimpleNamespace(z=z, inverse=None)
+def root_near(step, solve):
+    """Solve at a step's theta for the root that its z leads to.
 
+    L-BFGS descends into the valley of z; Newton's method ends there.
 
-def _loss(equation, z):
-    with torch.no_grad():
-        return float(equation.loss(z))
+    Parameters
+    ----------
+    step : Step
+    solve : TightSolver
 
-
-def _densely(step):
-    equation, z = step.equation, step.z
-    J = jacobian(equation.g, z)
-    exact = hypergradient(
-        equation, step.theta, _bare(z),
-        lambda system: refined(J.T, system.rhs),
-    )
-    for start in _starts(equation, z, units(J)):
-        value = _dense_value(equation, start, z)
-        if not math.isnan(value):
+    Returns
+    -------
+    Exact
+        Without a root its ``value`` is NaN.
+    """
+    equation, theta, z = step.equation, step.theta, step.z
+    if equation.energy is None:
+        return _by_dense_newton(equation, theta, z)
+    if equation.step:  # else z is no root of anything
+        found = solve(equation, theta, z, step.q)
+        if math.isfinite(found.value):
+            return found
+    for max_iter, rtol in DESCENTS:
+        z = LBFGS(max_iter=max_iter)(replace(equation, start=z), rtol=rtol).z
+        found = solve(equation, theta, z, step.q)
+        if math.isfinite(found.value):
             break
-    return value, exact
+    return found
 
 
-def _starts(equation, z, s):
-    """Where Newton's method may begin: near the root of the run, else at 0.
-
-    L-BFGS stays in the run's valley where there are several; it needs good
-    units where the data have bad ones.  At a z far too long a loss may be
-    linear, so that J says nothing: zero is the way out.
-    """
-    if equation.energy:
-        for units_of_z in (torch.ones_like(z), s):
-            scaled = rescaled(replace(equation, start=z), units_of_z)
-            yield units_of_z * LBFGS(max_iter=200)(scaled, rtol=1e-6).z
-    yield from (z, torch.zeros_like(z))
-
-
-def _dense_value(equation, start, z):
-    """The outer loss at Newton's root, NaN if that is none for z's run."""
-    root, following = newton(equation, start)
-    value = _loss(equation, root)
-    # what the following step would change
-    error = abs(float(loss_gradient(equation, root) @ following))
-    if not error <= VALUE_TOL * max(abs(value), 1e-12):
-        return math.nan
-    if equation.energy:
-        least, reached = equation.energy(root)[0], equation.energy(z)[0]
-        if not least <= reached + 1e-8 * abs(reached):
-            return math.nan
-    return value
-
-
-def _adjoint(equation, theta, q0=None, tol=ADJOINT_TOL):
-    """Hypergradient at an equation's start; NaN where q is not solved."""
-    residuals = []
-    # without an energy J need not be symmetric
-    solve = ConjugateGradient(20_000) if equation.energy else Gmres(STEPS)
-    found = hypergradient(
-        equation, theta, _bare(equation.start), _checked(solve, residuals),
-        q0, tol,
+def _by_dense_newton(equation, theta, z):
+    """Solve an equation that is no gradient, where z is short."""
+    if len(z) > ASSEMBLED:
+        return SimpleNamespace(value=math.nan)
+    found = solve_densely(equation, theta, z)
+    with torch.no_grad():
+        value = float(equation.loss(found.z))
+        correction = abs(float(found.q @ equation.g(found.z)))
+    solved = correction <= CORRECTED * abs(value)
+    return SimpleNamespace(
+        z=found.z, q=found.q, value=value if solved else math.nan,
+        error=correction,
+        grads=torch.cat([g.reshape(-1) for g in found.grads]),
     )
-    if residuals[0] <= 10 * tol:
-        return found
-    return replace(found, q=found.q * math.nan)
 
 
-def _root(equation, value, q):
-    """Solve so far that the outer loss is nearly exact; whether it is.
+def measure(step, solve):
+    """Compare a step of one vector z with tight solves at the same theta.
 
-    ‖g‖ ≤ ``VALUE_TOL`` |value| / ‖q‖ leaves, by Cauchy-Schwarz, a relative
-    error of the outer loss of about ``VALUE_TOL``.  The start of a run is no
-    root of anything, and q there says little: ‖g‖ has to fall first.
-    """
-    atol = VALUE_TOL * max(abs(value), 1e-12) / max(float(q.norm()), 1e-12)
-    asked = atol
-    if equation.step == 0:
-        first = float(equation.energy(equation.start)[1].norm())
-        asked = min(atol, VALUE_TOL * first)
-    root = LBFGS(memory=60, max_iter=5_000)(equation, atol=asked)
-    return root.z, root.residual <= atol
+    The exact root is the one next to the step's z.  An inexact z can have a
+    lower outer loss than z*(theta): the curve of ``value_function`` has no
+    such luck in it.
 
-
-def _units_at(equation, z):
-    """Units of a long z: ones, unless those of J differ by ``BAD``."""
-    vjp = TransposedJacobian(equation.g, z)
-    rough = equilibrate(vjp, z, 10)
-    if float(rough.max() / rough.min()) < BAD:
-        return torch.ones_like(z)
-    return equilibrate(vjp, z)
-
-
-def _iteratively(step):
-    """The reference of a long z: value function and `Hypergradient`."""
-    equation, z = replace(step.equation, start=step.z), step.z
-    if not equation.energy:
-        return math.nan, _adjoint(equation, step.theta, step.q)
-    s = _units_at(equation, z)
-    found = _adjoint(
-        rescaled(equation, s), step.theta,
-        None if step.q is None else step.q / s,
-    )
-    return _value(step, s, found.q), replace(found, q=s * found.q)
-
-
-def _value(step, s, q):
-    """The outer loss at the root next to a long z, NaN where none is found.
-
-    Where that root is far from z, J and q there are others, and so are good
-    units s and the tolerance; q solves the adjoint system in these units.
-    """
-    z, value = step.z, step.value
-    for _ in range(ROUNDS):
-        if not bool(q.isfinite().all()):
-            return math.nan
-        scaled = rescaled(replace(step.equation, start=z), s)
-        u, solved = _root(scaled, value, q)
-        z, before = s * u, value
-        value = _loss(step.equation, z)
-        if solved and abs(value - before) <= NEAR * abs(value):
-            return value
-        s = _units_at(step.equation, z)
-        scaled = rescaled(replace(step.equation, start=z), s)
-        q = _adjoint(scaled, step.theta, tol=1e-3).q
-        # what the loss owes to g, to first order
-        error = abs(float(q @ scaled.energy(scaled.start)[1]))
-        if error <= VALUE_TOL * max(abs(value), 1e-12):
-            return value
-    return math.nan
-
-
-def measure(step):
-    """Compare a step of one vector z with tight solves at the same point.
-
-    An inexact z can have a lower outer loss than z*(theta): the curve of
-    ``value_function`` has no such luck in it.
+    Parameters
+    ----------
+    step : Step
+    solve : TightSolver
 
     Returns
     -------
     dict of float
-        ``value_function``, the outer loss at the exact root for the step's
-        theta; ``q_cosine`` and ``q_rel_error`` between the method's q and
-        J⁻ᵀ dl/dz at the same (theta, z); ``hypergrad_rel_error`` likewise for
-        dF/dtheta.  NaN where the step has no such thing, or where there is no
-        reference: then ``unmeasured`` is the reason, a key of `WHY`, and
-        otherwise `MEASURED`.
+        ``value_function``, the outer loss at the exact root, and
+        ``value_error``, its error; the errors of `errors_of` against q and
+        dF/dtheta at that root.  What the step has not, or what has no
+        reference, is not there; ``unmeasured`` is the reason, a key of
+        `WHY`, and otherwise `MEASURED`.
     """
-    nothing = dict.fromkeys(
-        ("value_function", "q_cosine", "q_rel_error", "hypergrad_rel_error"),
-        math.nan,
-    )
     if step.diverged:
-        return nothing | {"unmeasured": float(DIVERGED)}
-    value, exact = (_densely if len(step.z) <= DENSE else _iteratively)(step)
-    found = nothing | {"value_function": value}
-    if not math.isfinite(float(exact.q.norm())):
+        return {"unmeasured": float(DIVERGED)}
+    exact = root_near(step, solve)
+    if not math.isfinite(exact.value):
+        return {"unmeasured": float(NO_ROOT)}
+    found = {"value_function": exact.value, "value_error": exact.error}
+    if not bool(exact.q.isfinite().all()):
         return found | {"unmeasured": float(NO_ADJOINT)}
     if step.grads is not None:
-        found |= errors_of(step, exact)
-    code = NO_ROOT if math.isnan(value) else MEASURED
-    return found | {"unmeasured": float(code)}
+        found |= errors_of(step, SimpleNamespace(
+            grads=(exact.grads,), q=exact.q
+        ))
+    return found | {"unmeasured": float(MEASURED)}
 
 
 def n_affordable(d):

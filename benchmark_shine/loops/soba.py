@@ -25,16 +25,18 @@ class Soba:
 
     Parameters
     ----------
-    find_root : callable, (Equation, atol, rtol, warm_start) -> Root
-        Used once, so that z starts where the first solve of all other
-        methods ends; q starts from zero.
+    find_root : callable, Equation -> Root
+        Used once, with the tolerance of the first outer step, so that z
+        starts where the first solve of all other methods ends; q starts from
+        zero.
     n_outer : int
         Points of the curve after the start.
-    tol : float
-        Tolerance of the first solve, relative to ‖g‖ at its start.
     n_iter : int
-        Iterations of algorithm 1 per point of the curve, one evaluation of g
-        and one product with Jᵀ each.
+        Iterations of algorithm 1 per point of the curve: one evaluation of g
+        and one product with Jᵀ each, which are counted, and one gradient of
+        the outer loss, which is not.  Other methods take that gradient once
+        per outer step.  With a validation part of half the training part it
+        costs half an evaluation, which only the times show.
     ratio : float
         Inner over outer step size.
     n_power : int
@@ -56,14 +58,12 @@ class Soba:
 
     find_root: Callable
     n_outer: int
-    tol: float = 1e-3
     n_iter: int = 50
     ratio: float = 10.0
     n_power: int = 5
     box: float = 12.0
 
     def __post_init__(self):
-        check_number("tol", self.tol, above=0)
         check_integer("n_iter", self.n_iter, least=1)
         check_integer("n_power", self.n_power, least=0)
         check_number("ratio", self.ratio, above=0)
@@ -80,7 +80,7 @@ class Soba:
         yield first
         theta, z = first.theta, first.z
         began = clock(z)
-        root = self.find_root(problem.draw(theta, z, 1), 0.0, self.tol, None)
+        root = self.find_root(problem.draw(theta, z, 1))
         z, q = root.z, torch.zeros_like(root.z)
         costs = _Costs(root.n_g, root.n_vjp, clock(z) - began)
         for k in range(1, self.n_outer + 1):

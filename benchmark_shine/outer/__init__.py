@@ -2,8 +2,9 @@
 from .gradient import GradientOptimizer, GradientState
 from .hoag import Hoag, HoagState, from_now, from_start
 from .search import Search, SearchState
+from .secant import Secant, SecantState
 
 __all__ = [
     "GradientOptimizer", "GradientState", "Hoag", "HoagState", "Search",
-    "SearchState", "from_now", "from_start",
+    "SearchState", "Secant", "SecantState", "from_now", "from_start",
 ]

@@ -13,9 +13,24 @@ class SearchState:
 
     theta: tuple[Tensor, ...]
     values: tuple[float, ...]
-    eps: float
     rtol: float
-    atol: float = 0.0
+    atol: float
+    eps: float = 0.0  # no search has a linear solve
+
+
+def check_tolerances(rtol, atol):
+    """Require two tolerances of 0 or more, one of them positive.
+
+    Raises
+    ------
+    ValueError
+        ``rtol: must be …``, or ``atol: must be …``.
+    """
+    check_number("rtol", rtol, least=0)
+    if rtol:
+        check_number("atol", atol, least=0)
+    else:
+        check_number("atol", atol, above=0)
 
 
 @dataclass(frozen=True)
@@ -26,21 +41,22 @@ class Search:
     ----------
     values : tuple of float
         One value for all entries of theta at each outer step.
-    tol : float
-        Inner solves stop at tol × ‖g‖ of their own warm start (as in the
-        authors' searches).
+    rtol, atol : float
+        Tolerances of each inner solve, relative to its own warm start, and
+        absolute; the larger one counts.
 
     Raises
     ------
     ValueError
-        Where there is no value, or ``tol`` is out of its range.
+        Where there is no value, a tolerance is negative, or both are 0.
     """
 
     values: tuple[float, ...]
-    tol: float = 1e-3
+    rtol: float = 1e-3
+    atol: float = 0.0
 
     def __post_init__(self):
-        check_number("tol", self.tol, above=0)
+        check_tolerances(self.rtol, self.atol)
         check_integer("n_points", len(self.values), least=1)
 
     def start(self, theta):
@@ -48,7 +64,7 @@ class Search:
 
     def _at(self, theta, values):
         theta = tuple(torch.full_like(t, values[0]) for t in theta)
-        return SearchState(theta, values, self.tol, self.tol)
+        return SearchState(theta, values, self.rtol, self.atol)
 
     def step(self, state, value, grads, first_residual):
         left = state.values[1:] or state.values

@@ -74,11 +74,20 @@ class BilevelProblem(Problem):
         whose units are known; "secant" takes sᵀy / yᵀy of the newest pair.
     seed : int
         Seed of the searches over theta.
+    unique_root : bool
+        Whether the energy is convex, so that z*(theta) is unique and F a
+        function of theta alone.  False (the default): F is measured at the
+        root next to the z of a run, and has no known optimum.
+    fingerprint : str or None
+        Of all that F depends on, where exact values of F shall be kept on
+        disk.  The suite's own models need none.
     """
 
     n_steps = 30
     scale = "secant"
     seed = 0
+    unique_root = False
+    fingerprint = None
 
     def every(self, n_outer):
         """Every outer step is a point of the curve."""

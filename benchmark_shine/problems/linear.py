@@ -5,7 +5,8 @@ Inner problem, on training data (sums, no intercept):
     h(z, theta) = Σᵢ phi(xᵢᵀ z, yᵢ) + ½ Σⱼ exp(theta_{group(j)}) zⱼ²
 
 Outer loss, on validation data: the same Σ phi without the penalty.  Then
-g = dh/dz, J is the Hessian, and dg/dtheta is exp(theta) z by group.
+g = dh/dz, J is the Hessian, and dg/dtheta is exp(theta) z by group.  A group
+may be any set of entries of z: all of them, those of a feature, of a class.
 """
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -15,9 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
+from ..checks import check_number
 from ..equation import Equation
 from .base import BilevelProblem
 from .design import Design, is_sparse
+
+# log(1 + exp(u)) is u to the last bit from here on.
+IDENTITY = 40.0
 
 
 def _check_numbers(what, values, name):
@@ -44,10 +49,12 @@ class PenalisedModel(BilevelProblem):
         X an (n, p) array or SciPy sparse matrix, y an (n,) array.
     seed : int
         Of the normal start z ~ N(0, I), as in the authors' code.
-    groups : array of int, shape (p,), or None
-        Which entry of theta penalises which feature; None: one for all.
+    groups : array of int, shape (d,), or None
+        Which entry of theta penalises which entry of z; None: one for all.
+        See `benchmark_shine.data.tables.penalty_groups`.
     theta : float
-        Start of every entry of theta, the log of a penalty weight.
+        Start of every entry of theta, the log of a penalty weight, within
+        the box [-12, 12] of the outer optimisers.
     scale : float or "secant"
         The units of z: what B0 a quasi-Newton solver had best start from.
 
@@ -70,16 +77,17 @@ class PenalisedModel(BilevelProblem):
             raise ValueError(
                 f"X: parts differ in their number of features, {features}"
             )
-        n_features = features.pop()
+        check_number("theta", theta, least=-12, most=12)
+        self._d = features.pop() * self.n_outputs
         self.groups = torch.as_tensor(
-            np.zeros(n_features, int) if groups is None else groups
+            np.zeros(self._d, int) if groups is None else groups
         )
-        if self.groups.shape != (n_features,):
+        if self.groups.shape != (self._d,):
             raise ValueError(
-                f"groups: needs one entry for each of {n_features} features, "
-                f"got shape {tuple(self.groups.shape)}"
+                f"groups: needs one number for each of {self._d} entries of "
+                f"z, got shape {tuple(self.groups.shape)}"
             )
-        self._one_group = int(self.groups.max()) == 0
+        self._n_groups = int(self.groups.max()) + 1
         self._theta = theta
         self.seed = seed
         self.scale = scale
@@ -126,16 +134,12 @@ class PenalisedModel(BilevelProblem):
     def penalty(self, theta):
         """exp(theta) for each entry of z: shape (d,), or () with one group."""
         weights = theta[0].exp()
-        if self._one_group:
-            return weights[0]
-        return weights[self.groups].repeat_interleave(self.n_outputs)
+        return weights[0] if self._n_groups == 1 else weights[self.groups]
 
     def start(self):
         """First theta, a tuple of one (n_groups,) tensor, and z (d,)."""
-        n_groups = int(self.groups.max()) + 1
-        theta = torch.full((n_groups,), self._theta, dtype=self.dtype)
-        d = self.train.X.shape[1] * self.n_outputs
-        z = np.random.RandomState(self.seed).randn(d)
+        theta = torch.full((self._n_groups,), self._theta, dtype=self.dtype)
+        z = np.random.RandomState(self.seed).randn(self._d)
         return (theta,), torch.as_tensor(z, dtype=self.dtype)
 
     def draw(self, theta, z, k):
@@ -188,10 +192,10 @@ class _TwoClasses(PenalisedModel):
 class Logistic(_TwoClasses):
     """phi = log(1 + exp(-y x·z)), y in {-1, 1} (Ramzi et al., figure 1)."""
 
+    unique_root = True
+
     def phi(self, outputs, y):
-        # torch's is the identity from 20 on, and 2e-9 too low there: of no
-        # weight in a sum of losses, and all results were measured with it
-        return softplus(-y * outputs).sum()
+        return softplus(-y * outputs, threshold=IDENTITY).sum()
 
     def slope(self, outputs, y):
         return -y * torch.sigmoid(-y * outputs)
@@ -215,6 +219,8 @@ class NonlinearLeastSquares(_TwoClasses):
 class Ridge(PenalisedModel):
     """phi = ½ (x·z - y)²: hypergradient and optimum in closed form."""
 
+    unique_root = True
+
     def phi(self, outputs, y):
         return 0.5 * (outputs - y).square().sum()
 
@@ -227,6 +233,8 @@ class Multinomial(PenalisedModel):
 
     y are class numbers 0 .. k - 1.
     """
+
+    unique_root = True
 
     def __init__(self, train, *others, **settings):
         y = np.asarray(train[1])

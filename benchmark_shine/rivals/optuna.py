@@ -4,7 +4,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checks import check_integer, check_number
+from ..checks import check_integer
+from ..outer.search import check_tolerances
 
 
 @dataclass(frozen=True)
@@ -14,9 +15,9 @@ class TpeState:
     theta: tuple[Tensor, ...]
     study: object
     trial: object
-    eps: float
     rtol: float
-    atol: float = 0.0
+    atol: float
+    eps: float = 0.0  # no search has a linear solve
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Tpe:
 
     Parameters
     ----------
-    tol : float
-        Inner solves stop at tol × ‖g‖ of their own warm start, as in
+    rtol, atol : float
+        Tolerances of each inner solve, as in
         :class:`benchmark_shine.outer.Search`.
     n_startup : int
         Values drawn uniformly at first; Optuna's default is 10.
@@ -43,13 +44,14 @@ class Tpe:
         Where a setting is out of its range.
     """
 
-    tol: float = 1e-3
+    rtol: float = 1e-3
+    atol: float = 0.0
     n_startup: int = 10
     seed: int = 0
     box: float = 12.0
 
     def __post_init__(self):
-        check_number("tol", self.tol, above=0)
+        check_tolerances(self.rtol, self.atol)
         check_integer("n_startup", self.n_startup, least=0)
 
     def start(self, theta):
@@ -65,7 +67,7 @@ class Tpe:
         trial = study.ask()
         value = trial.suggest_float("theta", -self.box, self.box)
         theta = tuple(torch.full_like(t, value) for t in theta)
-        return TpeState(theta, study, trial, self.tol, self.tol)
+        return TpeState(theta, study, trial, self.rtol, self.atol)
 
     def step(self, state, value, grads, first_residual):
         state.study.tell(state.trial, value)

@@ -1,8 +1,10 @@
 """scikit-learn's own linear models as an outer step."""
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest import mock
 
-import numpy as np
+import scipy.optimize
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.linear_model import Ridge as RidgeRegression
@@ -25,6 +27,20 @@ def _ridge(theta):
 ESTIMATORS = {Logistic: _logistic, Multinomial: _logistic, Ridge: _ridge}
 
 
+@contextmanager
+def _counted():
+    """Collect the evaluations of each call of SciPy's minimize in a block."""
+    minimize, counts = scipy.optimize.minimize, []
+
+    def recorded(*args, **settings):
+        result = minimize(*args, **settings)
+        counts.append(result.nfev)
+        return result
+
+    with mock.patch("scipy.optimize.minimize", recorded):
+        yield counts
+
+
 @dataclass(frozen=True)
 class ScikitLearn:
     """Fit scikit-learn's own model, each time from the last fit.
@@ -32,9 +48,11 @@ class ScikitLearn:
     What ``LogisticRegressionCV`` does along its Cs = exp(-theta), on the one
     split of the problem: the model with its L-BFGS, its stopping rule and
     zero as its start (Pedregosa et al., JMLR 2011), scored on the validation
-    part.  ``n_g`` counts the iterations that it reports and one more a fit;
-    trials of its line searches are not told, so that the true number is
-    somewhat higher.  An outer step for `benchmark_shine.engine.Method`.
+    part.  ``n_g`` counts the evaluations that SciPy's L-BFGS reports, trials
+    of its line searches included.  Ridge regression has no such count: its
+    direct solve, or conjugate gradients where X is sparse, count as one
+    evaluation, and only the times say what they cost.  An outer step for
+    `benchmark_shine.engine.Method`.
 
     Parameters
     ----------
@@ -101,13 +119,12 @@ class ScikitLearn:
         train, k = self.problem.train, self.problem.n_outputs
         if equation.step > 1:  # the first fit begins with zero
             estimator.coef_ = equation.start.view(-1, k).T.numpy()
-        with threadpool_limits(torch.get_num_threads()):
+        with threadpool_limits(torch.get_num_threads()), _counted() as counts:
             estimator.fit(train.X.numpy(), train.y.numpy())
         z = torch.as_tensor(estimator.coef_).reshape(k, -1).T.reshape(-1)
         with torch.no_grad():
             value = float(equation.loss(z))
-        n_iter = 0 if estimator.n_iter_ is None else estimator.n_iter_
         return Step(
-            theta, z, value, equation, n_g=1 + int(np.max(n_iter)),
+            theta, z, value, equation, n_g=sum(counts) or 1,
             forward_time=clock(z) - began,
         )

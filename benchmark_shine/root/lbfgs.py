@@ -1,4 +1,5 @@
 """L-BFGS, with and without outer-problem awareness."""
+import math
 from dataclasses import dataclass
 
 from ..checks import check_choice, check_integer, check_number
@@ -13,6 +14,9 @@ KEEP_PAIRS = {True: 1, False: 0, "corrected": 2}
 
 # A solve ends after so many iterations in a row without progress.
 STALLED = 100
+
+# What a tolerance bounds; see `LBFGS`.
+CRITERIA = {"gradient": 0, "energy": 1}
 
 
 class _Progress:
@@ -51,9 +55,11 @@ class LBFGS:
         Curvature constant of the line search.
     c1 : float
         Constant of sufficient decrease.
-    scale : float or None
+    scale : float, "diagonal" or None
         B starts from scale × identity; None (the default) takes sᵀy / yᵀy of
-        the newest pair.
+        the newest pair, and "diagonal" the inverse of the known diagonal of
+        J, which has to be one number: J⁻¹ is exactly that in the directions
+        that the data do not see.
     keep_pairs : bool or "corrected"
         False (the default): a solve starts without pairs.  True: from the
         pairs of the warm start, which belong to another theta.  "corrected":
@@ -61,6 +67,12 @@ class LBFGS:
     max_trials : int
         Most energy evaluations of a line search.
     opa : Opa or None
+    criterion : {"gradient", "energy"}
+        What the tolerances bound: ‖g‖₂, or √(½ gᵀD⁻¹g / h(z)), with h the
+        energy and D the known diagonal of J.  Where J ≥ D, the latter bounds
+        √((h(z) - min h) / h(z)) wherever the solve starts, whatever the units
+        of z, and whatever the penalties of the single entries of z.  Where no
+        diagonal is known, B in place of D⁻¹ makes an estimate of it.
 
     Raises
     ------
@@ -78,10 +90,11 @@ class LBFGS:
     max_iter: int = 1000
     c2: float = 0.9
     c1: float = 1e-4
-    scale: float | None = None
+    scale: float | str | None = None
     keep_pairs: bool | str = False
     max_trials: int = 20
     opa: Opa | None = None
+    criterion: str = "gradient"
 
     def __post_init__(self):
         for name in ("memory", "max_iter", "max_trials"):
@@ -89,7 +102,8 @@ class LBFGS:
         check_number("c1", self.c1, above=0, below=1)
         check_number("c2", self.c2, above=self.c1, below=1)
         check_choice("keep_pairs", self.keep_pairs, KEEP_PAIRS)
-        if self.scale is not None:
+        check_choice("criterion", self.criterion, CRITERIA)
+        if self.scale not in (None, "diagonal"):
             check_number("scale", self.scale, above=0)
 
     @own_precision
@@ -115,19 +129,19 @@ class LBFGS:
         RuntimeError
             Where the memory of ``warm_start`` was taken over before.
         ValueError
-            Where ``keep_pairs`` is "corrected" and the equation knows no
-            diagonal.
+            Where a setting needs a diagonal that the equation does not have.
         """
         z = equation.start
         value, gradient = equation.energy(z)
         n_g, n_iter = 1, 0
         first_residual = residual = float(gradient.norm())
-        tol = max(atol, rtol * first_residual)
         B = self._memory(warm_start, equation)
         B.begin(gradient)
+        error = self._error(equation, value, gradient, residual, B)
+        tol = max(atol, rtol * error)
         progress = _Progress(value, residual)
         while (
-            residual > tol and n_iter < self.max_iter
+            error > tol and n_iter < self.max_iter
             and progress.n_without < STALLED
         ):
             direction = B.direction()
@@ -151,6 +165,7 @@ class LBFGS:
             z, value, gradient = point.z, point.value, point.gradient
             B.update(step, gradient)
             residual = float(gradient.norm())
+            error = self._error(equation, value, gradient, residual, B)
             progress.see(value, residual)
             if self.opa and self.opa.due(n_iter, equation.step):
                 n_g += self.opa.teach(
@@ -162,20 +177,44 @@ class LBFGS:
             )
         return Root(
             z, B, residual, first_residual, n_iter, n_g,
-            residual <= tol, diagonal=equation.diagonal,
+            error <= tol, diagonal=equation.diagonal,
         )
 
+    def _error(self, equation, value, gradient, residual, B):
+        """Compute what the tolerances bound."""
+        if self.criterion == "gradient" or value == 0:
+            return residual
+        if equation.diagonal is None:
+            ahead = -B.direction()
+        else:
+            ahead = gradient / equation.diagonal
+        return math.sqrt(max(float(gradient @ ahead), 0) / abs(2 * value))
+
     def _memory(self, warm_start, equation):
-        if self.keep_pairs == "corrected" and equation.diagonal is None:
-            raise ValueError(
-                "keep_pairs: 'corrected' needs an equation that says which "
-                "diagonal theta adds to J"
-            )
+        if self.keep_pairs == "corrected":
+            _check_diagonal("keep_pairs: 'corrected'", equation)
+        scale = self.scale
+        if scale == "diagonal":
+            _check_diagonal("scale: 'diagonal'", equation)
+            if equation.diagonal.numel() > 1:
+                raise ValueError(
+                    "scale: 'diagonal' needs one penalty for all entries of "
+                    "z; with several take another scale"
+                )
+            scale = 1 / float(equation.diagonal)
         B = LBFGSInverse.reuse(
-            inherited(warm_start), self.memory, equation.start, self.scale
+            inherited(warm_start), self.memory, equation.start, scale
         )
         if not self.keep_pairs:
             B.clear()
         elif self.keep_pairs == "corrected" and len(B):
             B.shift(equation.diagonal - warm_start.diagonal)
         return B
+
+
+def _check_diagonal(setting, equation):
+    if equation.diagonal is None:
+        raise ValueError(
+            f"{setting} needs an equation that says which diagonal theta "
+            "adds to J"
+        )

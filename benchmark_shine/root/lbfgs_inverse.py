@@ -77,12 +77,14 @@ class LBFGSInverse(LinearOperator):
             old._rows.shape == (memory, 2, like.numel())
             and old._rows.dtype == like.dtype
             and old._rows.device == like.device
-            and old.fixed_scale == scale
+            and (old.fixed_scale is None) == (scale is None)
         )
         if not fits:
             return cls(memory, like, scale)
         new = copy(old)
         old._rows = None
+        if scale is not None:
+            new.scale = new.fixed_scale = scale
         return new
 
     @property

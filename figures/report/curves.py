@@ -5,25 +5,26 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..arrivals import (
+    add_gap, add_suboptimality, alive, is_network, seeds_of,
+)
 from ..methods import in_order, looks
 from ..plotting import X_LABELS
 from ..results import in_protocol_order
-from ..stats import (
-    add_gap, add_suboptimality, alive, complete, is_network, quantiles,
-    seeds_of,
-)
+from ..stats import complete, quantiles
 
 BAND = (0.1, 0.9)  # quantiles over seeds
 X_AXES = X_LABELS | {"outer": "outer steps"}
 # Quantity -> its name, the least value that its axis shows; None: linear.
 QUANTITIES = {
-    "gap_F": ("relative suboptimality of F", 1e-6),
-    "gap_value": ("validation loss − best", 1e-3),
-    "gap_test": ("test loss − best", 1e-3),
+    "best_gap": ("suboptimality of F, best so far", 1e-12),
+    "gap_F": ("suboptimality of F, current θ", 1e-12),
+    "gap_test": ("test loss − lowest (floor 0.001)", 1e-3),
     "test_loss": ("test loss", 1e-6),
     "percent": ("test accuracy (%)", None),
     "cosine": ("cosine of q with the exact q", None),
     "hypergrad_rel_error": ("relative error of dF/dθ", 1e-6),
+    "wrong_signs": ("wrong signs of dF/dθ (%)", None),
 }
 LAYOUT = {
     "margin": {"l": 70, "r": 10, "t": 46, "b": 50}, "height": 520,
@@ -42,13 +43,14 @@ def quantities_of(runs):
             test_loss=alive(runs, "test_loss"),
             percent=(100 * runs["test_accuracy"]).mask(dead, -np.inf),
         )
-    found = runs.assign(
-        gap_value=add_gap(runs, "value")["gap"],
+    relative = add_suboptimality(runs)
+    floor = relative["floor"].median()
+    return runs.assign(
+        best_gap=relative["best_gap"].clip(lower=floor),
+        gap_F=relative["gap"].clip(lower=floor),
         gap_test=add_gap(runs, "test_loss")["gap"],
+        wrong_signs=100 * (1 - runs["hypergrad_sign"]),
     ).drop(columns="test_loss")
-    if runs["value_function"].notna().any():
-        found["gap_F"] = add_suboptimality(runs)["gap"]
-    return found
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def _y_axis(quantity):
     label, floor = QUANTITIES[quantity]
     if floor is None:
         return _axis(label) | {"type": "linear"}
-    return _axis(f"{label} (floor {floor:g})") | {"type": "log"}
+    return _axis(label) | {"type": "log"}
 
 
 def _menu(buttons, x):

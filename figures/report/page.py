@@ -142,8 +142,9 @@ def one_claim(claim, found):
 
 DOWNLOAD = (
     "dataset", "protocol", "method", "seed", "step", "time", "evaluations",
-    "n_g", "n_vjp", "value", "value_function", "test_loss", "test_accuracy",
-    "theta", "cosine", "hypergrad_rel_error", "diverged",
+    "n_g", "n_vjp", "value", "value_function", "value_error", "optimum",
+    "test_loss", "test_accuracy", "theta", "cosine", "hypergrad_rel_error",
+    "hypergrad_sign", "diverged",
 )
 
 
@@ -175,13 +176,20 @@ def draw_figures(inputs):
         try:
             with paper_style():
                 drawing = entry.draw(_of_the_paper(inputs, entry))
-                images = [as_png(f) for f in drawing.figures.values()]
+                images = [as_png(page) for page in _first_version(drawing)]
         except ResultError as error:
             lacking.append((entry.title, str(error)))
             continue
         pictures.append(Picture(entry.title, drawing.caption, images))
         warnings += drawing.warnings
     return pictures, lacking, tuple(dict.fromkeys(warnings))
+
+
+def _first_version(drawing):
+    """Leave out the versions by the test loss, which the curves have."""
+    first = [page for end, page in drawing.figures.items()
+             if not end.startswith("test_loss")]
+    return first or list(drawing.figures.values())
 
 
 def _of_the_paper(inputs, entry):

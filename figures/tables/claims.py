@@ -1,124 +1,170 @@
 """The paper's claims, judged by the numbers of result files.
 
 Ramzi et al., ICLR 2022, arXiv 2106.00553.  A claim compares two methods in
-one quantity wherever both were run, by the medians and quartiles over seeds
-of the league.  Nothing is judged by eye.
+some quantities wherever both were run with the same seeds, by the statistics
+of `figures.stats`.  Nothing is judged by eye.
 """
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from .. import stats
 from ..fig2 import find_inversion
 from ..figE2 import panels_of, read_alignment
 from ..methods import label
-from ..results import bare_name, settings_in_name
-from ..stats import quantile
+from ..results import bare_name, in_protocol_order, settings_in_name
 from . import league
 from .markdown import markdown
 
 CONFIRMED, REFUTED = "confirmed", "refuted"
 UNDECIDED, UNTESTED = "undecided", "not tested"
 VERDICTS = (CONFIRMED, REFUTED, UNDECIDED, UNTESTED)
-HIGH_IS_GOOD = {"accuracy", "cosine of q"}
+MARGIN = 1.1  # "at least as fast": at most a tenth slower
+POINTS = 0.5  # of accuracy
 
 RULES = f"""\
-Two methods are compared by their medians and quartiles over seeds. "Lower"
-is confirmed where the first method's third quartile lies below the other's
-first quartile, refuted where its first lies above the other's third, and
-undecided where the quartiles overlap. "No worse", "within" and "times" are
-spelled out with each claim. A run that never arrives is infinitely late. With
-fewer than {league.LEAST_SEEDS} seeds, or where a method lacks a seed that
-another one has, there are no quartiles to speak of: not tested. The times are
-those of the machine that made the files; counts are the same everywhere.
+Two methods are compared seed by seed, on the seeds that both were run with.
+
+Counts, times and errors are compared by the ratio of the other method's
+number to that of the method that the claim is for: above 1, the claim's method
+is better. A run that never arrives loses to one that does; where neither
+arrives, the seed is a tie. The page gives the median of the ratios with its 95
+% interval, a percentile bootstrap over seeds, which is infinite at one end
+where too many runs never arrive; the wins, losses and ties of the claim's
+method; and the p-value of the sign test, which drops the ties. What every run
+has is compared by Student's t, its interval and its p-value: accuracies and
+cosines by the mean of their differences, times of a backward pass by the
+geometric mean of their ratios.
+
+A claim says where the ratio or the difference lies. It is confirmed where the
+interval lies there as a whole and p is at most {stats.LEVEL} after Holm's
+correction. It is refuted where the interval lies elsewhere as a whole and the
+p-value for that is as small. All else is undecided. A claim with a margin
+("within", "at least as") is tested against the margin. Holm's family are the
+comparisons of the same two methods in one claim, on one data set in one
+protocol: first arrival and arrival to stay, counts and times apart. What the
+files lack counts in it too, and no other method does: no verdict depends on
+what other files are read. Where a sign test of all seeds could not decide
+(fewer than seven in a family of two, six alone), or a t-test has fewer than
+three, the verdict is: not tested.
+
+The times are those of the machine that made the files; counts are the same
+everywhere but for rounding.
 """
+
+
+# Three scales
+
+class Scale(NamedTuple):
+    """How a quantity is compared: paired effects, their location, a test.
+
+    ``least`` maps the size of a family to the pairs that can decide in it.
+    """
+
+    effects: Callable
+    interval: Callable
+    test: Callable
+    least: Callable
+
+    def in_words(self, estimate):
+        """Return a location and its interval as text."""
+        if self.effects is stats.differences:
+            text = "{:+.3g} ({:+.3g} to {:+.3g})".format(*estimate)
+            return text.replace("-", "−")
+        with np.errstate(over="ignore"):
+            ratio = [league.number(x, "") for x in np.exp(estimate)]
+        return ratio[0] if len(set(ratio)) == 1 else "{} ({}–{})".format(
+            *ratio)
+
+
+def three(size):
+    """Return the pairs from which a t-test is given, in any family."""
+    return 3
+
+
+COSTS = Scale(
+    stats.log_ratios, stats.median_interval, stats.sign_test,
+    stats.fewest_pairs)
+# no run is without these
+TIMES = Scale(stats.log_ratios, stats.mean_interval, stats.t_test, three)
+SCORES = Scale(stats.differences, stats.mean_interval, stats.t_test, three)
+SCALES = {"accuracy": SCORES, "cosine of q": SCORES, "backward": TIMES}
+
+
+def scale_of(quantity):
+    """Return how a quantity is compared."""
+    return SCALES.get(quantity, COSTS)
+
+
+class Region(NamedTuple):
+    """Where a claim holds: effects between two ends, positive for better.
+
+    An effect is log(other / one), on the scale SCORES one − other.
+    """
+
+    low: float
+    high: float = np.inf
+
+    def holds(self, estimate):
+        """Say whether an interval lies inside as a whole."""
+        return self.low < estimate.low and (
+            estimate.high < self.high or np.isinf(self.high))
+
+    def fails(self, estimate):
+        """Say whether an interval lies outside as a whole."""
+        return estimate.high < self.low or estimate.low > self.high
+
+
+BETTER = Region(0.0)
 
 
 # Numbers
 
 @dataclass(frozen=True)
-class Spread:
-    """Quartiles of a quantity over seeds, batches or tries.
-
-    ``counted`` is how many have a number, ``of`` how many there should be.
-    """
-
-    q1: float
-    median: float
-    q3: float
-    counted: int
-    of: int
-
-    @property
-    def enough(self):
-        """Whether its quartiles may decide."""
-        return self.counted >= max(self.of, league.LEAST_SEEDS)
-
-    def cost_of(self, quantity):
-        """Return the spread of a number of which less is better."""
-        if quantity not in HIGH_IS_GOOD:
-            return self
-        return Spread(
-            -self.q3, -self.median, -self.q1, self.counted, self.of
-        )
-
-    def in_words(self):
-        """Return median and quartiles as text."""
-        low, middle, high = (
-            league.number(x, "") for x in (self.q1, self.median, self.q3)
-        )
-        if middle == "∞":
-            return "never"
-        same = low == middle == high
-        return middle if same else f"{middle} ({low}–{high})"
-
-
-NOTHING = Spread(np.nan, np.nan, np.nan, 0, 0)
-
-
-def spread_of(numbers):
-    """Return the spread of numbers that are all there."""
-    return Spread(
-        *(quantile(numbers, q) for q in (0.25, 0.5, 0.75)),
-        len(numbers), len(numbers),
-    )
-
-
-@dataclass(frozen=True)
 class Place:
     """Where methods were compared: a data set in a protocol, or a network.
 
-    ``family`` is "bilevel", "network", "inversion" or "alignment";
-    ``numbers`` are spreads by quantity and label of the method, and
-    ``bases`` the methods that the labels are variants of.
+    ``family`` is "bilevel", "network", "inversion" or "alignment".
+    ``numbers`` has a row per method and seed (index ``method``, ``seed``; in
+    the last two families a try or a batch stands for the seed) and a column
+    per quantity.  ``memory`` is that of each method's forward solver, as far
+    as it is known; ``seeds`` is what to call the seeds.
     """
 
     title: str
     family: str
-    numbers: dict
-    bases: frozenset = field(default_factory=frozenset)
+    numbers: pd.DataFrame
+    protocol: str = ""
+    memory: dict = field(default_factory=dict)
+    seeds: str = "seeds"
+
+    def table(self, quantity):
+        """Return a quantity, a row per seed and a column per method.
+
+        Methods without any number are left out.
+        """
+        if quantity not in self.numbers:
+            return pd.DataFrame()
+        table = self.numbers[quantity].unstack("method")
+        return table.dropna(axis=1, how="all")
 
 
-def places_of(problems, inversion=None, alignment=None):
+def places_of(problems, runs=None, inversion=None, alignment=None):
     """Collect everything that claims can be judged on, a list of `Place`.
 
-    ``inversion`` is of `fig2.read_inversion`, ``alignment`` of
+    ``problems`` are of `league.problems_of`, ``runs`` those that they are
+    made of; ``inversion`` is of `fig2.read_inversion`, ``alignment`` of
     `figE2.read_alignment`.
     """
-    places = []
-    for problem in problems:
-        for protocol in problem.protocols:
-            own = problem.league[problem.league["protocol"] == protocol]
-            places.append(Place(
-                f"{problem.dataset}, {protocol}",
-                "bilevel" if problem.family is league.BILEVEL else "network",
-                {(row.quantity, row.method):
-                    Spread(row.q1, row.median, row.q3, row.counted, row.of)
-                 for row in own.itertuples()},
-                frozenset(own["base"]),
-            ))
+    memories = {} if runs is None else runs.groupby(
+        ["dataset", "protocol", "method"])["memory"].first().dropna().to_dict()
+    places = [
+        _place(problem, protocol, memories)
+        for problem in problems for protocol in problem.protocols
+    ]
     if inversion is not None:
         places.append(_inversion_place(inversion))
     if alignment is not None:
@@ -130,8 +176,18 @@ def places_in(inputs, problems):
     """Collect the places of `results.Inputs` and of their league."""
     alignment = inputs.csv.get("alignment")
     return places_of(
-        problems, find_inversion(inputs),
+        problems, inputs.runs, find_inversion(inputs),
         read_alignment(alignment) if alignment else None,
+    )
+
+
+def _place(problem, protocol, memories):
+    here = problem.dataset, protocol
+    return Place(
+        problem.dataset,
+        "bilevel" if problem.family is league.BILEVEL else "network",
+        problem.numbers.xs(here, level=("dataset", "protocol")), protocol,
+        {key[2]: x for key, x in memories.items() if key[:2] == here},
     )
 
 
@@ -139,55 +195,29 @@ def _inversion_place(points):
     # of ‖a − b‖ / ‖b‖, from ‖a‖ / ‖b‖ and the cosine
     ratio, cosine = points["ratio"], points["cosine"]
     error = np.sqrt((ratio**2 - 2 * ratio * cosine + 1).clip(lower=0))
-    groups = error.groupby(points["direction"])
-    return Place(
-        "breast cancer, L-BFGS", "inversion",
-        {("error of B v", name): spread_of(e) for name, e in groups},
-    )
+    numbers = pd.DataFrame({
+        "method": points["direction"], "error of B v": error,
+        "seed": points.groupby("direction").cumcount(),
+    }).set_index(["method", "seed"])
+    return Place("breast cancer, L-BFGS", "inversion", numbers, seeds="tries")
 
 
 def _alignment_places(frame):
     places = []
     for (network, state), rows in panels_of(frame).items():
         exact = rows[rows["reference_converged"] > 0]
-        groups = exact["sample_cosine_median"].groupby(exact["solver"])
-        numbers = {}
-        for name, cosines in groups:
-            words = settings_in_name(name).items()
-            method = label(bare_name(name), words)
-            numbers["cosine of q", method] = spread_of(cosines)
-        places.append(Place(f"{network}, {state}", "alignment", numbers))
+        numbers = pd.DataFrame({
+            "method": exact["solver"].map(_label_of),
+            "seed": exact["dataset"] + exact["batch"].map(" {:g}".format),
+            "cosine of q": exact["sample_cosine_median"],
+        }).groupby(["method", "seed"]).median()
+        places.append(Place(
+            f"{network}, {state}", "alignment", numbers, seeds="batches"))
     return places
 
 
-# Rules: two spreads, of which less is better, to a verdict
-
-def better(one, other, factor=1):
-    """Say whether the first's quartiles lie below, ``factor`` times."""
-    if one.q3 * factor < other.q1:
-        return CONFIRMED
-    return REFUTED if one.q1 * factor > other.q3 else UNDECIDED
-
-
-def no_worse(one, other, margin=0):
-    """Say whether the first's median is at most ``margin`` above.
-
-    It is refuted where the quartiles lie more than that above.
-    """
-    if one.median <= other.median + margin and one.median < np.inf:
-        return CONFIRMED
-    return REFUTED if one.q1 > other.q3 + margin else UNDECIDED
-
-
-def within(one, other, margin):
-    """Say whether the medians differ by at most ``margin``.
-
-    It is refuted where the quartiles are more than that apart.
-    """
-    if abs(one.median - other.median) <= margin:
-        return CONFIRMED
-    apart = max(one.q1 - other.q3, other.q1 - one.q3) > margin
-    return REFUTED if apart else UNDECIDED
+def _label_of(solver):
+    return label(bare_name(solver), settings_in_name(solver).items())
 
 
 # Claims
@@ -197,10 +227,13 @@ class Claim:
     """What the paper says, and how it is judged.
 
     ``source`` has the published numbers, ``rule`` is in words.  In places
-    of the ``families``, any of the ``quantities`` is judged for each of the
-    ``pairs``: the method that the claim is for, and another.  ``judge``
-    makes a verdict of two costs, see `Spread.cost_of`.  Where a place
-    cannot tell (``given`` its numbers), ``unless`` is said.
+    of the ``families``, each of the quantities is judged for each of the
+    ``pairs``: the method that the claim is for, and another.  ``quantities``
+    are in groups, each a family of Holm's correction for each pair.  The
+    claim holds in the ``region`` of effects.  Where ``equal_memory``, forward
+    solvers of the same memory are compared alone.  Where a place cannot tell
+    (``given`` the place), ``unless`` is said.  ``short`` is what the README
+    calls the claim; there are claims that it leaves out.
     """
 
     title: str
@@ -209,19 +242,25 @@ class Claim:
     families: tuple
     quantities: tuple
     pairs: tuple
-    judge: Callable
-    given: Callable = lambda numbers: True
+    region: Region = BETTER
+    equal_memory: bool = False
+    given: Callable = lambda place: True
     unless: str = ""
+    short: str = ""
 
 
-def _falls_short(numbers):
-    pair = [numbers.get(("accuracy", name)) for name in ("HOAG", "SHINE")]
-    return all(pair) and better(
-        *(spread.cost_of("accuracy") for spread in pair)) == CONFIRMED
+def _falls_short(place):
+    """Say whether SHINE's accuracy was found to lie below HOAG's."""
+    found = compare(place, "accuracy", "HOAG", "SHINE", BETTER)
+    return found["verdict"] == CONFIRMED
 
 
-ARRIVALS = ("time to 1e-2", "evaluations to 1e-2")
-SOONER = "Time, and evaluations, to a relative suboptimality of 1e-2: lower."
+ARRIVALS = tuple(
+    (f"{x} to 1e-2", f"{x} to stay at 1e-2") for x in ("evaluations", "time"))
+SOONER = (
+    "Evaluations, and time, until the relative suboptimality is first within "
+    "1e-2, and until it is so to stay: fewer, the ratio above 1."
+)
 FREE = (("SHINE", "HOAG"), ("Jacobian-Free", "HOAG"))
 # Nearest to the exact q first.
 ALIGNED = (
@@ -231,181 +270,346 @@ ALIGNED = (
 CLAIMS = (
     Claim(
         "SHINE reaches a given suboptimality sooner than HOAG",
-        "Figures 1 and E.1",
-        SOONER,
-        ("bilevel",), ARRIVALS, (("SHINE", "HOAG"),), better,
+        "Figures 1 and E.1", SOONER,
+        ("bilevel",), ARRIVALS, (("SHINE", "HOAG"),),
+        short="SHINE is there sooner than HOAG, the exact method",
     ),
     Claim(
         "The Jacobian-free method stalls at a worse value than SHINE",
         "Figures 1 and E.1",
-        "SHINE's lowest relative suboptimality along the run: lower.",
-        ("bilevel",), ("lowest suboptimality",),
-        (("SHINE", "Jacobian-Free"),), better,
+        "The relative suboptimality, lowest along the run and at its end: "
+        "SHINE's is lower, the ratio above 1.",
+        ("bilevel",), (("lowest suboptimality", "last suboptimality"),),
+        (("SHINE", "Jacobian-Free"),),
+        short="Jacobian-Free stalls at a worse value than SHINE",
     ),
     Claim(
         "Grid search and random search are slower than SHINE",
-        "Figures 1 and E.1",
-        SOONER,
+        "Figures 1 and E.1", SOONER,
         ("bilevel",), ARRIVALS,
-        (("SHINE", "Grid-search"), ("SHINE", "Random-search")), better,
+        (("SHINE", "Grid-search"), ("SHINE", "Random-search")),
+        short="SHINE is there sooner than grid and random search",
     ),
     Claim(
         "SHINE-OPA is at least as fast as SHINE",
         "Figure 2, left",
-        "Time, and evaluations, to a relative suboptimality of 1e-2: "
-        "confirmed where the median is no higher, refuted where the quartiles "
-        "lie above.",
-        ("bilevel",), ARRIVALS, (("SHINE-OPA", "SHINE"),), no_worse,
+        "Evaluations, and time, until the relative suboptimality is first "
+        "within 1e-2, and until it is so to stay, of forward solvers with the "
+        f"same memory: at most {MARGIN} times those of SHINE, the ratio above "
+        f"1 / {MARGIN}.",
+        ("bilevel",), ARRIVALS, (("SHINE-OPA", "SHINE"),),
+        Region(-np.log(MARGIN)), equal_memory=True,
+        short="SHINE-OPA is at least as fast as SHINE, at equal memory",
     ),
     Claim(
         "SHINE-OPA ends at least as low as SHINE",
         "Figure 2, left",
-        "Relative suboptimality at the end: confirmed where the median is no "
-        "higher, refuted where the quartiles lie above.",
-        ("bilevel",), ("last suboptimality",), (("SHINE-OPA", "SHINE"),),
-        no_worse,
+        "The relative suboptimality at the end, of forward solvers with the "
+        f"same memory: at most {MARGIN} times that of SHINE, the ratio above "
+        f"1 / {MARGIN}.",
+        ("bilevel",), (("last suboptimality",),), (("SHINE-OPA", "SHINE"),),
+        Region(-np.log(MARGIN)), equal_memory=True,
     ),
     Claim(
         "OPA inverts the prescribed and the Krylov direction almost exactly, "
         "random ones not",
         "Figure 2, right",
-        "‖B v − J⁻¹ v‖ / ‖J⁻¹ v‖ over the tries: lower than in random "
-        "directions.",
-        ("inversion",), ("error of B v",),
-        (("prescribed", "random"), ("krylov", "random")), better,
+        "‖B v − J⁻¹ v‖ / ‖J⁻¹ v‖ of one try's B: lower than in a random "
+        "direction, the ratio above 1.",
+        ("inversion",), (("error of B v",),),
+        (("prescribed", "random"), ("krylov", "random")),
     ),
     Claim(
         "In networks the backward pass is cheaper than the full solve",
         "Figure 3",
-        "Time of a backward pass: lower.",
-        ("network",), ("backward",), FREE, better,
+        "Time of a backward pass: less, the ratio above 1.",
+        ("network",), (("backward",),), FREE,
+        short="in networks the backward pass is cheaper than HOAG's",
     ),
     Claim(
         "… by a factor of 10 to 60",
         "Figure 3: 13 (SHINE) and 16 (Jacobian-free) on CIFAR-10, 23 and 59 "
         "on ImageNet",
-        "Time of a backward pass: confirmed where ten times the third "
-        "quartile still lies below the first quartile of HOAG, refuted where "
-        "ten times the first lies above HOAG's third.",
-        ("network",), ("backward",), FREE, partial(better, factor=10),
+        "Time of a backward pass: a tenth of HOAG's at most, the ratio above "
+        "10.",
+        ("network",), (("backward",),), FREE, Region(np.log(10)),
     ),
     Claim(
         "… at a loss of at most half a point of accuracy",
         "Figure 3, CIFAR-10: 93.14 and 93.09 % against 93.51 %",
-        "Test accuracy at the end: confirmed where the median is no more than "
-        "0.5 points below that of HOAG, refuted where the quartiles lie more "
-        "than 0.5 points below.",
-        ("network",), ("accuracy",), FREE, partial(no_worse, margin=0.5),
+        f"Test accuracy at the end: the difference above −{POINTS} points.",
+        ("network",), (("accuracy",),), FREE, Region(-POINTS),
+        short=f"… at a loss of at most {POINTS} points of accuracy",
     ),
     Claim(
         "… which a few refining steps make good",
         "Figure 3",
-        "Where SHINE's accuracy lies below HOAG's, quartiles apart: confirmed "
-        "where the median of SHINE-refine is no lower than that of HOAG, "
-        "refuted where its quartiles lie below.",
-        ("network",), ("accuracy",), (("SHINE-refine", "HOAG"),),
-        no_worse, _falls_short,
-        "SHINE loses no accuracy here: nothing to make good",
+        "Where SHINE's accuracy lies below HOAG's, the difference of "
+        f"SHINE-refine's and HOAG's is above −{POINTS} points.",
+        ("network",), (("accuracy",),), (("SHINE-refine", "HOAG"),),
+        Region(-POINTS), given=_falls_short,
+        unless="no loss of SHINE is found here: nothing to make good",
     ),
     Claim(
         "Adjoint Broyden with OPA gives the best-aligned q, then adjoint "
         "Broyden, then Broyden, then Jacobian-free",
         "Figure E.2",
         "Cosine with the exact q, of the median sample; in files of figure "
-        "E.2 over batches with a known exact q, in those of runs along the "
-        "run and over seeds. Each pair of neighbours in that order: higher.",
-        ("network", "alignment"), ("cosine of q",),
-        tuple(zip(ALIGNED, ALIGNED[1:])), better,
+        "E.2 over batches with a known exact q, which say nothing of other "
+        "networks, in those of runs along the run and over seeds. Each pair "
+        "of neighbours in that order: higher, the difference above 0.",
+        ("network", "alignment"), (("cosine of q",),),
+        tuple(zip(ALIGNED, ALIGNED[1:])),
     ),
     Claim(
         "In bi-level problems SHINE has the clear advantage over "
         "Jacobian-free",
-        "Sections 3.1 and 4",
-        SOONER,
-        ("bilevel",), ARRIVALS, (("SHINE", "Jacobian-Free"),), better,
+        "Sections 3.1 and 4", SOONER,
+        ("bilevel",), ARRIVALS, (("SHINE", "Jacobian-Free"),),
     ),
     Claim(
         "In networks both are on a par",
         "Figure 3",
-        "Test accuracy at the end: confirmed where the medians differ by at "
-        "most 0.5 points, refuted where the quartiles lie more than 0.5 "
-        "points apart.",
-        ("network",), ("accuracy",), (("SHINE", "Jacobian-Free"),),
-        partial(within, margin=0.5),
+        f"Test accuracy at the end: the difference between −{POINTS} and "
+        f"{POINTS} points.",
+        ("network",), (("accuracy",),), (("SHINE", "Jacobian-Free"),),
+        Region(-POINTS, POINTS),
     ),
 )
 
 
-def judge(claim, place, quantity, pair):
-    """Return a verdict and, if it is not tested, why; None without numbers."""
-    spreads = [place.numbers.get((quantity, name)) for name in pair]
-    if None in spreads:
-        return _several(place, quantity, pair)
-    if any(np.isnan(s.median) for s in spreads):
-        return None
-    short = [s for s in spreads if not s.enough]
-    if short:
-        counts = f"{short[0].counted} of {short[0].of}"
-        return UNTESTED, f"{counts} seeds: too few for quartiles"
-    if not claim.given(place.numbers):
-        return UNTESTED, claim.unless
-    return claim.judge(*(s.cost_of(quantity) for s in spreads)), ""
+# Which labels a claim is about
+
+def labels_of(place, quantity, name):
+    """Map the settings that the labels of a method tell to these labels."""
+    return {x.removeprefix(name): x for x in place.table(quantity)
+            if x == name or x.startswith(f"{name} (")}
 
 
-def _several(place, quantity, pair):
-    """Return not tested, where a method has several settings alone."""
-    labels = [name for what, name in place.numbers if what == quantity]
-    if not labels or not set(pair) <= place.bases | set(labels):
-        return None
-    name = next(name for name in pair if name not in labels)
-    return UNTESTED, f"several settings of {name}: give their files apart"
+def pairs_of(place, quantity, pair):
+    """List what two methods' labels to compare, as pairs.
+
+    A label without settings stands for the method where there is one.
+    Where several settings of both were run, those with the same ones are
+    compared, and each with each where there are none.
+    """
+    ones, others = (labels_of(place, quantity, name) for name in pair)
+    ones, others = ({"": x[""]} if "" in x else x for x in (ones, others))
+    shared = [key for key in ones if key in others]
+    return [(ones[key], others[key]) for key in shared] or [
+        (one, other) for one in ones.values() for other in others.values()
+        if one != other]
+
+
+def equal_pairs_of(place, quantity, pair):
+    """List labels of two methods with equal memory, as pairs.
+
+    Their other settings are the same too, where both were run with the same
+    ones.  Also returned is why the two cannot be compared, "" if they can.
+    """
+    ones, others = (labels_of(place, quantity, name) for name in pair)
+    memory = place.memory
+    found = [
+        (a, b) for a, one in ones.items() for b, other in others.items()
+        if one in memory and memory[one] == memory.get(other)]
+    if found:
+        alike = [(a, b) for a, b in found if a == b]
+        return [(ones[a], others[b]) for a, b in alike or found], ""
+    told = [
+        " and ".join(sorted({
+            f"{memory[x]:g}" if x in memory else "unknown"
+            for x in own.values()}))
+        for own in (ones, others)
+    ]
+    return list(zip(ones.values(), others.values()))[:1], (
+        "memory {} against {}".format(*told))
+
+
+# Verdicts
+
+def compare(place, quantity, one, other, region, size=1):
+    """Compare two methods, by label, in one quantity; return a dict.
+
+    ``n`` counts the seeds that both have, ``estimate`` and ``p`` are of
+    `stats.evidence`, not corrected yet, and so is the ``verdict``, but for
+    too few seeds in a family of that ``size``.
+    """
+    table, scale = place.table(quantity), scale_of(quantity)
+    if not {one, other} <= set(table):
+        return {"verdict": UNTESTED, "why": "not run"}
+    effects = scale.effects(table[one], table[other])
+    found = stats.evidence(effects, *region, scale.interval, scale.test)
+    row = {
+        "place": place.title, "protocol": place.protocol,
+        "quantity": quantity, "one": one, "other": other,
+        "n": len(effects), "wins": stats.wins_losses_ties(effects),
+        "estimate": found.estimate, "p": min(found[1:]),
+        "first": table[one].dropna(), "second": table[other].dropna(),
+        "region": region, "why": "",
+        "verdict": verdict_of(found.estimate, min(found[1:]), region),
+    }
+    least = scale.least(size)
+    if len(effects) < least:
+        row |= {"verdict": UNTESTED, "p": 1.0, "why": (
+            f"{len(effects)} {place.seeds} in common, {least} can decide")}
+    return row
+
+
+def verdict_of(estimate, p, region):
+    """Return the verdict of an interval and of an adjusted p-value."""
+    if p <= stats.LEVEL and region.holds(estimate):
+        return CONFIRMED
+    if p <= stats.LEVEL and region.fails(estimate):
+        return REFUTED
+    return UNDECIDED
+
+
+def judge(claim, place):
+    """Make every comparison of a claim in a place; return a list of dicts.
+
+    They are those of `compare`, with ``p`` and the verdict after Holm's
+    correction, and the name of the ``family``: the quantities of one group,
+    of the same two labels.  The size of the family is that of the group.
+    """
+    families = {}
+    for group in claim.quantities:
+        for pair in claim.pairs:
+            for quantity in group:
+                for row in _comparisons(
+                    claim, place, quantity, pair, len(group)
+                ):
+                    key = group, row["one"], row["other"]
+                    families.setdefault(key, []).append(row)
+    return [
+        row | {"family": f"{place.title}, {place.protocol}, {key}"}
+        for key, own in families.items() for row in _corrected(own, key[0])
+    ]
+
+
+def _comparisons(claim, place, quantity, pair, size):
+    """Yield the comparison of each pair of labels of two methods."""
+    why = ""
+    if claim.equal_memory:
+        found, why = equal_pairs_of(place, quantity, pair)
+    else:
+        found = pairs_of(place, quantity, pair)
+    if found and not why and not claim.given(place):
+        why = claim.unless
+    for one, other in found:
+        row = compare(place, quantity, one, other, claim.region, size)
+        if why:
+            row |= {"verdict": UNTESTED, "why": why, "p": 1.0}
+        yield row
+
+
+def _corrected(rows, group):
+    adjusted = stats.holm([row["p"] for row in rows], len(group))
+    return [
+        row | {"p": p} | ({} if row["why"] else {
+            "verdict": verdict_of(row["estimate"], p, row["region"])})
+        for row, p in zip(rows, adjusted)
+    ]
 
 
 def findings(claim, places):
     """Make every comparison that a claim is about, a table.
 
-    Columns: ``place``, ``quantity``, ``one`` and ``other`` (methods),
-    ``first`` and ``second`` (Spread), ``verdict``, ``why``.
+    Columns: those of `judge`, and as text ``score`` (wins:losses:ties),
+    ``effect`` (ratio or difference with its interval), ``median_one``,
+    ``median_other`` and ``p_text``.
     """
-    rows = []
-    for place in places:
-        if place.family not in claim.families:
-            continue
-        for quantity in claim.quantities:
-            for one, other in claim.pairs:
-                found = judge(claim, place, quantity, (one, other))
-                if found is None:
-                    continue
-                rows.append({
-                    "place": place.title, "quantity": quantity,
-                    "one": one, "other": other,
-                    "first": place.numbers.get((quantity, one), NOTHING),
-                    "second": place.numbers.get((quantity, other), NOTHING),
-                    "verdict": found[0], "why": found[1],
-                })
-    return pd.DataFrame(rows)
+    return pd.DataFrame([
+        row | in_words(row) for place in places
+        if place.family in claim.families for row in judge(claim, place)
+    ])
 
+
+def in_words(row):
+    """Return the numbers of a comparison as text."""
+    scale, p = scale_of(row["quantity"]), row["p"]
+    return {
+        "score": "{}:{}:{}".format(*row["wins"]),
+        "effect": scale.in_words(row["estimate"]),
+        "median_one": _median(row["first"], row["quantity"]),
+        "median_other": _median(row["second"], row["quantity"]),
+        "p_text": "–" if row["verdict"] == UNTESTED else (
+            "< 0.001" if p < 0.001 else f"{p:.2g}"),
+    }
+
+
+def _median(numbers, quantity):
+    """Return a median as text, and how many runs arrived."""
+    text = league.number(stats.quantile(numbers, 0.5), "")
+    if " to " not in quantity:
+        return text
+    arrived = np.isfinite(numbers).sum()
+    return f"{text if arrived else 'never'} ({arrived} of {len(numbers)})"
+
+
+# The page
 
 def full(places):
     """Write every claim and its comparisons, in Markdown."""
-    parts = ["# The paper's claims", RULES.strip()]
+    parts, n_families = [], 0
     for claim in CLAIMS:
         found = findings(claim, places)
-        parts += [
-            f"## {claim.title}", f"{claim.source}.  Rule: {claim.rule}",
-            "No file compares these methods." if found.empty
-            else _table(found).rstrip(),
-        ]
-    return "\n\n".join(parts) + "\n"
+        parts += [f"## {claim.title}", f"{claim.source}.  Rule: {claim.rule}"]
+        if found.empty:
+            parts.append("No file compares these methods.")
+            continue
+        tested = found[found["verdict"] != UNTESTED]
+        n_families += tested["family"].nunique()
+        parts.append("\n".join(f"- {line}" for line in summary(found)))
+        parts.append(_table(found).rstrip())
+    head = [
+        "# The paper's claims", RULES.strip(),
+        f"Tested on this page: {n_families} families of comparisons. If no "
+        "two methods differed, a false verdict would be expected in "
+        f"{stats.LEVEL * n_families:.1f} of them at most.",
+    ]
+    return "\n\n".join(head + parts) + "\n"
+
+
+def summary(found):
+    """Count the verdicts of a claim, a sentence per protocol and quantity.
+
+    ``found`` is of `findings`.
+    """
+    lines = []
+    for protocol in in_protocol_order(found["protocol"].unique()):
+        own = found[found["protocol"] == protocol]
+        for (one, other, quantity), rows in own.groupby(
+            ["one", "other", "quantity"], sort=False
+        ):
+            where = f"{protocol}: " if protocol else ""
+            lines.append(
+                f"{where}{one} against {other}, {quantity}: "
+                f"{counts_in_words(rows['verdict'])}.")
+    return lines
+
+
+def counts_in_words(verdicts):
+    """Return "confirmed on 2 of 3 data sets, undecided on 1"."""
+    counts = [(v, (verdicts == v).sum()) for v in VERDICTS]
+    first, *more = [(v, n) for v, n in counts if n]
+    of = league.in_words(len(verdicts), "data set")
+    return ", ".join([
+        f"{first[0]} on {first[1]} of {of}", *(f"{v} on {n}" for v, n in more)
+    ])
 
 
 def _table(found):
     return markdown(pd.DataFrame({
-        "where": found["place"], "quantity": found["quantity"],
-        "the claim is for": found["one"] + ": " + found["first"].map(
-            Spread.in_words),
-        "against": found["other"] + ": " + found["second"].map(
-            Spread.in_words),
+        "where": [
+            ", ".join(filter(None, names))
+            for names in zip(found["place"], found["protocol"])],
+        "quantity": found["quantity"],
+        "the claim is for": found["one"] + ": " + found["median_one"],
+        "against": found["other"] + ": " + found["median_other"],
+        "n": found["n"].astype(str),
+        "wins:losses:ties": found["score"],
+        "ratio or difference (95 %)": found["effect"],
+        "p (Holm)": found["p_text"],
         "verdict": [
             f"{row.verdict}: {row.why}" if row.why else row.verdict
             for row in found.itertuples()

@@ -6,13 +6,14 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from ..methods import rank
-from ..results import ResultError, in_protocol_order
-from ..stats import (
-    ERROR, add_shortfall, add_suboptimality, along, arrivals, best_accuracy,
-    highest, is_network, last, lowest, per_pass, quantile, start_and_best,
-    stride, unmeasured,
+from .. import arrivals, stats
+from ..arrivals import (
+    add_shortfall, add_suboptimality, along, best_accuracy, highest,
+    is_network, last, lowest, per_pass, stride, unmeasured, ways,
 )
+from ..methods import rank
+from ..results import RUN, ResultError, in_protocol_order
+from ..stats import quantile
 from .markdown import markdown
 
 LEAST_SEEDS = 3  # fewer have no quartiles to speak of
@@ -24,45 +25,49 @@ REASONS = {
 }
 POINTS = {"best − 5": 5.0, "best − 2": 2.0, "best − 1": 1.0}
 
-EXPLAINED = f"""\
+EXPLAINED = """\
 ## What the columns mean
 
-A cell is the median over seeds with the quartiles, 11 (9.8–13), or the median
-alone where they read the same.  **Bold** is the winner of a column: its
-quartiles overlap with those of no other method.  No winner has fewer than
-{LEAST_SEEDS} seeds, or lacks one that another method has.  Who comes closest
-comes first, then who is there sooner.
+*Relative suboptimality* is (F(θ) − F*) / (F(θ₀) − F*): 1 at the start, 0 at
+the optimum.  F(θ) is the validation loss at the exact root of the inner
+problem for θ, computed outside the clock.  F* is the minimum of F; it is
+stored with the data and does not depend on which files are read.  A
+difference within the recorded error of F counts as 0.  A file of an older
+package does not tell F*; the lowest F that was measured in that file, with
+the same data and seed, takes its place, and the note of the problem says so.
 
-*Relative suboptimality* is (F(θ) − best) / (F(θ₀) − best), 1 at the start of
-every problem.  F(θ) is the outer (validation) loss at the exact inner solution
-for θ, by a tight solve outside the clock: no method gains by an inexact inner
-solution of its own.  *best* is the lowest F that any method, in any protocol,
-reached with that seed in these files, so another method in the files can
-change the numbers of all.  What differs from it by no more than the error of
-such a solve, {ERROR:g} F, is as good.  *Time* and *evaluations* to 1e-2 are
-what was spent when F was first measured to be that close; it is measured at
-some outer steps only, see each problem, and an arrival is rounded up to the
-next of them.  *Lowest* is along the run, *last* at its end.
+*Evaluations to 1e-2* are the evaluations of g plus the products with J and Jᵀ,
+in forward and backward passes, that a run had made when it first came within
+1e-2.  *Evaluations to stay at 1e-2* are those from which on the run remained
+within 1e-2 up to its end.  *Time* is in seconds.  "611 (9 of 10)" means that
+9 of 10 runs got there, and that 611 is the median over all runs.  A run that
+never gets there, or that diverges, counts as infinitely late; "–" stands for
+an infinite median.  A search reports the best of the values that it has
+tried, judged by its own inexact loss.
+
+*Last* suboptimality is that at the end of a run, *lowest* is the lowest along
+the run.  *Wrong signs* is the share of the entries of dF/dθ, along a run,
+whose sign differs from that of the exact dF/dθ at the same θ.  *Error of
+dF/dθ* is relative to the exact one, *cosine of q* compares q with the exact q;
+both are medians along the run.  *g* and *Jᵀ* are the counts of the whole run.
+*Memory* is the highest along the run.
+
+These cells are medians over seeds with the quartiles, 11 (9.8–13), or the
+median alone where all three read the same.  "diverged" stands for an infinite
+median.  The column *seeds* tells how many runs diverged; "2 of 3" means that
+one run left no result.  Methods are sorted by the evaluations to stay at 1e-4,
+then at 1e-3, and so on.
 
 *Networks* have noisy losses and no known optimum.  There, *best* is the
-highest of the methods' median accuracies on test data at the end, one bar for
-all seeds, and time and evaluations to "best − 2" are those until the accuracy,
-measured about once an epoch, is first within 2 points of it.
+highest of the methods' median test accuracies in these files, and "time to
+best − 2" is the time until the accuracy, measured about once an epoch, is
+first within 2 points of it.  *Cosine of q* is that of the median sample of a
+fixed batch.  *Backward* and *forward* are milliseconds per pass.
 
-A run that never arrives, or diverges before it does, is infinitely late: "–"
-where the median is infinite, "∞" for a quartile.  What stands for the end of a
-diverged run is infinitely bad, "diverged" where the median is.  The seeds say
-how many runs diverged; "2 of 3": one left no result, as failed runs do.  A
-seed with which no method comes below F(θ₀) has no relative suboptimality, and
-nobody arrives with it.
-
-*Evaluations* are evaluations of g plus products with Jᵀ, in forward and
-backward passes.  *g* and *Jᵀ* are those of the whole run, as long as the
-method makes it (searches: 10 values of θ); *memory* is the highest along it.
-*Cosine of q* and *error of dF/dθ*, relative, are against tight solves at the
-method's own (θ, z), medians along the run; in networks the cosine is the
-median sample's of a fixed batch.  *Backward* and *forward* are milliseconds
-per pass, the mean of the run.  "–" here: not measured, or there is none.
+**Bold** marks a winner: the best of a column by the average of its ranks over
+the seeds, if its sign test against each other method of the same protocol,
+paired by seed, decides for it at 5 % after Holm's correction.  With fewer than
+six seeds no such test can decide.
 """
 
 
@@ -84,6 +89,11 @@ class Column:
     form: str = ""
 
     @property
+    def is_arrival(self):
+        """Whether it says when a run got somewhere."""
+        return " to " in self.title
+
+    @property
     def heading(self):
         """Title and unit."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
@@ -93,9 +103,22 @@ def _megabytes(runs):
     return highest(runs, "peak_memory") / 1e6
 
 
+def _wrong_signs(runs):
+    return 1 - runs.groupby(RUN)["hypergrad_sign"].mean()
+
+
 def _to(gaps, x, unit=""):
     return tuple(
-        Column(f"{x} to {title}", unit, partial(arrivals, gap=gap, x=x), -1)
+        Column(f"{x} to {title}", unit,
+               partial(arrivals.first, gap=gap, x=x), -1)
+        for title, gap in gaps.items()
+    )
+
+
+def _to_stay(gaps, x, unit=""):
+    return tuple(
+        Column(f"{x} to stay at {title}", unit,
+               partial(arrivals.stay, gap=gap, x=x), -1)
         for title, gap in gaps.items()
     )
 
@@ -123,16 +146,17 @@ class Family:
     """A kind of problem and its tables.
 
     ``add_gap`` adds ``gap``, and what else the columns need, to the runs of
-    one data set.  The first table begins with the times, which rank the
-    methods; ``goal`` is the distance to the best that decides who is first.
-    ``brief`` maps headings of the short table to the titles that share a
-    cell, and ``explained`` explains it.
+    one data set.  ``order`` are the titles that methods are sorted by, the
+    first one first, and ``goals`` those that decide who won.  ``brief`` maps
+    headings of the short table to the titles that share a cell, and
+    ``explained`` explains it.
     """
 
     add_gap: Callable
     note: Callable
     tables: tuple
-    goal: str
+    order: tuple
+    goals: tuple
     brief: dict
     explained: str
 
@@ -144,42 +168,45 @@ class Family:
 
 def note_of_losses(runs):
     """Say what the relative numbers of a bi-level problem are relative to."""
-    start, best = start_and_best(runs)
-    fall, n = start - best, in_words(len(best), "seed")
-    measured = f"was measured {_stride_in_words(runs, 'F')}."
-    unranked = why_unranked(runs)
-    if best.isna().all():
-        parts = ["F is not known of any run."]
-    elif unranked:
-        parts = [
-            f"{unranked[0].upper()}{unranked[1:]}; F falls nowhere below "
-            f"{quantile(best, 0.5):.6g} (median of {n}). F {measured}"
-        ]
-    else:
-        parts = [
-            f"F falls from {quantile(start, 0.5):.6g} to "
-            f"{quantile(best, 0.5):.6g} (medians of {n}; by {fall.min():.3g} "
-            f"at least) and {measured}"
-        ]
-        if (flat := best.index[fall <= ERROR * best.abs()]).size:
-            parts.append(
-                f"With {_these_seeds(flat)} no method improves on the start: "
-                "nobody arrives there."
-            )
-    unknown = start.index[start.isna() & best.notna()]
-    if unknown.size:
+    seeds, why = ways(runs), why_unranked(runs)
+    parts = [
+        f"{why[0].upper()}{why[1:]}." if why else
+        f"F falls from {quantile(seeds['start'], 0.5):.6g} at θ₀ to "
+        f"{quantile(seeds['optimum'], 0.5):.6g} at the optimum (medians of "
+        f"{in_words(len(seeds), 'seed')}).",
+        f"F was measured {_stride_in_words(runs, 'F')}.",
+    ]
+    if (runs["estimated"] > 0).any():
         parts.append(
+            "F* is the lowest F that was measured in the same file: these "
+            "files do not tell the optimum."
+        )
+    if not why:
+        parts += _seeds_without_gap(seeds)
+    lacking, due = unmeasured(runs)
+    if lacking.size:
+        parts.append(
+            f"F could not be measured in {lacking.size} of {due} rows"
+            f"{reasons_of(lacking)}."
+        )
+    return " ".join(parts)
+
+
+def _seeds_without_gap(seeds):
+    """Yield sentences about the seeds with which nobody can arrive."""
+    way = seeds["start"] - seeds["optimum"]
+    unknown, none = seeds.index[way.isna()], seeds.index[
+        way <= seeds["error"]]
+    if unknown.size:
+        yield (
             f"F(θ₀) is not known of {_these_seeds(unknown)}: arrivals are "
             "not counted there."
         )
-    why, due = unmeasured(runs)
-    if why.size:
-        parts.append(
-            f"F could not be measured in {why.size} of {due} rows"
-            f"{reasons_of(why)}: the lowest F, and the best, are of the "
-            "others."
+    if none.size:
+        yield (
+            f"With {_these_seeds(none)} the start is an optimum already: "
+            "arrivals are not counted there."
         )
-    return " ".join(parts)
 
 
 def reasons_of(codes):
@@ -193,13 +220,14 @@ def reasons_of(codes):
 
 def why_unranked(runs):
     """Say why no run of a bi-level problem can arrive; "" where some can."""
-    start, best = start_and_best(runs)
-    if start.isna().all():
+    seeds = ways(runs)
+    way = seeds["start"] - seeds["optimum"]
+    if seeds["optimum"].isna().all():
+        return "F is not known of any run"
+    if seeds["start"].isna().all():
         return "F(θ₀) is not known"
-    if (start - best > ERROR * best.abs()).any():
-        return ""
-    known = ", as far as F was measured" if unmeasured(runs)[0].size else ""
-    return f"no method improves on the start{known}"
+    return "" if (way > seeds["error"]).any() else (
+        "the start θ₀ is an optimum already, as far as F was measured")
 
 
 def in_words(n, noun):
@@ -232,28 +260,40 @@ def note_of_accuracy(runs):
 BILEVEL = Family(
     add_suboptimality, note_of_losses,
     tables=(
-        _to(SUBOPTIMALITIES, "time", "s") + (
-            Column("lowest suboptimality", "", partial(lowest, name="gap"),
-                   -1, ".1e"),
+        _to(SUBOPTIMALITIES, "evaluations")
+        + _to_stay(SUBOPTIMALITIES, "evaluations"),
+        _to(SUBOPTIMALITIES, "time", "s")
+        + _to_stay(SUBOPTIMALITIES, "time", "s"),
+        (
             Column("last suboptimality", "",
                    partial(last, name="gap", dead=np.inf), -1, ".1e"),
+            Column("lowest suboptimality", "", partial(lowest, name="gap"),
+                   -1, ".1e"),
+            Column("wrong signs", "", _wrong_signs, -1, ".0%"),
+            *QUALITY[::-1],
             Column("lowest F", "", partial(lowest, name="F"), 0, ".6g"),
             Column("last test loss", "", TEST_LOSS, 0, ".6g"),
+            *COUNTS,
         ),
-        _to(SUBOPTIMALITIES, "evaluations") + QUALITY + COUNTS,
     ),
-    goal="1e-2",
+    order=tuple(
+        f"{x} {title}" for x in ("evaluations to stay at", "evaluations to")
+        for title in reversed(SUBOPTIMALITIES)
+    ),
+    goals=("evaluations to stay at 1e-2", "time to stay at 1e-2"),
     brief={
-        f"to {title}": (f"time to {title}", f"evaluations to {title}")
-        for title in ("1e-1", "1e-2", "1e-3")
+        "first to 1e-2": ("evaluations to 1e-2",),
+        "to stay": ("evaluations to stay at 1e-2",),
+        "last": ("last suboptimality",),
+        "wrong signs": ("wrong signs",),
     },
     explained="""\
-The table shows medians over seeds of the time and of the evaluations (of g,
-plus products with Jᵀ) until (F(θ) − best) / (F(θ₀) − best) falls to 1e-1, 1e-2
-and 1e-3.  F is the validation loss at the exact inner solution, and best is
-the lowest F that any method reached.  "–" means that half of the seeds or more
-never get there.  Bold marks a winner: its quartiles over the seeds overlap
-with those of no other method.
+The table shows the evaluations (of g, plus products with J and Jᵀ) until the
+relative suboptimality of the validation loss at the exact root is first within
+1e-2, and until it is within 1e-2 to stay.  Then come the suboptimality at the
+end, and the share of wrong signs of the hypergradient.  Numbers are medians
+over seeds; "(9 of 10)" counts the runs that got there.  Bold marks a winner,
+who is better than every other method by a paired test.
 """,
 )
 NETWORK = Family(
@@ -268,7 +308,8 @@ NETWORK = Family(
         ),
         _to(POINTS, "evaluations") + QUALITY + COUNTS,
     ),
-    goal="best − 2",
+    order=tuple(f"time to {title}" for title in reversed(POINTS)),
+    goals=("accuracy", "time to best − 2", "evaluations to best − 2"),
     brief={
         "accuracy": ("accuracy",),
         "to best − 2": ("time to best − 2", "evaluations to best − 2"),
@@ -289,15 +330,18 @@ the time of one backward pass; and the products with Jᵀ in the whole run.
 
 @dataclass(frozen=True)
 class Problem:
-    """One data set: its numbers, of `league_of`, methods in order.
+    """One data set: its league, of `league_of`, methods in order.
 
-    ``unranked`` says why no method can be said to arrive; "" where some can.
+    ``numbers`` has what the league summarises: a row per run, indexed by
+    RUN, and a column per title.  ``unranked`` says why no method can be said
+    to arrive; "" where some can.
     """
 
     dataset: str
     family: Family
     note: str
     league: pd.DataFrame
+    numbers: pd.DataFrame
     unranked: str = ""
 
     @property
@@ -316,33 +360,15 @@ class Problem:
         return own[(own["protocol"] == protocol) & (own["quantity"] == title)]
 
 
-def mark_winners(rows, better):
-    """Say whose quartiles lie beyond those of every other method.
-
-    ``rows`` are one quantity of every method, as of `league_of`; ``better``
-    is that of `Column`.
-    """
-    near, far = rows["q1"].to_numpy(), rows["q3"].to_numpy()
-    if better > 0:
-        near, far = -far, -near
-    able = rows["counted"] >= np.maximum(rows["of"], LEAST_SEEDS)
-    able &= better != 0
-    others = [np.delete(near, i) for i in range(len(near))]
-    return [
-        bool(can and (other > end).any() and not (other <= end).any())
-        for can, end, other in zip(able, far, others)
-    ]
-
-
-def league_of(runs, columns):
+def league_of(runs, numbers, columns):
     """Compute medians and quartiles over the seeds of one data set.
 
     There is a row per protocol, method and quantity, with ``dataset``,
     ``base``, ``seeds`` (runs), ``of`` (seeds that any method has),
-    ``diverged`` (runs), ``unit``, ``counted`` (runs with a number), ``q1``,
-    ``median``, ``q3``, ``winner``.
+    ``diverged`` (runs), ``unit``, ``counted`` (runs with a number),
+    ``arrived`` (runs with a finite one), ``q1``, ``median``, ``q3``,
+    ``winner``.
     """
-    numbers = pd.DataFrame({c.title: c.of(runs) for c in columns})
     diverged = highest(runs, "diverged") > 0
     bases = runs.groupby("method")["base"].first()
     n_seeds, rows = runs["seed"].nunique(), []
@@ -359,27 +385,38 @@ def league_of(runs, columns):
             rows.append(shared | {
                 "quantity": column.title, "unit": column.unit,
                 "counted": int((~np.isnan(found)).sum()),
+                "arrived": int(np.isfinite(found).sum()),
                 "q1": quantile(found, 0.25), "median": quantile(found, 0.5),
                 "q3": quantile(found, 0.75),
             })
-    league = pd.DataFrame(rows).assign(winner=False)
-    better = {c.title: c.better for c in columns}
-    for (_, title), own in league.groupby(["protocol", "quantity"]):
-        league.loc[own.index, "winner"] = mark_winners(own, better[title])
-    return league
+    return pd.DataFrame(rows)
 
 
-def in_order(league, times):
-    """Sort methods by who comes closest, then who is there sooner.
+def add_winners(league, numbers, columns):
+    """Add ``winner``: whether a method beats all others of its protocol."""
+    keys = ["protocol", "quantity", "method"]
+    won = set()
+    for protocol, own in numbers.groupby("protocol"):
+        for column in columns:
+            table = own[column.title].unstack("method")
+            name = stats.winner(table, column.better)
+            won.add((protocol, column.title, name))
+    return league.assign(winner=[
+        key in won for key in league[keys].itertuples(index=False, name=None)
+    ])
 
-    ``times`` are the titles of the times to arrive, the nearest last.
+
+def in_order(league, titles):
+    """Sort the methods of each protocol by the medians of some quantities.
+
+    ``titles`` are those of the quantities, the first one first.
     """
     groups = dict(iter(league.groupby(["protocol", "method"])))
 
     def place(key):
         medians = groups[key].set_index("quantity")["median"].fillna(np.inf)
         base = groups[key]["base"].iloc[0]
-        return (*medians[times[::-1]], rank(base, key[1]))
+        return (*medians[list(titles)], rank(base, key[1]))
 
     order = in_protocol_order(league["protocol"].unique())
     keys = sorted(groups, key=lambda key: (order.index(key[0]), place(key)))
@@ -404,12 +441,12 @@ def problem_of(runs):
             "F was not measured; run it with the objective's reference above "
             "0"
         ))
-    runs = family.add_gap(runs)
-    league = league_of(runs, list(family.columns.values()))
-    times = [t for t in family.columns if t.startswith("time to")]
+    runs, columns = family.add_gap(runs), list(family.columns.values())
+    numbers = pd.DataFrame({c.title: c.of(runs) for c in columns})
+    league = add_winners(league_of(runs, numbers, columns), numbers, columns)
     return Problem(
-        dataset, family, family.note(runs), in_order(league, times),
-        why_unranked(runs) if family is BILEVEL else "",
+        dataset, family, family.note(runs), in_order(league, family.order),
+        numbers, why_unranked(runs) if family is BILEVEL else "",
     )
 
 
@@ -455,19 +492,29 @@ def number(x, form):
     return format(x, form or (".0f" if abs(x) >= 100 else ".3g"))
 
 
-def cell(column, row, quartiles=True):
-    """Format median and quartiles of a row of the league, bold if it won."""
-    if np.isnan(row["median"]):
+def cell(column, row, brief=False):
+    """Format one cell of the league, bold if it won.
+
+    An arrival tells how many runs there are that arrived, other quantities
+    tell the quartiles.  A ``brief`` cell has units and no quartiles.
+    """
+    middle = row["median"]
+    if np.isnan(middle):
         return "–"
-    if np.isinf(row["median"]):
-        arrival = " to " in column.title
-        return "–" if arrival or not row["diverged"] else "diverged"
     low, text, high = (
         number(row[name], column.form) for name in ("q1", "median", "q3")
     )
-    if quartiles and not low == text == high:
+    if np.isinf(middle):
+        text = "diverged" if row["diverged"] and not column.is_arrival else (
+            "–")
+    elif not (brief or column.is_arrival or low == text == high):
         text = f"{text} ({low}–{high})"
-    return f"**{text}**" if row["winner"] else text
+    text = f"**{text}**" if row["winner"] else text
+    if brief and column.unit and np.isfinite(middle):
+        text = f"{text} {column.unit}"
+    if column.is_arrival:
+        text = f"{text} ({row['arrived']:.0f} of {row['counted']:.0f})"
+    return text
 
 
 def seeds(row):
@@ -534,16 +581,13 @@ def brief(problem):
 
 
 def _brief_row(family, own):
-    found, row = own.set_index("quantity"), {}
-    for heading, names in family.brief.items():
-        texts = []
-        for name in names:
-            column = family.columns[name]
-            text = cell(column, found.loc[name], quartiles=False)
-            unit = column.unit if text != "–" else ""
-            texts.append(f"{text} {unit}".strip())
-        row[heading] = "–" if set(texts) == {"–"} else " / ".join(texts)
-    return row
+    found = own.set_index("quantity")
+    return {
+        heading: " / ".join(
+            cell(family.columns[name], found.loc[name], brief=True)
+            for name in names
+        ) for heading, names in family.brief.items()
+    }
 
 
 # Who won
@@ -551,9 +595,9 @@ def _brief_row(family, own):
 def who_won(problems):
     """Say who was first, a sentence per data set and protocol.
 
-    In bi-level problems it is who first comes down to a relative
-    suboptimality of 1e-2, in networks who has the best accuracy and who
-    first comes within 2 points of the best.
+    In bi-level problems it is who is first within a relative suboptimality
+    of 1e-2 to stay, in networks who has the best accuracy and who is first
+    within 2 points of the best.
     """
     return [
         f"{problem.dataset}, {protocol} protocol, "
@@ -564,11 +608,8 @@ def who_won(problems):
 
 
 def _winners(problem, protocol):
-    goal = problem.family.goal
-    titles = [f"time to {goal}", f"evaluations to {goal}"]
-    if problem.family is NETWORK:
-        titles.insert(0, "accuracy")
-    return "; ".join(_first(problem, protocol, title) for title in titles)
+    return "; ".join(
+        _first(problem, protocol, title) for title in problem.family.goals)
 
 
 def _first(problem, protocol, title):
@@ -578,29 +619,34 @@ def _first(problem, protocol, title):
     value = (rows if whole.empty else whole)["median"] * -column.better
     finite = value[np.isfinite(value)]
     if finite.empty:
-        return f"no method has a finite {title}"
+        return f"no method has a finite median of {title}"
     best = rows.loc[finite.idxmin()]
     told = f"{number(best['median'], column.form)} {column.unit}".strip()
+    if column.is_arrival:
+        told += f", {best['arrived']:.0f} of {best['counted']:.0f} runs"
     place = "has the highest" if column.better > 0 else "is first in"
     return (
         f"{best['method']} {place} {title} ({told}), "
-        + _decided(rows, best, column)
+        + _decided(problem, protocol, column, best["method"])
     )
 
 
-def _decided(rows, best, column):
-    """Say whether the quartiles of the first overlap with another's."""
-    if best["winner"]:
-        return "decided"
-    if len(rows) == 1:
+def _decided(problem, protocol, column, best):
+    """Say whether a method beats every other one, see `stats.winner`."""
+    own = problem.numbers.xs(protocol, level="protocol")
+    costs = -column.better * own[column.title].unstack("method")
+    others = costs.columns.drop(best)
+    if others.empty:
         return "alone"
-    if best["counted"] < max(best["of"], LEAST_SEEDS):
+    if 2 * 0.5 ** len(costs) * len(others) > stats.LEVEL:
         return "undecided with so few seeds"
-    near, far = ("q1", "q3") if column.better < 0 else ("q3", "q1")
-    close = rows[
-        ((rows[near] - best[far]) * column.better >= 0)
-        & (rows["method"] != best["method"])
-    ]
-    names = close["method"].tolist()
+    p_values = stats.holm([min(1, 2 * stats.sign_test(
+        stats.differences(costs[name], costs[best]), 0, "greater"))
+        for name in others])
+    close = set(others[p_values > stats.LEVEL])
+    if not close:
+        return "decided"
+    names = [name for name in problem.rows(protocol, column.title)["method"]
+             if name in close]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"undecided against {', '.join(names[:3])}{more}"

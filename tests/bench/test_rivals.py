@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from benchopt.benchmark import Benchmark
 from sklearn.linear_model import LogisticRegressionCV
+from sklearn.linear_model._linear_loss import LinearModelLoss
 from test_sweep import TEXT, sweep
 
 from benchmark_shine.adjoint import (
@@ -26,7 +28,7 @@ from benchmark_shine.loops import unrolled
 from benchmark_shine.loops.soba import Soba
 from benchmark_shine.loops.unrolled import Truncated
 from benchmark_shine.operators import Dense, transposed
-from benchmark_shine.outer import Hoag, Search
+from benchmark_shine.outer import Hoag, Search, Secant
 from benchmark_shine.rivals.jaxopt import Jaxopt
 from benchmark_shine.rivals.optuna import Tpe
 from benchmark_shine.rivals.sklearn import ScikitLearn
@@ -45,6 +47,7 @@ EXACT = torch.linalg.solve(J, RHS)
 KINDS = ["ridge", "logistic", "nls", "multinomial"]
 CONVEX = ["ridge", "logistic", "multinomial"]
 PCG = ConjugateGradient(estimate=transposed)
+FIRST_SOLVE = partial(LBFGS(), rtol=1e-3)
 
 needs_jaxopt = pytest.mark.skipif(
     find_spec("jaxopt") is None, reason="pip install jaxopt"
@@ -150,7 +153,7 @@ def test_exact_families_are_exact(name, kind):
 def test_soba_comes_to_rest_at_the_optimum():
     # there z is the root, q the adjoint, and dF/dtheta zero
     problem = model("ridge", 4, p=8, n=10)
-    *_, step = Soba(LBFGS(), 1, n_iter=1500, ratio=0.3)(problem)
+    *_, step = Soba(FIRST_SOLVE, 1, n_iter=1500, ratio=0.3)(problem)
     theta = step.theta[0].detach()
     solution = ridge_solution(problem, theta)
     assert relative(step.z, solution.z) < 1e-6
@@ -409,7 +412,8 @@ def test_unrolled_from_the_root_is_the_neumann_series(n_steps):
 
 def test_soba_moves_all_three_at_once():
     problem = model("ridge", 3)
-    steps = list(Soba(LBFGS(), 3, n_iter=1, ratio=4.0, n_power=50)(problem))
+    loop = Soba(FIRST_SOLVE, 3, n_iter=1, ratio=4.0, n_power=50)
+    steps = list(loop(problem))
     equation = problem.draw(steps[0].theta, steps[0].z, 1)
     z = LBFGS()(equation, rtol=1e-3).z
     q, theta = torch.zeros_like(z), problem.start()[0][0]
@@ -435,12 +439,12 @@ def test_soba_moves_all_three_at_once():
 
 
 def test_soba_stays_in_its_box():
-    *_, step = Soba(LBFGS(), 1, n_iter=20, ratio=1e-4)(model("logistic"))
+    *_, step = Soba(FIRST_SOLVE, 1, n_iter=20, ratio=1e-4)(model("logistic"))
     assert abs(float(step.theta[0].detach())) == 12
 
 
 @pytest.mark.parametrize("steps", [
-    lambda problem: Soba(LBFGS(), 2, n_iter=2)(problem),
+    lambda problem: Soba(FIRST_SOLVE, 2, n_iter=2)(problem),
     lambda problem: steps_of(problem, Truncated(LBFGS()), n_outer=2),
 ], ids=["soba", "unrolled"])
 def test_a_loss_without_a_slope_moves_nothing(steps):
@@ -464,7 +468,7 @@ def test_soba_ends_at_a_nan():
         return replace(equation, g=lambda z: equation.g(z) * factor)
 
     problem.draw = spoilt
-    loop = Loop(Soba(LBFGS(), 5, n_iter=3), 5)
+    loop = Loop(Soba(FIRST_SOLVE, 5, n_iter=3), 5)
     steps = [step for step, *_ in loop.run(problem)]
     assert [step.n_outer for step in steps] == [0, 1, 2]
     assert [step.diverged for step in steps] == [False, False, True]
@@ -707,10 +711,16 @@ def test_scikit_learn_solves_the_same_problem(kind, sparse):
         assert step.z.dtype == torch.float64
 
 
-def test_scikit_learn_starts_from_the_last_fit_and_tells_its_iterations():
-    problem = model("logistic")
-    first, again = fits(problem, [0.0, 0.0], tol=1e-6)
-    assert first.n_g > 4
+@pytest.mark.parametrize("kind", ["logistic", "multinomial"])
+def test_scikit_learn_starts_from_the_last_fit_and_tells_evaluations(
+    kind, monkeypatch
+):
+    loss, calls = counted(LinearModelLoss.loss_gradient)
+    monkeypatch.setattr(LinearModelLoss, "loss_gradient", loss)
+    problem = model(kind)
+    first, again = fits(problem, [-6.0, -6.0], tol=1e-6)
+    # more than its iterations: some line search has tried twice
+    assert first.n_g + again.n_g == len(calls) and first.n_g > 10
     # it is there already: one evaluation, no iteration
     assert again.n_g == 1
     assert relative(again.z, first.z) < 1e-9
@@ -795,7 +805,7 @@ def watched(problem):
 
 
 METHODS = {
-    "soba": Loop(Soba(LBFGS(), 3, n_iter=4), 3),
+    "soba": Loop(Soba(FIRST_SOLVE, 3, n_iter=4), 3),
     "unrolled": method_of(Truncated(LBFGS(), 6, 2)),
     "at root": method_of(RootAndAdjoint(
         LBFGS(opa=Opa(None, root_pairs=3)), Shine()
@@ -829,7 +839,7 @@ def test_times_are_differences(module, name, forward, backward, monkeypatch):
     assert (totals.forward_time, totals.backward_time) == (forward, backward)
 
 
-FINDER = LBFGS(keep_pairs=True)
+FINDER = LBFGS(keep_pairs=True, criterion="energy")
 STEPS = [
     ("SHINE-PCG", {}, lambda problem: RootAndAdjoint(FINDER, PCG)),
     ("AmIGO", {}, lambda problem: RootAndAdjoint(
@@ -846,7 +856,7 @@ STEPS = [
     ("Unrolled", {"backward_steps": 2, "n_power": 1}, lambda problem:
      Truncated(FINDER, 2, 1)),
     ("jaxopt", {"memory": 4, "max_iter": 9}, lambda problem:
-     Jaxopt(problem, 4, 9)),
+     Jaxopt(problem, 4, 9, "energy")),
     ("sklearn-search", {"tol": 0.1, "max_iter": 9}, lambda problem:
      ScikitLearn(problem, 0.1, 9)),
 ]
@@ -866,13 +876,17 @@ def test_settings_reach_the_outer_loop(solvers):
         return solvers[name].get_instance(**settings).method(problem, 7)
 
     assert method("Recycled-PCG", memory=4).adjoint.memory == 4
-    assert method(
-        "SOBA", tol=0.1, n_iter=3, ratio=2.0, n_power=1, memory=9
-    ).steps == Soba(LBFGS(9), 7, 0.1, 3, 2.0, 1)
-    assert method("Unrolled", decay=0.5).outer == Hoag(decay=0.5)
-    assert method("jaxopt", moves=2).outer == Hoag(moves=2)
-    tpe = method("TPE-search", n_points=4, n_startup=2, tol=0.1)
-    assert (tpe.outer, tpe.n_outer) == (Tpe(0.1, 2, problem.seed), 4)
+    soba = method(
+        "SOBA", tol=0.2, n_iter=3, ratio=2.0, n_power=1, memory=9
+    ).steps
+    assert soba == Soba(soba.find_root, 7, 3, 2.0, 1)
+    assert soba.find_root.func == LBFGS(9, criterion="energy")
+    assert soba.find_root.keywords == {"atol": 0.2}
+    assert method("Unrolled", decay=0.5).outer == Secant(decay=0.5)
+    hoag = {"protocol": "hoag", "moves": 2}
+    assert method("jaxopt", **hoag).outer == Hoag(moves=2)
+    tpe = method("TPE-search", n_points=4, n_startup=2, rtol=0.1)
+    assert (tpe.outer, tpe.n_outer) == (Tpe(0.1, 3e-4, 2, problem.seed), 4)
 
 
 @pytest.mark.parametrize("name, settings, reason", [

@@ -30,6 +30,8 @@ from benchmark_shine.root import (
     LBFGS, AdjointBroyden, Anderson, Broyden, EveryFewSteps, Opa,
 )
 
+from helpers.problems import model
+
 SEARCHES = {"Grid-search", "Random-search"}
 EVERYWHERE = {
     "SHINE", "SHINE-OPA", "SHINE-refine", "Jacobian-Free", "HOAG",
@@ -495,12 +497,27 @@ def test_the_problem_says_which_figure_published_it(solvers, benchmark):
 
 
 def test_searches_cover_the_box(solvers, problem):
-    grid = method_of(solvers, problem, "Grid-search", n_points=5, tol=0.1)
-    assert grid.outer == Search((-12, -6, 0, 6, 12), 0.1)
+    grid = method_of(solvers, problem, "Grid-search", n_points=5, rtol=0.1)
+    assert grid.outer == Search((12, 6, 0, -6, -12), 0.1, 3e-4)
     drawn = method_of(solvers, problem, "Random-search", n_points=5)
     expected = np.random.RandomState(problem.seed).uniform(-12, 12, 5)
-    assert drawn.outer.values == tuple(expected)
+    assert drawn.outer == Search(tuple(expected), 0.0, 3e-4)
     assert grid.n_outer == drawn.n_outer == 5
+    # stale pairs are poison where theta jumps
+    for search in grid, drawn:
+        assert (search.find_root.scale, search.find_root.keep_pairs) == (
+            None, False)
+
+
+def test_published_searches(solvers):
+    logistic = model("logistic")
+    grid, drawn = (
+        method_of(solvers, logistic, name, protocol="published", n_points=3)
+        for name in ("Grid-search", "Random-search")
+    )
+    assert grid.outer == Search((-12, 0, 12), 1e-3)
+    assert (drawn.outer.rtol, drawn.outer.atol) == (1e-3, 0)
+    assert grid.find_root == drawn.find_root == LBFGS(10)
 
 
 @pytest.mark.parametrize("name, settings, reason", [
@@ -524,6 +541,10 @@ def test_searches_cover_the_box(solvers, problem):
      "protocol: Neumann was published in no figure"),
     ("Neumann", {"n_power": -1}, "n_power: .*-1"),
     ("Random-search", {"n_points": 2.5}, "n_points: .*2.5"),
+    ("Random-search", {"atol": -1.0}, "atol: .*-1"),
+    ("Grid-search", {"order": "up"}, "order: 'up' is not one of descending"),
+    ("TPE-search", {"protocol": "published"},
+     "protocol: TPE-search was published in no figure"),
     ("SHINE-fallback", {}, "SHINE-fallback: is for equilibrium"),
     ("SHINE", {"forward": "anderson"}, "forward: .*bi-level"),
 ])

@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,9 @@ from helpers.figure_rows import (
     assert_nothing_overlaps, bilevel, losses, older, rows, run, runs_of,
     save, warnings_of,
 )
-from figures import authors, convergence, methods, plotting, results, stats
+from figures import (
+    arrivals, authors, convergence, methods, plotting, results, stats,
+)
 from figures.gallery import FIGURES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,7 @@ def race(dataset="toy", formulation="logistic"):
 
 
 def gaps(frame, method, protocol="fair"):
-    frame = stats.add_gap(frame, "test_loss")
+    frame = arrivals.add_gap(frame, "test_loss")
     return frame[
         (frame["method"] == method) & (frame["protocol"] == protocol)
     ]
@@ -174,7 +175,8 @@ def test_different_solvers_never_get_one_label():
     assert labels(*same) == {"Mine (file=a/mine.py)", "Mine (file=b/mine.py)"}
     warning, = warnings_of(*same)
     assert "Mine: rows of 2 files (a/mine.py, b/mine.py)" in warning
-    sources = [variant("Mine", solver_fingerprint=x) for x in "xy"]
+    sources = [variant("Mine", solver_fingerprint=x, protocol="hoag")
+               for x in "xy"]
     sources = [frame.rename(columns={
         "p_solver_solver_fingerprint": "objective_solver_fingerprint"
     }) for frame in sources]
@@ -245,15 +247,24 @@ def test_network_rows_of_older_files_lose_settings_that_nothing_used():
 
 
 def test_searches_are_in_every_protocol_of_their_data_set():
-    for search in None, "fair":
-        frame = race()
-        mine = frame["solver_name"] == "Grid-search"
-        frame.loc[mine, "p_solver_protocol"] = search
-        found = runs_of(frame).groupby("protocol")["method"].unique().map(set)
-        assert found["fair"] == {"SHINE", "HOAG", "SHINE-OPA",
-                                 "Jacobian-Free", "Newton", "Grid-search"}
-        assert found["published"] == {"SHINE", "HOAG", "Grid-search"}
-        assert set(runs_of(frame[mine])["protocol"]) == {"fair"}
+    frame = race()
+    found = runs_of(frame).groupby("protocol")["method"].unique().map(set)
+    assert found["fair"] == {"SHINE", "HOAG", "SHINE-OPA",
+                             "Jacobian-Free", "Newton", "Grid-search"}
+    assert found["published"] == {"SHINE", "HOAG", "Grid-search"}
+    mine = frame["solver_name"] == "Grid-search"
+    assert set(runs_of(frame[mine])["protocol"]) == {"fair"}
+    # but one that has a protocol stays there
+    frame.loc[mine, "p_solver_protocol"] = "published"
+    found = runs_of(frame).query("method == 'Grid-search'")
+    assert set(found["protocol"]) == {"published"}
+
+
+def test_searches_of_one_file_are_not_in_the_protocols_of_another():
+    other = race().query("p_solver_protocol == 'published'")
+    found = runs_of(race().query("p_solver_protocol != 'published'"), other)
+    found = found.query("method == 'Grid-search'")
+    assert set(found["protocol"]) == {"fair"}
 
 
 def test_protocols_of_older_files():
@@ -261,17 +272,40 @@ def test_protocols_of_older_files():
         older(bilevel("SHINE", 0, [1, 0])),
         older(bilevel("SHINE", 0, [1, 0]), 2, "[memory=10,moves=2]"),
         older(bilevel("Grid-search", 0, [1, 0]), NAN),
+        older(bilevel("Random-search", 0, [1, 0]), 1),
         older(bilevel("HOAG", 0, [1, 0]), 3),
         bilevel("HOAG", 0, [1, 0], p_solver_protocol="mine"),
     ]
     runs = runs_of(*frames)
     assert set(runs.groupby(["protocol", "method"]).groups) == {
-        ("fair", "SHINE"), ("fair", "Grid-search"), ("published", "SHINE"),
-        ("fair", "HOAG (moves=3)"), ("published", "Grid-search"),
-        ("mine", "HOAG"), ("mine", "Grid-search"),
-    }
-    assert results.in_protocol_order(runs["protocol"].unique()) == [
-        "fair", "published", "mine"]
+        ("hoag", "SHINE"), ("published", "SHINE"), ("mine", "HOAG"),
+        ("hoag", "HOAG (moves=3)"),
+    } | {(protocol, f"{name}-search") for name in ("Grid", "Random")
+         for protocol in ("hoag", "published", "mine")}
+    assert results.in_protocol_order(["mine", "published", "hoag", "fair"]
+                                     ) == ["fair", "hoag", "published", "mine"]
+
+
+@pytest.mark.parametrize("lacking, bilevel_is", [
+    (["objective_optimum"], "hoag"), ([], "fair"),
+])
+def test_what_was_called_fair_is_hoag_but_of_networks(lacking, bilevel_is):
+    runs = runs_of(pd.concat([
+        bilevel("SHINE", 0, [1, 0]), rows("SHINE", 0, 2, "net",
+                                          test_accuracy=0.5),
+    ]).drop(columns=lacking))
+    protocols = runs.groupby("dataset")["protocol"].first()
+    assert protocols.to_dict() == {"net": "fair", "toy": bilevel_is}
+
+
+def test_the_optimum_of_a_file_that_lacks_it_is_the_lowest_it_measured():
+    frames = [bilevel("SHINE", 0, [1, 0.5]), bilevel("SHINE", 1, [1, 0.25]),
+              bilevel("HOAG", 0, [1, 0.2], diverged=[0.0, 1.0])]
+    runs = runs_of(older(pd.concat(frames)), bilevel("Newton", 0, [1, 0]))
+    found = runs.groupby(["method", "seed"])[["optimum", "estimated"]].first()
+    assert found.loc["SHINE", 0.0].tolist() == [100, 1]
+    assert found.loc["SHINE", 1.0].tolist() == [101, 1]
+    assert found.loc["Newton", 0.0].tolist() == [50, 0]
 
 
 def test_repeated_runs_of_a_seed_are_one():
@@ -350,6 +384,39 @@ def test_curve_ends_with_the_shortest_run():
     assert curve["y"].tolist() == [256, 3]
 
 
+@pytest.mark.parametrize("gaps, gap, first, stay", [
+    ([1, 0.5, 0.1, 0.5, 0.1, 0.0], 0.2, 2, 4), ([1, 0.1], 0.2, 1, 1),
+    ([1, 0.1, NAN, 0.5], 0.2, 1, INF), ([1, NAN, 0.1, NAN], 0.2, 2, 2),
+    ([1, 0.5], 0.2, INF, INF), ([NAN, NAN], 0.2, NAN, NAN),
+    ([1, 0.1, INF], 0.2, 1, INF), ([0.1, 0.1], 0.2, 0, 0),
+    ([1, 0.2], 0.2, 1, 1),  # as far as the gap itself
+])
+def test_first_and_stay(gaps, gap, first, stay):
+    runs = pd.concat([pd.DataFrame({
+        "dataset": "toy", "protocol": "fair", "method": method, "seed": 0,
+        "step": range(len(own)), "time": range(len(own)), "gap": own,
+    }) for method, own in (("SHINE", gaps), ("HOAG", [0.1]))])
+    runs = runs.sample(frac=1, random_state=0, ignore_index=True)
+    for find, at in (arrivals.first, first), (arrivals.stay, stay):
+        found = find(runs, gap, "time").droplevel([0, 1, 3])
+        np.testing.assert_array_equal(found[["SHINE", "HOAG"]], [at, 0])
+
+
+def test_suboptimality():
+    runs = arrivals.add_suboptimality(runs_of(
+        bilevel("SHINE", 0, [1, 0.5, 1e-6, 0.7, -1], value_error=1e-3),
+        bilevel("HOAG", 0, [2, 1, 1], diverged=[0.0, 0.0, 1.0]),
+        bilevel("Newton", 0, [1e-9, 1, 0], value_error=1e-6),
+    )).set_index("method").sort_values("step")
+    for method, name, numbers in (
+        ("SHINE", "gap", [1, 0.5, 0, 0.7, 0]),
+        ("SHINE", "best_gap", [1, 0.5, 0, 0, 0]),
+        ("SHINE", "floor", [1e-5] * 5), ("HOAG", "gap", [1, 0.5, INF]),
+        ("HOAG", "best_gap", [1, 0.5, INF]), ("Newton", "gap", [NAN] * 3),
+    ):
+        np.testing.assert_allclose(runs.loc[method, name], numbers)
+
+
 # Looks
 
 def test_one_look_per_method():
@@ -386,7 +453,8 @@ def panels(figure):
 
 
 def lines(ax):
-    return {line.get_label(): line for line in ax.lines}
+    return {line.get_label(): line for line in ax.lines
+            if not line.get_label().startswith("_")}
 
 
 @pytest.mark.parametrize("name", CONVERGENCE)
@@ -394,8 +462,7 @@ def test_nothing_is_covered_or_cut_off(name, drawn, tmp_path):
     for end, figure in drawn(name).figures.items():
         pdf, png = plotting.save(figure, tmp_path, f"a{end}")
         assert pdf.read_bytes().startswith(b"%PDF")
-        width = 3.3 if len(figure.axes) == 2 else 6.8
-        assert imread(png).shape[1] == round(200 * width)
+        assert imread(png).shape[1] == round(200 * 6.8)
         with plotting.paper_style():
             assert_nothing_overlaps(figure)
 
@@ -411,33 +478,63 @@ def test_nothing_is_covered_or_cut_off(name, drawn, tmp_path):
 def test_convergence_figures(name, shown, ends, drawn):
     title = "toy (nls)" if name == "nls" else "20news"
     suffix = "" if name == "fig2" else " protocol"  # 3 columns
-    for x, figure in drawn(name).figures.items():
+    for end, figure in drawn(name).figures.items():
+        loss, x = "F", end
+        if end.startswith("test_loss"):
+            loss, x = "test_loss", end.removeprefix("test_loss_")
+        way, floor = {"F": (256, 1e-6), "test_loss": (1, 1e-3)}[loss]
         ax = panels(figure)[f"{title}, fair{suffix}"]
         assert ax.get_xlabel() == plotting.X_LABELS[x]
+        assert ax.get_ylabel() == plotting.Y_LABELS[loss]
         assert set(lines(ax)) == shown
+        assert len(ax.lines) == len(shown) * (1 + (loss == "F"))
         assert len(ax.collections) == len(shown)  # a band each
         shine = lines(ax)["SHINE"]
         unit = {"time": 0.2, "evaluations": 10}[x]
-        np.testing.assert_allclose(shine.get_xdata(), unit * np.arange(5))
-        np.testing.assert_allclose(shine.get_ydata(), [256, 40, 10, 1, 1e-3])
+        np.testing.assert_allclose(shine.get_xdata(), unit * np.arange(1, 5))
+        np.testing.assert_allclose(
+            shine.get_ydata(), np.array([40, 10, 1, floor]) / way)
         band = ax.collections[0].get_paths()[0].vertices[:, 1]
-        for end in ends:  # of the band at SHINE's second point
-            assert np.isclose(band, end).any()
+        for edge in ends:  # of the band at SHINE's second point
+            assert np.isclose(band, edge / way).any()
         published = panels(figure)[f"{title}, published{suffix}"]
         assert shown & {"SHINE", "HOAG"} <= set(lines(published))
+        assert published.get_ylim() == ax.get_ylim()
         texts = {text.get_text() for text in figure.legends[0].get_texts()}
         assert shown <= texts
 
 
+def test_best_so_far_and_current(drawn):
+    ax, = draw(bilevel("SHINE", 0, [1, 0.1, 0.5, 0])).axes
+    best, current = (line.get_ydata() for line in ax.lines)
+    floor = 1e-6 / 100
+    np.testing.assert_allclose(best, [0.1, 0.1, floor])
+    np.testing.assert_allclose(current, [0.1, 0.5, floor])
+    shade, = ax.patches
+    assert shade.get_extents().y1 == pytest.approx(
+        ax.transData.transform((1, floor))[1])
+    assert ax.get_ylim()[0] < floor < ax.get_ylim()[1]
+    assert [text.get_text() for text in ax.texts] == ["below the error of $F$"]
+    crowd = draw(*(bilevel(f"M{i}", 0, [1, 0.1]) for i in range(11)))
+    assert len(crowd.axes[0].lines) == 11  # the best so far alone
+
+
+def test_files_without_f_have_the_test_loss_alone():
+    frame = race().assign(objective_value_function=NAN)
+    drawing = FIGURES["fig1"].draw(results.Inputs(runs_of(frame)))
+    assert set(drawing.figures) == {"test_loss_time", "test_loss_evaluations"}
+    assert "reference above 0" in drawing.warnings[0]
+
+
 def test_quickstart(drawn):
-    figure, = drawn("quickstart").figures.values()
-    assert set(panels(figure)) == {
-        f"toy ({formulation}), {protocol} protocol"
-        for formulation in ("logistic", "nls")
-        for protocol in ("fair", "published")
-    }
-    ax = panels(figure)["toy (logistic), fair protocol"]
-    assert "validation" in ax.get_ylabel() and "floor" in ax.get_ylabel()
+    figures = drawn("quickstart").figures
+    assert set(figures) == {"", "test_loss"}
+    for figure in figures.values():
+        assert set(panels(figure)) == {
+            f"toy ({formulation}), {protocol} protocol"
+            for formulation in ("logistic", "nls")
+            for protocol in ("fair", "published")
+        }
 
 
 @pytest.mark.parametrize("name, band, more", [
@@ -450,8 +547,7 @@ def test_every_picture_states_its_seeds_and_band(name, band, more, drawn):
     drawing = drawn(name)
     for figure in drawing.figures.values():
         told = figure._suptitle.get_text().replace("\n", " ")
-        assert told == drawing.caption
-        assert f"medians of 3 seeds; bands: the middle {band}" in told
+        assert f"medians of 3 seeds; bands hold the middle {band}" in told
         assert more in told and ("paper" in told) == bool(more)
 
 
@@ -472,30 +568,29 @@ def test_panels_wrap():
         assert plotting.make_grid(places)[1].shape == shape
 
 
-def draw(*frames, log_x=True):
-    figure = replace(convergence.QUICKSTART, log_x=log_x)
-    drawing = convergence.draw(figure, results.Inputs(runs_of(*frames)))
-    return drawing.figures[""]
+def draw(*frames):
+    inputs = results.Inputs(runs_of(*frames))
+    return convergence.draw(convergence.QUICKSTART, inputs).figures[""]
 
 
 def test_one_seed_has_no_band():
     figure = draw(race().query("p_dataset_seed == 0"))
     for ax in figure.axes:
         assert len(ax.lines) and not len(ax.collections)
-    assert figure._suptitle.get_text().startswith("One seed")
+    assert "One seed: the lines are single runs" in (
+        figure._suptitle.get_text().replace("\n", " "))
 
 
-@pytest.mark.parametrize("log_x", [True, False])
 @pytest.mark.parametrize("first", [0, 1, 9])
-def test_log_time_and_panels_of_diverged_runs(first, log_x):
+def test_panels_of_diverged_runs(first):
     frame = race()
     frame["objective_diverged"] = 1.0 * (frame["stop_val"] >= first)
-    empty = first == 0 or (first == 1 and log_x)  # the start is left out
-    for ax in draw(frame, log_x=log_x).axes:
+    for ax in draw(frame).axes:
         ax.figure.canvas.draw()
         told = [text.get_text() for text in ax.texts]
-        assert told == ["no run has a finite value"] * empty
-        for line in ax.lines if log_x else ():
+        # the start is left out
+        assert ("no run has a finite value" in told) == (first < 2)
+        for line in ax.lines:
             assert min(line.get_xdata(), default=1) > 0
 
 
@@ -536,19 +631,20 @@ def test_figure_2_without_the_inversion(result_file):
 
 def test_authors_lines(drawn):
     greys = {
-        (x, title): [line for line in ax.lines
-                     if line.get_color() == plotting.GREY]
-        for x, figure in drawn("fig1").figures.items()
+        (end, title): [line for line in ax.lines
+                       if line.get_color() == plotting.GREY]
+        for end, figure in drawn("fig1").figures.items()
         for title, ax in panels(figure).items()
     }
-    assert not greys["time", "20news, fair protocol"]
+    assert not greys["test_loss_time", "20news, fair protocol"]
+    assert not greys["time", "20news, published protocol"]  # they have no F
     # the best of seed 0 is 99; equally spaced values are "random-search"
-    hoag, grid = greys["evaluations", "20news, published protocol"]
-    assert hoag.get_ydata().tolist() == [257, 16, 4]
-    assert hoag.get_xdata().tolist() == [0, 9, 18]
-    assert grid.get_ydata().tolist() == [257, 16, 32]
-    hoag, grid = greys["time", "20news, published protocol"]
-    assert hoag.get_xdata().tolist() == [0, 0.5, 1]
+    hoag, grid = greys["test_loss_evaluations", "20news, published protocol"]
+    assert hoag.get_ydata().tolist() == [16, 4]
+    assert hoag.get_xdata().tolist() == [9, 18]
+    assert grid.get_ydata().tolist() == [16, 32]
+    hoag, grid = greys["test_loss_time", "20news, published protocol"]
+    assert hoag.get_xdata().tolist() == [0.5, 1]
 
 
 @pytest.mark.parametrize("dataset, formulation, factor, words", [
@@ -563,7 +659,7 @@ def test_authors_of_another_split_are_announced(
     theirs["heldout_loss"] *= factor
     theirs.to_csv(tmp_path / "theirs.csv", index=False)
     inputs = results.read_inputs([tmp_path / "theirs.csv"])
-    runs = stats.add_gap(runs_of(race(dataset, formulation)), "test_loss")
+    runs = arrivals.add_gap(runs_of(race(dataset, formulation)), "test_loss")
     overlay, warnings = authors.find_overlay(runs, inputs)
     assert bool(overlay) == (dataset == "20news" and formulation != "nls")
     assert words in " ".join(warnings) and len(warnings) == bool(words)
@@ -587,7 +683,8 @@ def test_it_writes_pictures_and_says_who_won(result_file, tmp_path, capsys):
     )
     assert (status, err) == (0, "")
     assert {path.name for path in tmp_path.iterdir()} == {
-        "first.pdf", "first.png"}
+        "first.pdf", "first.png", "first_test_loss.pdf",
+        "first_test_loss.png"}
     assert "20news, fair protocol, 3 seeds: " in out
 
 
@@ -675,7 +772,8 @@ def test_any_terminal_will_do(encoding, tmp_path, monkeypatch):
 
 
 def test_imports_neither_the_package_nor_torch():
-    allowed = {"matplotlib", "numpy", "pandas", "pyarrow", "figures"}
+    allowed = {
+        "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "figures"}
     for path in (ROOT / "figures").rglob("*.py"):
         roots = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -705,14 +803,20 @@ def test_benchopts_page_has_the_suboptimality():
             own = options["suboptimality"][
                 key.removeprefix("suboptimality_")]
             assert view[key] in own
-    traces = data["suboptimality"][
-        "suboptimality_toy[all seeds]_test loss_evaluations"]["data"]
-    curves = {trace["label"]: trace for trace in traces}
-    shine = curves["SHINE[protocol=fair]"]
-    assert shine["x"] == [0, 10, 20, 30, 40]
-    assert shine["y"] == pytest.approx([257, 41, 11, 2, 1])
-    assert curves["Neumann[protocol=fair]"]["y"] == pytest.approx([257, 3])
-    assert curves["SHINE[protocol=published]"]["y"][-1] == 1e-3
+    for loss, offset, way, floor in (
+        ("test loss", 1, 1, 1e-3),
+        ("validation loss at the exact root", 0, 256, 1e-8),
+    ):
+        curves = {trace["label"]: trace for trace in data["suboptimality"][
+            f"suboptimality_toy[all seeds]_{loss}_evaluations"]["data"]}
+        shine = curves["SHINE[protocol=fair]"]
+        assert shine["x"] == [0, 10, 20, 30, 40]
+        gaps = np.maximum((np.array([256, 40, 10, 1, 0]) + offset) / way,
+                          floor)
+        assert shine["y"] == pytest.approx(gaps)
+        assert curves["Neumann[protocol=fair]"]["y"] == pytest.approx(
+            (np.array([256, 2]) + offset) / way)
+        assert curves["SHINE[protocol=published]"]["y"][-1] == floor
 
 
 @pytest.mark.parametrize("column", [

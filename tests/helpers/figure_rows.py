@@ -27,7 +27,8 @@ def rows(solver, seed, n, dataset="toy", **columns):
         "p_solver_protocol": "fair", "p_obj_fingerprint": "abc",
         "p_obj_reference": 1, "stop_val": steps, "time": 1.0 * steps,
         "objective_value": 1.0, "objective_test_loss": 1.0,
-        "objective_value_function": NAN, "objective_theta": -0.1 * steps,
+        "objective_value_function": NAN, "objective_optimum": NAN,
+        "objective_value_error": 1e-6, "objective_theta": -0.1 * steps,
         "objective_n_g": 10.0 * steps, "objective_n_vjp": 1.0 * steps,
         "objective_diverged": 0.0,
     } | columns)
@@ -37,7 +38,8 @@ def older(frame, moves=1, settings=""):
     """The same rows as files had them before there were protocols."""
     frame = frame.drop(columns=[
         "objective_dataset", "objective_solver", "p_solver_protocol",
-        "objective_data_fingerprint",
+        "objective_data_fingerprint", "objective_optimum",
+        "objective_value_error",
     ]).rename(columns={"objective_n_vjp": "objective_n_jvp"})
     return frame.assign(
         p_solver_moves=moves, solver_name=frame["solver_name"] + settings
@@ -47,24 +49,26 @@ def older(frame, moves=1, settings=""):
 def bilevel(solver, seed, gaps, unit=1.0, **columns):
     """A run that takes ``unit`` s, 10 g and a product per step.
 
-    F is 50 + seed at the best, and 100 (seed + 1) above it at the start.
+    F is 50 + seed at the optimum, 100 (seed + 1) above it at the start, and
+    known to 1e-6.
     """
     losses = 50 + seed + 100 * (seed + 1) * np.array(gaps, dtype=float)
     n = len(gaps)
     return rows(solver, seed, n, time=unit * np.arange(n),
-                **{"value_function": losses} | columns)
+                **{"value_function": losses, "optimum": 50.0 + seed} | columns)
 
 
 def losses(solver, seed, gaps, products=0, **columns):
     """A run whose step takes 0.1 (seed + 1) s and 10 evaluations of g.
 
-    Test and validation loss are ``gaps`` above 100 + seed and 200 + seed.
+    The test loss is ``gaps`` above 100 + seed, and F above 200 + seed, which
+    is its optimum.
     """
     steps, gaps = np.arange(len(gaps)), np.array(gaps, dtype=float)
     return rows(solver, seed, len(gaps), **{
         "time": 0.1 * (seed + 1) * steps, "value": 200.0 + seed + gaps,
         "test_loss": 100.0 + seed + gaps, "n_vjp": products * steps,
-        "value_function": 7.0 - steps,
+        "value_function": 200.0 + seed + gaps, "optimum": 200.0 + seed,
     } | columns)
 
 

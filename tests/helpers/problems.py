@@ -79,7 +79,8 @@ def counted(function):
 def model(kind, groups=None, sparse=False, n=30, p=6, seed=0, theta=0.0):
     """A penalised model with n samples a part and p features.
 
-    ``groups`` features share each entry of theta; None: all share one.
+    ``groups`` features share each entry of theta; None: all share one;
+    "class": the coefficients of a class do.
     """
     rng = np.random.RandomState(seed)
     X = rng.randn(3 * n, p) * np.geomspace(1, 0.2, p)
@@ -94,10 +95,12 @@ def model(kind, groups=None, sparse=False, n=30, p=6, seed=0, theta=0.0):
         (scipy.sparse.csr_matrix(X[i::3]) if sparse else X[i::3], y[i::3])
         for i in range(3)
     ]
-    return MODELS[kind](
-        *parts, seed=seed, theta=theta,
-        groups=None if groups is None else np.arange(p) // groups,
-    )
+    k = 3 if kind == "multinomial" else 1
+    if groups == "class":
+        groups = np.tile(np.arange(k), p)
+    elif groups is not None:
+        groups = np.repeat(np.arange(p) // groups, k)
+    return MODELS[kind](*parts, seed=seed, theta=theta, groups=groups)
 
 
 def theta_of(problem, values):

@@ -24,7 +24,7 @@ from benchmark_shine.bench.dataset import loaded
 from benchmark_shine.data.simulate import regression, text
 from benchmark_shine.data.svmlight import read_svmlight
 from benchmark_shine.data.tables import (
-    class_numbers, feature_groups, split, two_classes,
+    class_numbers, penalty_groups, split, two_classes,
 )
 from benchmark_shine.problems import (
     Logistic, Multinomial, NonlinearLeastSquares, Ridge,
@@ -102,13 +102,43 @@ def test_two_classes(y):
     assert two_classes(np.array(y)).tolist() == [-1, 1, 1]
 
 
-@pytest.mark.parametrize("n, n_groups, sizes", [
-    (6, 6, [1] * 6), (6, 2, [3, 3]), (7, 3, [3, 2, 2]),
+@pytest.mark.parametrize("name, n_groups, p, k, expected", [
+    ("consecutive", 1, 3, 2, [0] * 6),
+    ("consecutive", 2, 3, 1, [0, 0, 1]),
+    ("consecutive", 3, 7, 1, [0, 0, 0, 1, 1, 2, 2]),
+    ("consecutive", 2, 2, 3, [0, 0, 0, 1, 1, 1]),
+    ("feature", 1, 2, 3, [0, 0, 0, 1, 1, 1]),
+    ("class", 1, 2, 3, [0, 1, 2, 0, 1, 2]),
 ])
-def test_feature_groups(n, n_groups, sizes):
-    groups = feature_groups(n, n_groups)
-    assert groups.tolist() == sorted(groups)
-    assert np.bincount(groups).tolist() == sizes
+def test_penalty_groups(name, n_groups, p, k, expected):
+    groups = penalty_groups(name, n_groups, np.ones((5, p)), k)
+    assert groups.tolist() == expected
+
+
+@pytest.mark.parametrize("frequency, n_groups, expected", [
+    ([1, 4, 2, 1, 0, 4], 3, [2, 0, 2, 2, 2, 1]),  # 4 | 4 | 2 + 1 + 1 + 0
+    ([2, 2, 2, 2], 2, [0, 0, 1, 1]),
+    ([9, 1, 1, 0], 3, [0, 1, 2, 2]),  # more than its share, none is empty
+    ([9, 0, 0, 0], 4, [0, 1, 2, 3]),
+    ([0, 0], 2, [0, 1]),
+])
+@pytest.mark.parametrize("make", [np.array, scipy.sparse.csr_matrix])
+def test_groups_by_frequency(frequency, n_groups, expected, make):
+    X = np.arange(9)[:, None] < np.array(frequency)
+    groups = penalty_groups("frequency", n_groups, make(0.5 * X), 2)
+    assert groups.tolist() == np.repeat(expected, 2).tolist()
+
+
+@pytest.mark.parametrize("name, n_groups, message", [
+    ("words", 1, "groups: 'words' is not one of"),
+    ("feature", 2, "n_groups: groups=feature says how many"),
+    ("frequency", 0, "n_groups: .* at least 1"),
+    ("frequency", 4, "n_groups: there are 3 features for 4 groups"),
+    ("class", 1, "groups: class needs a multinomial model"),
+])
+def test_wrong_groups_are_told(name, n_groups, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        penalty_groups(name, n_groups, np.ones((5, 3)))
 
 
 # svmlight files
@@ -255,7 +285,8 @@ X6, Y6 = np.zeros((6, 3)), [0, 1] * 3
     ((X6, Y6[:5]), {}, "y: 5 targets for 6 samples"),
     ((X6[:5], Y6), {}, "y: 6 targets for 5 samples"),
     ((X6[:0], []), {}, "y: 0 targets for 0 samples"),
-    ((X6, Y6), {"groups": [0, 1]}, r"groups: .* 3 features.*\(2,\)"),
+    ((X6, Y6), {"groups": [0, 1, 1]}, r"groups: .* 6 entries .*\(3,\)"),
+    ((X6, Y6), {"theta": 13.0}, "theta: .*13"),
 ])
 def test_parts_that_do_not_fit_are_named(part, settings, message):
     with pytest.raises(ValueError, match=f"^{message}"):
@@ -297,6 +328,22 @@ def test_energy_is_the_sum_it_says(kind):
     assert problem.scores(z) == {
         "test_loss": pytest.approx(phi(problem.test))
     }
+
+
+def test_logistic_loss_to_the_last_digits():
+    # exp(-|u|) in the formula neither overflows nor is lost
+    u = np.array([-700, -40, -20.5, -1, 0, 1e-9, 3, 20.5, 39.9, 40, 50, 700])
+    outputs, y = torch.as_tensor(u), torch.tensor(-1.0).double()
+    problem = model("logistic")
+    found = [float(problem.phi(each, y)) for each in outputs]
+    expected = np.maximum(u, 0) + np.log1p(np.exp(-abs(u)))
+    np.testing.assert_allclose(found, expected, rtol=1e-15)
+    slopes, = torch.autograd.grad(
+        problem.phi(outputs.requires_grad_(), y), outputs
+    )
+    torch.testing.assert_close(
+        slopes, problem.slope(outputs, y), rtol=1e-15, atol=0
+    )
 
 
 # designs
@@ -414,16 +461,34 @@ def test_simulated_regression():
      NonlinearLeastSquares, (512, 29, 28), 30),
     ("digits_multinomial", {}, Multinomial, (898, 450, 449), 640),
 ])
-@pytest.mark.parametrize("n_groups", [1, 8])
-def test_bundled_data(name, settings, kind, sizes, d, n_groups, datasets):
-    data = datasets[name].get_instance(**settings, n_groups=n_groups)
+@pytest.mark.parametrize("groups, n_groups", [
+    ("consecutive", 1), ("frequency", 8),
+])
+def test_bundled_data(
+    name, settings, kind, sizes, d, groups, n_groups, datasets
+):
+    data = datasets[name].get_instance(
+        **settings, groups=groups, n_groups=n_groups, theta=0.5
+    )
     problem = data.get_data()["problem"]
     assert type(problem) is kind
     all_parts = problem.train, problem.validation, problem.test
     assert tuple(len(part.y) for part in all_parts) == sizes
     (theta,), z = problem.start()
-    assert theta.shape == (n_groups,)
+    assert theta.tolist() == [0.5] * n_groups
     assert z.shape == (d,)
+
+
+@pytest.mark.parametrize("name, groups, sizes", [
+    ("breast_cancer", "feature", [1] * 30),
+    ("digits_multinomial", "feature", [10] * 64),
+    ("digits_multinomial", "class", [64] * 10),
+])
+def test_groups_of_bundled_data(name, groups, sizes, datasets):
+    data = datasets[name].get_instance(groups=groups).get_data()
+    assert np.bincount(data["problem"].groups).tolist() == sizes
+    # every bundled problem starts away from its optimum
+    assert data["problem"].start()[0][0].tolist() == [4.0] * len(sizes)
 
 
 def test_breast_cancer_is_scaled_by_its_training_part(datasets):

@@ -1,6 +1,7 @@
 """Hypergradients: closed forms, finite differences, gradcheck."""
 import doctest
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -46,8 +47,9 @@ def test_ridge_closed_form(groups, sparse):
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("groups", [None, 1])
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind, groups", [
+    *product(MODELS, [None, 1]), ("multinomial", "class"),
+])
 def test_finite_differences(kind, groups, sparse):
     problem = model(kind, groups, sparse)
     theta = thetas(problem)

@@ -23,7 +23,8 @@ PACKAGE = {
     "data": "numpy scipy sklearn torch PIL pooch .checks .data .extras "
             ".fingerprints",
     "problems": "torch numpy scipy .checks .equation .problems",
-    "evaluate": "torch .adjoint .evaluate .implicit .problems .root",
+    "evaluate": "torch numpy scipy .adjoint .evaluate .fingerprints "
+                ".implicit .problems .root",
     "rivals": "torch numpy sklearn threadpoolctl optuna jax jaxopt torchdeq "
               ".checks .engine .extras .operators .problems .rivals .root",
     "bench": "torch numpy sklearn tqdm click joblib benchopt yaml "

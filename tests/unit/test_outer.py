@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmark_shine.outer import (
-    GradientOptimizer, Hoag, Search, from_now, from_start,
+    GradientOptimizer, Hoag, Search, Secant, from_now, from_start,
 )
 
 E = math.e
@@ -131,6 +131,61 @@ def test_hoag_does_not_change_its_input():
     assert (float(start[0]), float(grads[0])) == (0, 40)
 
 
+def run_secant(secant, start, slopes):
+    """All theta of a run whose hypergradients are slopes(theta)."""
+    state = secant.start(theta(*start))
+    thetas, tolerances = [state.theta[0]], [state.atol]
+    for _ in range(12):
+        grads = slopes(state.theta[0]),
+        state = secant.step(state, math.nan, grads, math.nan)
+        thetas.append(state.theta[0])
+        tolerances.append(state.atol)
+    return torch.stack(thetas), tolerances
+
+
+def test_secant_by_hand():
+    # 1 down, then the secant step, which is exact where dF/dtheta is linear
+    thetas, _ = run_secant(Secant(), [0.0], lambda t: t + 2)
+    assert thetas[:4, 0].tolist() == pytest.approx([0, -1, -2, -2])
+    # into the box; then the radius grows to 2, as F'' < 0 has no secant step
+    thetas, _ = run_secant(Secant(), [20.0], lambda t: 1 / t)
+    assert thetas[1:6, 0].tolist() == pytest.approx([12, 10.5, 8.5, 6.5, 4.5])
+
+
+def test_a_change_of_sign_halves_the_move():
+    signs = iter([1.0, 1.0, -1e9, -1e9])
+
+    def slopes(t):
+        return torch.full_like(t, next(signs, 0.0))
+
+    thetas, _ = run_secant(Secant(), [0.0], slopes)
+    # half of the last move, 1.5; the secant step would be all of it
+    assert thetas[1:3, 0].tolist() == pytest.approx([-1, -2.5])
+    assert float(thetas[3, 0]) == pytest.approx(-2.5 + 0.75)
+
+
+def test_secant_finds_each_entry_of_a_quadratic():
+    centre = torch.tensor([-5.0, 0.3, 7.0], dtype=torch.float64)
+    weights = torch.tensor([1e-3, 1.0, 1e6], dtype=torch.float64)
+    thetas, _ = run_secant(
+        Secant(), [4.0, 4.0, 4.0], lambda t: weights * (t - centre)
+    )
+    assert torch.allclose(thetas[-1], centre, atol=1e-6)
+    # nothing depends on the units of the outer loss, or on other entries
+    alone, _ = run_secant(Secant(), [4.0], lambda t: 5 * (t + 5))
+    assert torch.equal(alone[:, 0], thetas[:, 0])
+
+
+def test_tolerances_of_secant_depend_on_nothing_but_the_step():
+    _, tolerances = run_secant(Secant(0.1, 0.5), [3.0], lambda t: t ** 3)
+    assert tolerances == pytest.approx([0.1 * 0.5 ** k for k in range(13)])
+
+
+def test_a_hypergradient_of_zero_stays():
+    thetas, _ = run_secant(Secant(), [1.0, 2.0], torch.zeros_like)
+    assert (thetas == thetas[0]).all()
+
+
 @pytest.mark.parametrize("make, name, value", [
     (Hoag, "tol", 0.0), (Hoag, "tol", math.nan), (Hoag, "decay", 1.1),
     (Hoag, "moves", 0), (Hoag, "moves", 1.5),
@@ -194,7 +249,7 @@ def test_torch_with_a_fixed_tolerance_and_a_schedule():
 
 
 def test_search_visits_its_values():
-    outer = Search((-12.0, 0.5, 3.0), tol=1e-2)
+    outer = Search((-12.0, 0.5, 3.0), rtol=1e-2)
     state = outer.start(theta(7.0, 7.0))
     seen = []
     for _ in range(4):
@@ -204,6 +259,10 @@ def test_search_visits_its_values():
     assert seen == [[-12, -12], [0.5, 0.5], [3, 3], [3, 3]]
 
 
-def test_search_needs_a_value():
-    with pytest.raises(ValueError, match="^n_points: "):
-        Search(())
+@pytest.mark.parametrize("settings, message", [
+    ({"values": ()}, "n_points: "), ({"rtol": -1.0}, "rtol: .*-1"),
+    ({"atol": -1.0}, "atol: .*-1"), ({"rtol": 0.0}, "atol: .*0"),
+])
+def test_search_needs_values_and_a_tolerance(settings, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Search(**{"values": (1.0,)} | settings)

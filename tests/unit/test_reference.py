@@ -8,11 +8,12 @@ import torch
 
 from benchmark_shine.engine import Step
 from benchmark_shine.equation import Equation
-from benchmark_shine.evaluate import compare, metrics, reference
+from benchmark_shine.evaluate import compare, metrics, tight
 from benchmark_shine.evaluate.dense import newton, refined
 from benchmark_shine.evaluate.reference import (
     DIVERGED, MEASURED, NO_ADJOINT, NO_ROOT, measure, unmeasured,
 )
+from benchmark_shine.evaluate.tight import TightSolver
 from benchmark_shine.evaluate.units import equilibrate, rescaled
 from benchmark_shine.problems import Logistic, NonlinearLeastSquares
 from benchmark_shine.root import loss_gradient
@@ -85,21 +86,17 @@ def oracle(problem, theta):
 @pytest.mark.parametrize("theta", [-4.0, 0.0, 6.0])
 @pytest.mark.parametrize("name", SCALES)
 def test_the_units_of_the_data_do_not_matter(name, theta, dense, monkeypatch):
-    monkeypatch.setattr(reference, "DENSE", dense)
+    monkeypatch.setattr(tight, "ASSEMBLED", dense)
+    monkeypatch.setattr(tight, "DENSE", dense)
     problem = in_units(SCALES[name])
     leaf, z = theta_of(problem, theta), problem.start()[1]
     # from the random start of a run, and from a z near the root
     for z, k in (z, 0), (z / torch.as_tensor(SCALES[name] * 9), 1):
-        found = measure(step_at(problem, leaf, z, k))
-        if not dense and k == 0:  # it may fail, but must say so
-            assert found["unmeasured"] == MEASURED or math.isnan(
-                found["value_function"]
-            )
-        else:
+        for solve in TightSolver(), TightSolver(problem):
+            found = measure(step_at(problem, leaf, z, k), solve)
             assert found["unmeasured"] == MEASURED
-        if not math.isnan(found["value_function"]):
             assert found["value_function"] == pytest.approx(
-                oracle(problem, theta), rel=2e-6
+                oracle(problem, theta), rel=1e-7
             )
 
 
@@ -107,14 +104,14 @@ def test_the_units_of_the_data_do_not_matter(name, theta, dense, monkeypatch):
 def test_q_in_any_units(name):
     scales = torch.as_tensor(SCALES[name])
     plain, scaled = in_units(np.ones(6)), in_units(SCALES[name])
-    leaf, z = theta_of(plain, -60.0), normal(0, 6) / 9
     # without a penalty the units of the features are those of q
+    equation, root = tight_root(plain, theta_of(plain, -60.0))
     q = torch.linalg.solve(
-        jacobian_at(plain.draw(leaf, z, 1), z),
-        loss_gradient(plain.draw(leaf, z, 1), z),
+        jacobian_at(equation, root.z), loss_gradient(equation, root.z)
     )
-    step = step_at(scaled, theta_of(scaled, -60.0), z / scales)
-    assert measure(replace(step, q=q / scales))["q_rel_error"] < 1e-7
+    step = step_at(scaled, theta_of(scaled, -60.0), root.z / scales)
+    found = measure(replace(step, q=q / scales), TightSolver(scaled))
+    assert found["q_rel_error"] < 1e-5
 
 
 def test_a_saturated_start_is_not_its_own_root():
@@ -124,32 +121,24 @@ def test_a_saturated_start_is_not_its_own_root():
     values = []
     for dense in 300, 0:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(reference, "DENSE", dense)
-            found = measure(step_at(problem, leaf, z, 0))
+            patch.setattr(tight, "ASSEMBLED", dense)
+            found = measure(step_at(problem, leaf, z, 0), TightSolver())
         values.append(found["value_function"])
     equation, root = tight_root(problem, leaf, z)
     value = float(equation.loss(root.z))
     assert values == pytest.approx([value] * 2, rel=2e-6)
 
 
-def singular(value):
-    """Two equal columns, and next to no penalty."""
+def test_a_singular_jacobian_has_no_reference():
     rng = np.random.RandomState(2)
     X, y = rng.randn(60, 4), np.sign(rng.randn(60))
     X[:, 3] = X[:, 2]
-    X[1::3, 3] *= value  # of the validation part
-    return Logistic(*((X[i::3], y[i::3]) for i in range(3)))
-
-
-@pytest.mark.parametrize("dense", [300, 0], ids=["dense", "iterative"])
-def test_a_singular_jacobian_has_no_reference(dense, monkeypatch):
-    monkeypatch.setattr(reference, "DENSE", dense)
-    problem = singular(2)
+    X[1::3, 3] *= 2  # of the validation part
+    problem = Logistic(*((X[i::3], y[i::3]) for i in range(3)))
     step = step_at(problem, theta_of(problem, -80.0), normal(0, 4))
-    found = measure(step)
-    assert found["unmeasured"] == NO_ADJOINT
-    assert math.isnan(found["q_cosine"])
-    assert math.isnan(found["hypergrad_rel_error"])
+    found = measure(step, TightSolver(problem))
+    assert found["unmeasured"] in (NO_ROOT, NO_ADJOINT)
+    assert not {"q_cosine", "hypergrad_rel_error"} & found.keys()
 
 
 @pytest.mark.parametrize("energy", [True, False])
@@ -168,17 +157,15 @@ def test_there_is_no_value_without_a_root(energy):
         equation, loss=lambda z: 1 + z.sum() + 0 * theta[0].sum(),
         g=lambda z: -z.exp() + 0 * theta[0],
     ))
-    found = measure(step)
-    assert math.isnan(found["value_function"])
-    assert found["unmeasured"] == NO_ROOT
+    found = measure(step, TightSolver())
+    assert found == {"unmeasured": NO_ROOT}
 
 
 def test_no_numbers_are_no_reference():
     problem = model("logistic")
     step = step_at(problem, theta_of(problem, math.nan), normal(0, 6))
-    found = measure(step)
-    assert found["unmeasured"] == NO_ADJOINT
-    assert math.isnan(found["value_function"])
+    found = measure(step, TightSolver())
+    assert found == {"unmeasured": NO_ROOT}
 
 
 def test_one_line_says_what_is_missing():
@@ -276,33 +263,31 @@ def test_measure_sees_the_errors_of_a_step():
     theta = thetas(problem)
     solution = ridge_solution(problem, theta[0])
     equation, root = tight_root(problem, theta)
-    # the value function is that of z*(theta), wherever z is
-    z = root.z + 0.1 * normal(5, len(root.z))
-    q = torch.linalg.solve(
-        jacobian_at(equation, z), torch.autograd.functional.jacobian(
-            equation.loss, z
-        )
-    )
+    # F, q and dF/dtheta are those of z*(theta), wherever z is
+    z, q = root.z + 0.1 * normal(5, len(root.z)), solution.q
     e = normal(6, len(q))
     e = 0.01 * q.norm() * (e - (e @ q) / (q @ q) * q) / e.norm()
+    wrong = solution.grad * torch.tensor([3.0, -1.0])
     step = Step(
-        theta, z, float(equation.loss(z)), equation, (3 * solution.grad,),
-        2 * (q + e), root,
+        theta, z, float(equation.loss(z)), equation, (wrong,), 2 * (q + e),
+        root,
     )
-    found = measure(step)
+    found = measure(step, TightSolver(problem))
     assert found["value_function"] == pytest.approx(
-        float(solution.value), rel=2e-6
+        float(solution.value), rel=1e-9
     )
     cosine = float(torch.cosine_similarity(q + e, q, dim=0))
     assert found["q_cosine"] == pytest.approx(cosine, abs=1e-6)
     assert found["q_rel_error"] == pytest.approx(
         relative(2 * (q + e), q), rel=1e-5
     )
-    weighted = problem.penalty(theta).detach() * z * q
-    exact = torch.stack([-weighted[:3].sum(), -weighted[3:].sum()])
+    assert found["hypergrad_sign"] == 0.5
     assert found["hypergrad_rel_error"] == pytest.approx(
-        relative(3 * solution.grad, exact), rel=1e-5
+        relative(wrong, solution.grad), rel=1e-5
     )
+    assert found["hypergrad_cosine"] == pytest.approx(float(
+        torch.cosine_similarity(wrong, solution.grad, dim=0)
+    ), rel=1e-5)
 
 
 def test_measure_of_a_diverged_step_is_nan():
@@ -310,17 +295,17 @@ def test_measure_of_a_diverged_step_is_nan():
     theta, z = theta_of(problem, 0.0), problem.start()[1]
     equation = problem.draw(theta, z, 1)
     step = Step(theta, z, float("nan"), equation)
-    found = measure(step)
-    assert found.pop("unmeasured") == DIVERGED
-    assert all(value != value for value in found.values())
+    assert measure(step, TightSolver()) == {"unmeasured": DIVERGED}
 
 
 def test_measure_of_a_step_without_q():
     problem = model("ridge")
     theta, z = theta_of(problem, 0.0), problem.start()[1]
     equation = problem.draw(theta, z, 0)
-    found = measure(Step(theta, z, float(equation.loss(z)), equation))
+    found = measure(
+        Step(theta, z, float(equation.loss(z)), equation), TightSolver()
+    )
     value = float(ridge_solution(problem, theta[0]).value)
-    assert found.pop("value_function") == pytest.approx(value, rel=2e-6)
-    assert found.pop("unmeasured") == MEASURED
-    assert all(value != value for value in found.values())
+    assert found["value_function"] == pytest.approx(value, rel=1e-9)
+    assert found["unmeasured"] == MEASURED
+    assert found.keys() == {"value_function", "value_error", "unmeasured"}

@@ -425,3 +425,50 @@ def test_opa_without_a_direction_is_skipped(v):
     same = replace(finder, opa=opa)(equation, atol=1e-9)
     assert torch.equal(same.z, plain.z)
     assert same.n_g == plain.n_g
+
+
+def drawn(problem):
+    theta, z = problem.start()
+    return problem.draw(theta, z, 1)
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic", "multinomial"])
+@pytest.mark.parametrize("groups, theta", [(None, -3.0), (3, 2.0)])
+def test_energy_criterion_bounds_the_energy(kind, groups, theta):
+    equation = drawn(model(kind, groups, theta=theta))
+    finder = LBFGS(criterion="energy", scale=1.0)
+    least = LBFGS()(equation, rtol=1e-12).z
+    for tol in 1e-1, 1e-2, 1e-3:
+        root = finder(equation, atol=tol)
+        (value, _), (lowest, _) = map(equation.energy, (root.z, least))
+        assert root.converged and value - lowest <= tol ** 2 * value
+        # near and far starts stop by the same rule
+        elsewhere = replace(equation, start=100 * equation.start)
+        value, gradient = equation.energy(finder(elsewhere, atol=tol).z)
+        bound = gradient @ (gradient / equation.diagonal) / 2
+        assert bound <= tol ** 2 * value
+
+
+def test_energy_criterion_without_a_diagonal_is_newtons_decrement():
+    # with the exact J⁻¹ it is the distance itself: here (h - min h) / h = 1
+    equation = quadratic(np.ones(5)).equation
+    assert LBFGS(criterion="energy")(equation, atol=0.99).n_iter
+    stays = LBFGS(criterion="energy")(equation, atol=1.01)
+    assert stays.n_iter == 0 and stays.converged
+
+
+def test_scale_of_the_diagonal():
+    problem = model("logistic", theta=-4.0)
+    equation = drawn(problem)
+    finder = LBFGS(scale="diagonal", keep_pairs=True)
+    root = finder(equation, rtol=1e-3)
+    assert root.inverse.scale == pytest.approx(math.exp(4))
+    # at another theta the pairs stay, with the scale of that theta
+    theta = theta_of(problem, -3.0)
+    other = problem.draw(theta, root.z, 2)
+    again = finder(other, rtol=1e-3, warm_start=root)
+    assert again.inverse.scale == pytest.approx(math.exp(3))
+    with pytest.raises(ValueError, match="one penalty"):
+        finder(drawn(model("logistic", groups=3)))
+    with pytest.raises(ValueError, match="scale: 'diagonal'"):
+        finder(quadratic(np.ones(3)).equation)

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from ...data.pictures import pictures
 from ...data.simulate import regression, text
-from ...data.tables import feature_groups, split
+from ...data.tables import penalty_groups, split
 from ...evaluate.dense import solve_densely
 from ...evaluate.reference import errors_of
 from ...implicit import Counted
@@ -21,13 +21,17 @@ from .watch import watched
 def ridge():
     """Dense ridge regression, four penalties."""
     X, y = regression(120, 24, 0)
-    return Ridge(*split(X, y, 0, 0.5), groups=feature_groups(24, 4))
+    return Ridge(*split(X, y, 0, 0.5), groups=penalty_groups(
+        "consecutive", 4, X
+    ))
 
 
 def logistic():
     """Sparse logistic regression, four penalties."""
     X, y = text(160, 40, 0)
-    return Logistic(*split(X, y, 0, 0.5), groups=feature_groups(40, 4))
+    return Logistic(*split(X, y, 0, 0.5), groups=penalty_groups(
+        "consecutive", 4, X
+    ))
 
 
 def network():

@@ -1,0 +1,134 @@
+"""A secant step within a radius, for each entry of theta by itself."""
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..checks import check_number
+from .base import _flat
+
+# Below this length of a move theta has settled; the radius can grow again.
+SHORTEST = 1e-6
+
+
+@dataclass(frozen=True)
+class SecantState:
+    """Hold the state of `Secant` before an outer step.
+
+    Parameters
+    ----------
+    theta : tuple of Tensor
+        Theta of the next step.
+    eps : float
+        Relative tolerance of the linear solve.
+    atol, rtol : float
+        Tolerances of the inner solve.
+    radius : Tensor, shape (p,), or None
+        The longest move of each entry of theta; None before the first step.
+    move, grad : Tensor, shape (p,), or None
+        The last move, and the hypergradient at its start.
+    """
+
+    theta: tuple[Tensor, ...]
+    eps: float
+    atol: float
+    rtol: float = 0.0
+    radius: Tensor | None = None
+    move: Tensor | None = None
+    grad: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Secant:
+    """Move each entry of theta by a secant step within a radius.
+
+    Entry i moves by -sign(hᵢ) min(rᵢ, |hᵢ sᵢ / yᵢ|), where h is the
+    hypergradient, s the last move and y the change of h along the move; where
+    sᵢ yᵢ is not positive, the move is rᵢ long.  The radius is multiplied by
+    ``growth`` while hᵢ keeps its sign; a change of sign makes the radius
+    ``shrink`` |sᵢ|, because a minimum was passed.  So the radius is that of
+    Rprop (Riedmiller and Braun, ICNN 1993), and within it the step is the
+    diagonal form of the first step length of Barzilai and Borwein (IMA J.
+    Numer. Anal. 1988).  No step depends on the outer loss, whose values at
+    inexact z differ by more than a step gains.
+
+    The inner solve at outer step k stops at the tolerance eps_k =
+    tol decayᵏ⁻¹, which is absolute: it is meant for the criterion "energy" of
+    `benchmark_shine.root.LBFGS`, and depends neither on where z and theta
+    start nor on the run so far.  eps_k is the relative tolerance of the
+    linear solve too.
+
+    Parameters
+    ----------
+    tol : float
+        eps_1.
+    decay : float
+        eps_{k+1} = decay eps_k.
+    first, longest : float
+        Radius at the first step, and the largest radius.
+    growth, shrink : float
+        Factors of the radius.
+    box : float
+        Bound of theta, which stays in [-box, box].
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range.
+    """
+
+    tol: float = 0.1
+    decay: float = 0.78
+    first: float = 1.0
+    longest: float = 2.0
+    growth: float = 1.5
+    shrink: float = 0.5
+    box: float = 12.0
+
+    def __post_init__(self):
+        check_number("tol", self.tol, above=0)
+        check_number("decay", self.decay, above=0, most=1)
+        check_number("shrink", self.shrink, above=0, below=1)
+        check_number("growth", self.growth, least=1)
+        for name in ("first", "longest", "box"):
+            check_number(name, getattr(self, name), above=0)
+
+    def start(self, theta):
+        return SecantState(theta, self.tol, self.tol)
+
+    def step(self, state, value, grads, first_residual):
+        grad = _flat(grads)
+        radius = self._radius(state, grad)
+        length = torch.minimum(radius, _secant(state, grad))
+        before = _flat(state.theta)
+        after = (before - grad.sign() * length).clamp(-self.box, self.box)
+        eps = state.eps * self.decay
+        return SecantState(
+            _like(state.theta, after), eps, eps, radius=radius,
+            move=after - before, grad=grad,
+        )
+
+    def _radius(self, state, grad):
+        if state.radius is None:
+            return torch.full_like(grad, self.first)
+        grown = (self.growth * state.radius).clamp(max=self.longest)
+        passed = grad * state.grad <= 0
+        return torch.where(
+            passed, self.shrink * state.move.abs(), grown
+        ).clamp(min=SHORTEST)
+
+
+def _secant(state, grad):
+    """Compute the lengths of secant steps, infinite where there is none."""
+    if state.move is None:
+        return torch.full_like(grad, math.inf)
+    change = grad - state.grad
+    length = (grad * state.move / change).abs()
+    return torch.where(state.move * change > 0, length, math.inf)
+
+
+def _like(theta, flat):
+    """Cut a flat tensor into the shapes of theta."""
+    parts = flat.split([t.numel() for t in theta])
+    return tuple(part.view_as(t) for part, t in zip(parts, theta))

@@ -1,0 +1,203 @@
+"""Measure which outer step brings the methods to the optimum.
+
+    python -m experiments.outer_rules --output outputs/outer_rules.csv
+
+Every method runs under every rule on the bundled problems, from three theta.
+HOAG, the exact method, chooses the rule of the fair protocol: among the rules
+under which it always ends within 0.1 % of F*, the one with the fewest
+evaluations and products until it is there for good.  The root finder's own
+choices are measured in the same way.  A Markdown file beside the rows has the
+tables.  One thread; an hour and a half, or a quarter of it with
+``--methods HOAG``.
+"""
+import argparse
+import math
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmark_shine.checks import check_integer
+from benchmark_shine.evaluate.bilevel import comparison
+from benchmark_shine.outer import Secant
+from figures.tables.markdown import markdown
+
+from .rows import Rows
+from .tasks import BUNDLED, method_of, problem_of
+
+METHODS = (
+    "HOAG", "Recycled-PCG", "SHINE", "SHINE-OPA", "SHINE-refine",
+    "SHINE-guarded", "HOAG-limited", "Jacobian-Free",
+)
+STARTS = -6.0, 0.0, 4.0
+EXACT = "HOAG"
+N_OUTER = 30
+KEY = "rule", "method", "task", "seed", "theta"
+# Parts of F* within which a run has to end.
+CLOSE, NEAR = 1e-3, 1e-2
+
+
+@dataclass(frozen=True)
+class Sign(Secant):
+    """Move by the radius itself, as Rprop does: only signs count."""
+
+    growth: float = 1.2
+
+    def step(self, state, value, grads, first_residual):
+        alone = replace(state, move=None)  # no secant
+        return super().step(alone, value, grads, first_residual)
+
+    def _radius(self, state, grad):
+        if state.radius is None:
+            return torch.full_like(grad, self.first)
+        grown = (self.growth * state.radius).clamp(max=self.longest)
+        passed = grad * state.grad < 0
+        return torch.where(passed, self.shrink * state.radius, grown)
+
+
+def _secant(tol, decay):
+    return {"tol": tol, "decay": decay}
+
+
+# Settings of the solvers, and what takes the place of their outer step.
+RULES = {
+    "fair": ({}, None),
+    "hoag": ({"protocol": "hoag"}, None),
+    "hoag, absolute tolerance": ({"step": "hoag", "tol": 1e-3}, None),
+    "secant, relative tolerance": (
+        {"protocol": "hoag", "step": "secant"}, None),
+    "sign": ({}, Sign()),
+    "secant, tol 0.1, decay 0.9": (_secant(0.1, 0.9), None),
+    "secant, tol 0.03, decay 0.78": (_secant(0.03, 0.78), None),
+    "secant, tol 0.01, decay 0.9": (_secant(0.01, 0.9), None),
+    "secant, radius up to 4": ({}, Secant(longest=4.0, growth=2.0)),
+}
+# The rules that all methods are measured under; EXACT is under all.
+FOR_ALL = "fair", "hoag", "sign"
+# Choices of the root finder under the fair rule, made by EXACT alone.
+CHOICES = {
+    "memory 10": ({"memory": 10}, None),
+    "memory 60": ({"memory": 60}, None),
+    "pairs dropped": ({"keep_pairs": False}, None),
+    "pairs corrected": ({"keep_pairs": "corrected"}, None),
+    "B0 = I": ({"scale": 1.0}, None),
+    "B0 = exp(-theta) I": ({"scale": "diagonal"}, None),
+    "c2 = 9e-4": ({"c2": 9e-4}, None),
+}
+
+
+def one(rule, name, problem, compared):
+    """Run a method under a rule: where it ends, and when it is there."""
+    settings, outer = (RULES | CHOICES)[rule]
+    method = method_of(name, problem, N_OUTER, **settings)
+    if outer is not None:
+        method = replace(method, outer=outer)
+    n, gaps, furthest = [], [], 0.0
+    for step, totals, _ in method.run(problem):
+        found = {} if step.diverged else compared(step, method)
+        value, optimum = (
+            found.get(key, math.inf) for key in ("value_function", "optimum")
+        )
+        n.append(totals.n_g + totals.n_vjp)
+        gaps.append((value - optimum) / optimum if found else math.inf)
+        furthest = max(furthest, float(step.theta[0].detach().abs().max()))
+    return {
+        "gap": gaps[-1], "stay": stay(n, gaps, CLOSE), "evaluations": n[-1],
+        "furthest": furthest,
+    }
+
+
+def stay(n, gaps, gap):
+    """Return the count from which on a run is within a gap; inf if never."""
+    outside = np.flatnonzero(~(np.array(gaps) <= gap))
+    following = outside[-1] + 1 if len(outside) else 0
+    return n[following] if following < len(n) else math.inf
+
+
+def measure(rows, n_seeds, names):
+    """Measure what the file lacks."""
+    torch.set_num_threads(1)
+    runs = [
+        (rule, name) for rule in RULES for name in names
+        if name == EXACT or rule in FOR_ALL
+    ] + [(choice, EXACT) for choice in CHOICES]
+    for task, seed in product(BUNDLED, range(n_seeds)):
+        compared = None
+        for theta, (rule, name) in product(STARTS, runs):
+            key = {"rule": rule, "method": name, "task": task, "seed": seed,
+                   "theta": theta}
+            if not rows.missing(**key):
+                continue
+            problem = problem_of(task, seed, theta=theta)
+            compared = compared or comparison(problem)
+            rows.add(**key, **one(rule, name, problem, compared))
+
+
+def tables(frame):
+    """Write the tables of rules and methods, and of the choices."""
+    of_rules = frame[frame["rule"].isin(list(RULES))]
+    exact = frame[frame["method"] == EXACT]
+    return "\n".join([
+        "Runs that end within 1 % (in brackets 0.1 %) of F*, and runs that "
+        "touched the bound of theta:\n",
+        markdown(_counts(of_rules)),
+        f"{EXACT} alone: runs that end within 0.1 % of F*; geometric mean of "
+        "the evaluations and products until a run is there for good (a run "
+        "that is not counts as ten times the longest); the same by problem, "
+        "medians:\n",
+        markdown(_costs(exact)),
+    ])
+
+
+def _counts(frame):
+    rows = []
+    for rule, own in frame.groupby("rule", sort=False):
+        row = {"rule": rule}
+        for method, runs in own.groupby("method", sort=False):
+            near, close = ((runs["gap"] <= x).sum() for x in (NEAR, CLOSE))
+            row[method] = f"{near} ({close})"
+        touched = (own["furthest"] >= 12).sum()
+        rows.append(row | {
+            "runs of each": str(len(runs)), "touched": str(touched),
+        })
+    return pd.DataFrame(rows).fillna("–")
+
+
+def _costs(frame):
+    rows, censored = [], 10 * frame["evaluations"].max()
+    for rule, own in frame.groupby("rule", sort=False):
+        mean = np.exp(np.log(own["stay"].clip(upper=censored)).mean())
+        medians = own.groupby("task", sort=False)["stay"].median()
+        rows.append({
+            "rule": rule,
+            "within 0.1 %": f"{(own['gap'] <= CLOSE).sum()} of {len(own)}",
+            "mean": f"{mean:.0f}",
+        } | {task: f"{count:.0f}" for task, count in medians.items()})
+    return pd.DataFrame(rows)
+
+
+def main():
+    """Measure, and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--output", type=Path, default=Path("outputs/outer_rules.csv"))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--methods", nargs="+", default=METHODS)
+    arguments = parser.parse_args()
+    try:
+        check_integer("seeds", arguments.seeds, least=1)
+        measure(
+            Rows(arguments.output, KEY), arguments.seeds, arguments.methods
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    page = arguments.output.with_suffix(".md")
+    page.write_text(tables(pd.read_csv(arguments.output)), encoding="utf-8")
+    print(page)
+
+
+if __name__ == "__main__":
+    main()

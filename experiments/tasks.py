@@ -1,0 +1,56 @@
+"""The bi-level tasks of experiments, by short names, and their methods."""
+from functools import cache
+from pathlib import Path
+
+from benchopt.benchmark import Benchmark
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZES = ("formulation", "n_samples", "n_features")
+
+# The data set of a task, and its settings.
+TASKS = {
+    "ridge": ("simulated", dict(zip(SIZES, ("ridge", 400, 100)))),
+    "text": ("simulated", dict(zip(SIZES, ("logistic", 2000, 5000)))),
+    "breast_cancer": ("breast_cancer", {}),
+    "digits": ("digits_multinomial", {}),
+    "20news": ("20news", {}),
+}
+BUNDLED = tuple(name for name in TASKS if name != "20news")
+
+
+@cache
+def _classes(kind):
+    suite = Benchmark(ROOT)
+    found = {"datasets": suite.get_datasets, "solvers": suite.get_solvers}
+    return {cls.name: cls for cls in found[kind]()}
+
+
+def problem_of(task, seed, **settings):
+    """Build the problem of a task.
+
+    Raises
+    ------
+    ValueError
+        Where its data cannot be had; the message says what to do.
+    """
+    name, own = TASKS[task]
+    data = _classes("datasets")[name].get_instance(
+        seed=seed, **own, **settings
+    ).get_data()
+    if data["problem"] is None:
+        raise ValueError(data["reason"])
+    return data["problem"]
+
+
+def method_of(solver, problem, n_outer, **settings):
+    """Build a solver's `Method` for a problem, as `benchopt run` does.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such solver, or it has no meaning for the problem.
+    """
+    if solver not in _classes("solvers"):
+        raise ValueError(f"methods: there is no solver {solver}")
+    instance = _classes("solvers")[solver].get_instance(**settings)
+    return instance.method(problem, n_outer)

@@ -29,12 +29,11 @@ class Guarded:
 
     Conjugate gradients, preconditioned by M, correct q until
 
-        max(‖Cᵀ D⁻¹ r‖, ‖Cᵀ M r‖) ≤ guard max(‖Cᵀ q‖, tol ‖Cᵀ D⁻¹ rhs‖)
+        max(‖Cᵀ D⁻¹ r‖, ‖Cᵀ M r‖) ≤ guard ‖Cᵀ q‖
 
-    or ‖r‖ ≤ tol ‖rhs‖, tol being the system's.  The second number on the
-    right, tol times the estimate at q = 0, counts as zero: at the optimum of
-    the outer loss, where the hypergradient is zero, no relative error can be
-    kept.
+    or ‖r‖ ≤ tol ‖rhs‖, tol being the system's: at the optimum of the outer
+    loss, where the hypergradient is zero, no relative error can be kept, and
+    q is as exact as HOAG's.
 
     J must be symmetric.  Where the system has no diagonal, or no derivative
     in theta, the guard is ‖r‖ ≤ guard ‖rhs‖.
@@ -88,10 +87,9 @@ class Guarded:
         if system.diagonal is None or system.g_theta_vjp is None:
             return residual_within(system, max(self.guard, system.tol))
         solved = residual_within(system, system.tol)
-        zero = system.tol * theta_norm(system, system.rhs / system.diagonal)
 
         def enough(q, r, Mr):
-            limit = self.guard * max(theta_norm(system, q), zero)
+            limit = self.guard * theta_norm(system, q)
             return solved(q, r, Mr) or all(
                 theta_norm(system, v) <= limit
                 for v in (r / system.diagonal, Mr)

@@ -80,18 +80,22 @@ def test_the_last_q_is_asked_first(start, n_products):
 def test_steps_stop_at_the_first_that_is_good_enough(guard):
     guarded, products = problem()
     q = Guarded(guard)(guarded)
-    # conjugate gradients minimise over start + span(r, J r, ...)
+    # conjugate gradients minimise over start + span(M r, M J M r, ...)
     start = Shine()(guarded)
-    iterates, basis = [start], [RHS - J @ start]
+    r = RHS - J @ start
+    iterates, basis = [start], [INVERSE @ r]
     for _ in range(RANK + 1):
         K, _ = torch.linalg.qr(torch.stack(basis, dim=1))
-        y = torch.linalg.solve(K.T @ J @ K, K.T @ basis[0])
+        y = torch.linalg.solve(K.T @ J @ K, K.T @ r)
         iterates.append(start + K @ y)
-        basis.append(J @ K[:, -1])
+        basis.append(INVERSE @ J @ K[:, -1])
 
     def passes(q):
         r = RHS - J @ q
-        return (C.T @ r).norm() / DELTA <= guard * (C.T @ q).norm()
+        return all(
+            (C.T @ v).norm() <= guard * (C.T @ q).norm()
+            for v in (r / DELTA, INVERSE @ r)
+        )
 
     first = [passes(q) for q in iterates].index(True)
     assert len(products) == 1 + first
@@ -108,6 +112,19 @@ def test_a_wrong_sign_is_mended():
     assert truth < 0 < float(c[:, 0] @ Shine()(guarded))
     mended = float(c[:, 0] @ Guarded(0.2)(guarded))
     assert abs(mended - truth) <= 0.25 * abs(truth)
+
+
+@pytest.mark.parametrize("inverse", [torch.linalg.inv(J), 1e-3 * EYE])
+def test_neither_estimate_hides_what_the_other_sees(inverse):
+    # the last q errs by J⁻¹ r: r is orthogonal to c, or in the unseen range
+    c, r = C[:, :1], UNSEEN @ UNSEEN.T @ C[:, 0]
+    if inverse[0, 1]:
+        r = C[:, 1] - c[:, 0] * (c[:, 0] @ C[:, 1]) / (c[:, 0] @ c[:, 0])
+    truth = c[:, 0] @ EXACT
+    r = r * (2 * truth / (c[:, 0] @ torch.linalg.solve(J, r)))
+    start = EXACT - torch.linalg.solve(J, r)  # it gives -truth
+    q = Guarded(0.2)(problem(1e-9, start, c, RHS, inverse)[0])
+    assert abs(c[:, 0] @ q - truth) <= 0.25 * abs(truth)
 
 
 @pytest.mark.parametrize("guard, passes", [(0.1, True), (0.01, False)])

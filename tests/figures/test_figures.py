@@ -413,6 +413,7 @@ def test_suboptimality():
         ("SHINE", "best_gap", [1, 0.5, 0, 0, 0]),
         ("SHINE", "floor", [1e-5] * 5), ("HOAG", "gap", [1, 0.5, INF]),
         ("HOAG", "best_gap", [1, 0.5, INF]), ("Newton", "gap", [NAN] * 3),
+        ("Newton", "floor", [NAN] * 3),
     ):
         np.testing.assert_allclose(runs.loc[method, name], numbers)
 

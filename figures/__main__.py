@@ -91,11 +91,16 @@ def write_reproduction(name, options):
 
 
 def write_front(name, options):
-    """Print the README's small table; put it into a page."""
-    text = front.table(read(options).need_runs())
-    print(text, end="")
+    """Print the README's sentences and its table; put them into a page."""
+    inputs = read(options)
+    problems, warnings = league.problems_of(inputs.need_runs())
+    warn(warnings)
+    texts = {"says": front.says(claims.places_in(inputs, problems)),
+             "front": front.table(problems)}
+    print(*texts.values(), sep="\n", end="")
     if options.page:
-        put(options.page, "front", text, command_of(name, options.words))
+        for mark, text in texts.items():
+            put(options.page, mark, text, command_of(name, options.words))
 
 
 def write_report(name, options):
@@ -191,7 +196,8 @@ TABLES = {
     ),
     "claims": ("The paper's claims, judged by these files", write_claims),
     "front": (
-        "Six methods in one small table, for the README", write_front,
+        "What the runs say, and some methods in a small table, for the README",
+        write_front,
     ),
     "reproduce": (
         "The paper's numbers beside those in a folder", write_reproduction,

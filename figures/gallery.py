@@ -3,7 +3,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from . import convergence, deq, fig2, fig3, figE2
+from . import convergence, deq, fig2, fig3, figE2, profiles
 
 RUNS = "result files of `benchopt run`"
 
@@ -59,5 +59,9 @@ FIGURES = {
     "deq": Entry(
         "Networks: test loss and accuracy of every method against time",
         RUNS + " on networks", deq.draw,
+    ),
+    "profiles": Entry(
+        "Profiles: how much each method solves, and how soon",
+        RUNS, profiles.draw,
     ),
 }

@@ -120,6 +120,15 @@ def sign_test(effects, at=0.0, alternative="two-sided"):
         wins, wins + losses, alternative=alternative).pvalue)
 
 
+def fewest_pairs(size=1):
+    """Return how many pairs a sign test needs to decide anything.
+
+    ``size`` is that of its family for Holm's correction, in which all tests
+    have as many pairs: 6 pairs for one test, 7 for two, 8 for four.
+    """
+    return int(np.ceil(1 + np.log2(size / LEVEL)))
+
+
 def median_interval(logs, level=0.95):
     """Estimate the median of log-ratios by a percentile bootstrap over seeds.
 
@@ -364,17 +373,20 @@ def times_the_best(costs):
         where=np.isfinite(costs) & np.isfinite(best))
 
 
-def data_profile(costs, weights, budgets, unit=1.0):
+def data_profile(costs, weights, budgets):
     """Compute data profiles (Moré and Wild 2009, eq. 2.2).
 
     ``costs`` and ``weights`` are those of `performance_profile`.  The
     result, (n_budgets, n_methods), is the share of problems that a method
-    solves within a budget, whatever other methods do.  ``unit``, a number
-    or one per problem, is what the budgets count: Moré and Wild divide by
-    the cost of a simplex gradient.
+    solves within a budget, whatever other methods do.
+
+    Notes
+    -----
+    Moré and Wild count budgets in simplex gradients, whose cost grows with
+    the number of variables.  That of a hypergradient does not: the budgets
+    here are in the unit of the costs.
     """
-    costs = np.asarray(costs, dtype=float) / np.reshape(unit, (-1, 1))
-    within = costs[None] <= np.reshape(budgets, (-1, 1, 1))
+    within = np.asarray(costs)[None] <= np.reshape(budgets, (-1, 1, 1))
     return np.einsum("kpm,p->km", within, np.asarray(weights))
 
 

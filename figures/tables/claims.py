@@ -34,56 +34,75 @@ is better. A run that never arrives loses to one that does; where neither
 arrives, the seed is a tie. The page gives the median of the ratios with its 95
 % interval, a percentile bootstrap over seeds, which is infinite at one end
 where too many runs never arrive; the wins, losses and ties of the claim's
-method; and the p-value of the sign test, which drops the ties. Accuracies and
-cosines are compared by their difference: its mean, with the interval and the
-p-value of Student's t.
+method; and the p-value of the sign test, which drops the ties. What every run
+has is compared by Student's t, its interval and its p-value: accuracies and
+cosines by the mean of their differences, times of a backward pass by the
+geometric mean of their ratios.
 
 A claim says where the ratio or the difference lies. It is confirmed where the
 interval lies there as a whole and p is at most {stats.LEVEL} after Holm's
 correction. It is refuted where the interval lies elsewhere as a whole and the
 p-value for that is as small. All else is undecided. A claim with a margin
 ("within", "at least as") is tested against the margin. Holm's family are the
-comparisons of one claim on one data set in one protocol, those of counts and
-those of times apart; a comparison that the files lack counts in it too: no
-verdict depends on what other files are read. A sign test of fewer than six
-seeds, and a t-test of fewer than three, can decide nothing: not tested. The
-times are those of the machine that made the files; counts are the same
+comparisons of the same two methods in one claim, on one data set in one
+protocol: first arrival and arrival to stay, counts and times apart. What the
+files lack counts in it too, and no other method does: no verdict depends on
+what other files are read. Where a sign test of all seeds could not decide
+(fewer than seven in a family of two, six alone), or a t-test has fewer than
+three, the verdict is: not tested.
+
+The times are those of the machine that made the files; counts are the same
 everywhere but for rounding.
 """
 
 
-# Two scales
+# Three scales
 
 class Scale(NamedTuple):
-    """How a quantity is compared: paired effects, their location, a test."""
+    """How a quantity is compared: paired effects, their location, a test.
+
+    ``least`` maps the size of a family to the pairs that can decide in it.
+    """
 
     effects: Callable
     interval: Callable
     test: Callable
-    least: int  # pairs that can decide
+    least: Callable
 
     def in_words(self, estimate):
         """Return a location and its interval as text."""
-        if self is SCORES:
-            return "{:+.3g} ({:+.3g} to {:+.3g})".format(*estimate)
+        if self.effects is stats.differences:
+            text = "{:+.3g} ({:+.3g} to {:+.3g})".format(*estimate)
+            return text.replace("-", "−")
         with np.errstate(over="ignore"):
             ratio = [league.number(x, "") for x in np.exp(estimate)]
-        return "{} ({}–{})".format(*ratio)
+        return ratio[0] if len(set(ratio)) == 1 else "{} ({}–{})".format(
+            *ratio)
 
 
-COSTS = Scale(stats.log_ratios, stats.median_interval, stats.sign_test, 6)
-SCORES = Scale(stats.differences, stats.mean_interval, stats.t_test, 3)
+def three(size):
+    """Return the pairs from which a t-test is given, in any family."""
+    return 3
+
+
+COSTS = Scale(
+    stats.log_ratios, stats.median_interval, stats.sign_test,
+    stats.fewest_pairs)
+# no run is without these
+TIMES = Scale(stats.log_ratios, stats.mean_interval, stats.t_test, three)
+SCORES = Scale(stats.differences, stats.mean_interval, stats.t_test, three)
+SCALES = {"accuracy": SCORES, "cosine of q": SCORES, "backward": TIMES}
 
 
 def scale_of(quantity):
-    """Return the scale of a quantity: SCORES if high numbers are good."""
-    return SCORES if quantity in ("accuracy", "cosine of q") else COSTS
+    """Return how a quantity is compared."""
+    return SCALES.get(quantity, COSTS)
 
 
 class Region(NamedTuple):
     """Where a claim holds: effects between two ends, positive for better.
 
-    On the scale COSTS an effect is log(other / one), on SCORES one − other.
+    An effect is log(other / one), on the scale SCORES one − other.
     """
 
     low: float
@@ -210,10 +229,11 @@ class Claim:
     ``source`` has the published numbers, ``rule`` is in words.  In places
     of the ``families``, each of the quantities is judged for each of the
     ``pairs``: the method that the claim is for, and another.  ``quantities``
-    are in groups, each a family of comparisons for Holm's correction.  The
+    are in groups, each a family of Holm's correction for each pair.  The
     claim holds in the ``region`` of effects.  Where ``equal_memory``, forward
     solvers of the same memory are compared alone.  Where a place cannot tell
-    (``given`` the place), ``unless`` is said.
+    (``given`` the place), ``unless`` is said.  ``short`` is what the README
+    calls the claim; there are claims that it leaves out.
     """
 
     title: str
@@ -226,6 +246,7 @@ class Claim:
     equal_memory: bool = False
     given: Callable = lambda place: True
     unless: str = ""
+    short: str = ""
 
 
 def _falls_short(place):
@@ -251,6 +272,7 @@ CLAIMS = (
         "SHINE reaches a given suboptimality sooner than HOAG",
         "Figures 1 and E.1", SOONER,
         ("bilevel",), ARRIVALS, (("SHINE", "HOAG"),),
+        short="SHINE is there sooner than HOAG, the exact method",
     ),
     Claim(
         "The Jacobian-free method stalls at a worse value than SHINE",
@@ -259,12 +281,14 @@ CLAIMS = (
         "SHINE's is lower, the ratio above 1.",
         ("bilevel",), (("lowest suboptimality", "last suboptimality"),),
         (("SHINE", "Jacobian-Free"),),
+        short="Jacobian-Free stalls at a worse value than SHINE",
     ),
     Claim(
         "Grid search and random search are slower than SHINE",
         "Figures 1 and E.1", SOONER,
         ("bilevel",), ARRIVALS,
         (("SHINE", "Grid-search"), ("SHINE", "Random-search")),
+        short="SHINE is there sooner than grid and random search",
     ),
     Claim(
         "SHINE-OPA is at least as fast as SHINE",
@@ -275,6 +299,7 @@ CLAIMS = (
         f"1 / {MARGIN}.",
         ("bilevel",), ARRIVALS, (("SHINE-OPA", "SHINE"),),
         Region(-np.log(MARGIN)), equal_memory=True,
+        short="SHINE-OPA is at least as fast as SHINE, at equal memory",
     ),
     Claim(
         "SHINE-OPA ends at least as low as SHINE",
@@ -299,6 +324,7 @@ CLAIMS = (
         "Figure 3",
         "Time of a backward pass: less, the ratio above 1.",
         ("network",), (("backward",),), FREE,
+        short="in networks the backward pass is cheaper than HOAG's",
     ),
     Claim(
         "… by a factor of 10 to 60",
@@ -313,6 +339,7 @@ CLAIMS = (
         "Figure 3, CIFAR-10: 93.14 and 93.09 % against 93.51 %",
         f"Test accuracy at the end: the difference above −{POINTS} points.",
         ("network",), (("accuracy",),), FREE, Region(-POINTS),
+        short=f"… at a loss of at most {POINTS} points of accuracy",
     ),
     Claim(
         "… which a few refining steps make good",
@@ -353,61 +380,59 @@ CLAIMS = (
 
 # Which labels a claim is about
 
-def settings_of(place, quantity, name):
-    """Map a method's settings, as its labels tell them, to these labels.
-
-    A label without settings stands for the method wherever there is one.
-    """
-    labels = list(place.table(quantity))
-    if name in labels:
-        return {"": name}
-    return {x.removeprefix(name): x for x in labels
-            if x.startswith(f"{name} (")}
+def labels_of(place, quantity, name):
+    """Map the settings that the labels of a method tell to these labels."""
+    return {x.removeprefix(name): x for x in place.table(quantity)
+            if x == name or x.startswith(f"{name} (")}
 
 
 def pairs_of(place, quantity, pair):
-    """List what two methods' labels to compare: (settings, one, other).
+    """List what two methods' labels to compare, as pairs.
 
+    A label without settings stands for the method where there is one.
     Where several settings of both were run, those with the same ones are
     compared, and each with each where there are none.
     """
-    ones, others = (settings_of(place, quantity, name) for name in pair)
-    if shared := [key for key in ones if key in others]:
-        return [(key, ones[key], others[key]) for key in shared]
-    return [(f"{a}{b}", one, other) for a, one in ones.items()
-            for b, other in others.items() if one != other]
+    ones, others = (labels_of(place, quantity, name) for name in pair)
+    ones, others = ({"": x[""]} if "" in x else x for x in (ones, others))
+    shared = [key for key in ones if key in others]
+    return [(ones[key], others[key]) for key in shared] or [
+        (one, other) for one in ones.values() for other in others.values()
+        if one != other]
 
 
 def equal_pairs_of(place, quantity, pair):
-    """List labels of two methods with equal memory, as `pairs_of`.
+    """List labels of two methods with equal memory, as pairs.
 
-    Labels with other settings than the memory are left out.  Also returned
-    is why the two cannot be compared, "" if they can.
+    Their other settings are the same too, where both were run with the same
+    ones.  Also returned is why the two cannot be compared, "" if they can.
     """
-    ones, others = (
-        [x for x in place.table(quantity)
-         if x == name or x.startswith(f"{name} (memory=")] for name in pair)
+    ones, others = (labels_of(place, quantity, name) for name in pair)
     memory = place.memory
-    if found := [
-        (f"{memory[one]:g}", one, other) for one in ones for other in others
-        if one in memory and memory[one] == memory.get(other)
-    ]:
-        return found, ""
+    found = [
+        (a, b) for a, one in ones.items() for b, other in others.items()
+        if one in memory and memory[one] == memory.get(other)]
+    if found:
+        alike = [(a, b) for a, b in found if a == b]
+        return [(ones[a], others[b]) for a, b in alike or found], ""
     told = [
-        ", ".join(f"{memory[x]:g}" if x in memory else "unknown" for x in own)
+        " and ".join(sorted({
+            f"{memory[x]:g}" if x in memory else "unknown"
+            for x in own.values()}))
         for own in (ones, others)
     ]
-    return [("", one, other) for one in ones[:1] for other in others[:1]], (
+    return list(zip(ones.values(), others.values()))[:1], (
         "memory {} against {}".format(*told))
 
 
 # Verdicts
 
-def compare(place, quantity, one, other, region):
+def compare(place, quantity, one, other, region, size=1):
     """Compare two methods, by label, in one quantity; return a dict.
 
     ``n`` counts the seeds that both have, ``estimate`` and ``p`` are of
-    `stats.evidence`, and the ``verdict`` is that of a family of one.
+    `stats.evidence`, not corrected yet, and so is the ``verdict``, but for
+    too few seeds in a family of that ``size``.
     """
     table, scale = place.table(quantity), scale_of(quantity)
     if not {one, other} <= set(table):
@@ -423,10 +448,10 @@ def compare(place, quantity, one, other, region):
         "region": region, "why": "",
         "verdict": verdict_of(found.estimate, min(found[1:]), region),
     }
-    if len(effects) < scale.least:
+    least = scale.least(size)
+    if len(effects) < least:
         row |= {"verdict": UNTESTED, "p": 1.0, "why": (
-            f"{len(effects)} {place.seeds} in common, {scale.least} can "
-            "decide")}
+            f"{len(effects)} {place.seeds} in common, {least} can decide")}
     return row
 
 
@@ -443,22 +468,26 @@ def judge(claim, place):
     """Make every comparison of a claim in a place; return a list of dicts.
 
     They are those of `compare`, with ``p`` and the verdict after Holm's
-    correction in families of a size that the claim alone decides.
+    correction, and the name of the ``family``: the quantities of one group,
+    of the same two labels.  The size of the family is that of the group.
     """
-    rows = []
+    families = {}
     for group in claim.quantities:
-        families = {}
-        for quantity in group:
-            for pair in claim.pairs:
-                for key, row in _comparisons(claim, place, quantity, pair):
+        for pair in claim.pairs:
+            for quantity in group:
+                for row in _comparisons(
+                    claim, place, quantity, pair, len(group)
+                ):
+                    key = group, row["one"], row["other"]
                     families.setdefault(key, []).append(row)
-        for own in families.values():
-            rows += _corrected(own, len(group) * len(claim.pairs))
-    return rows
+    return [
+        row | {"family": f"{place.title}, {place.protocol}, {key}"}
+        for key, own in families.items() for row in _corrected(own, key[0])
+    ]
 
 
-def _comparisons(claim, place, quantity, pair):
-    """Yield the settings and the comparison of each pair of labels."""
+def _comparisons(claim, place, quantity, pair, size):
+    """Yield the comparison of each pair of labels of two methods."""
     why = ""
     if claim.equal_memory:
         found, why = equal_pairs_of(place, quantity, pair)
@@ -466,18 +495,18 @@ def _comparisons(claim, place, quantity, pair):
         found = pairs_of(place, quantity, pair)
     if found and not why and not claim.given(place):
         why = claim.unless
-    for key, one, other in found:
-        row = compare(place, quantity, one, other, claim.region)
+    for one, other in found:
+        row = compare(place, quantity, one, other, claim.region, size)
         if why:
             row |= {"verdict": UNTESTED, "why": why, "p": 1.0}
-        yield key, row
+        yield row
 
 
-def _corrected(rows, size):
-    adjusted = stats.holm([row["p"] for row in rows], size)
+def _corrected(rows, group):
+    adjusted = stats.holm([row["p"] for row in rows], len(group))
     return [
-        row | {"p": p, "verdict": row["verdict"] if row["why"] else
-               verdict_of(row["estimate"], p, row["region"])}
+        row | {"p": p} | ({} if row["why"] else {
+            "verdict": verdict_of(row["estimate"], p, row["region"])})
         for row, p in zip(rows, adjusted)
     ]
 
@@ -503,7 +532,8 @@ def in_words(row):
         "effect": scale.in_words(row["estimate"]),
         "median_one": _median(row["first"], row["quantity"]),
         "median_other": _median(row["second"], row["quantity"]),
-        "p_text": "< 0.001" if p < 0.001 else f"{p:.2g}",
+        "p_text": "–" if row["verdict"] == UNTESTED else (
+            "< 0.001" if p < 0.001 else f"{p:.2g}"),
     }
 
 
@@ -512,22 +542,32 @@ def _median(numbers, quantity):
     text = league.number(stats.quantile(numbers, 0.5), "")
     if " to " not in quantity:
         return text
-    return f"{text} ({np.isfinite(numbers).sum()} of {len(numbers)})"
+    arrived = np.isfinite(numbers).sum()
+    return f"{text if arrived else 'never'} ({arrived} of {len(numbers)})"
 
 
 # The page
 
 def full(places):
     """Write every claim and its comparisons, in Markdown."""
-    parts = ["# The paper's claims", RULES.strip()]
+    parts, n_families = [], 0
     for claim in CLAIMS:
         found = findings(claim, places)
         parts += [f"## {claim.title}", f"{claim.source}.  Rule: {claim.rule}"]
-        parts += ["No file compares these methods."] if found.empty else [
-            "\n".join(f"- {line}" for line in summary(found)),
-            _table(found).rstrip(),
-        ]
-    return "\n\n".join(parts) + "\n"
+        if found.empty:
+            parts.append("No file compares these methods.")
+            continue
+        tested = found[found["verdict"] != UNTESTED]
+        n_families += tested["family"].nunique()
+        parts.append("\n".join(f"- {line}" for line in summary(found)))
+        parts.append(_table(found).rstrip())
+    head = [
+        "# The paper's claims", RULES.strip(),
+        f"Tested on this page: {n_families} families of comparisons. If no "
+        "two methods differed, a false verdict would be expected in "
+        f"{stats.LEVEL * n_families:.1f} of them at most.",
+    ]
+    return "\n\n".join(head + parts) + "\n"
 
 
 def summary(found):

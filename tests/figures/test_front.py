@@ -1,44 +1,97 @@
-"""The README's small table, of runs whose numbers are known beforehand."""
+"""The README's sentences and table, of numbers that are known beforehand."""
+import numpy as np
 import pytest
 
 from figures.results import ResultError
-from figures.tables import front
+from figures.tables import claims, front, league
 
-from helpers.figure_rows import bilevel, rows, runs_of, table
+from helpers.figure_rows import bilevel, run, save, table
+from helpers.league_numbers import problem
 
-SEEDS = (0, 1, 2)
+FIRST, STAY = "evaluations to 1e-2", "evaluations to stay at 1e-2"
+INF = np.inf
 
 
-def test_first_arrival_and_departure_are_told_apart():
-    gaps = {"SHINE": [1, 0.005, 0.5], "HOAG": [1, 0.5, 0.001]}
-    runs = runs_of(*(
-        bilevel(name, seed, own) for name, own in gaps.items()
-        for seed in SEEDS
-    ), *(bilevel("Grid-search", seed, [1, 0]) for seed in SEEDS))
-    shown = {row["method"]: row for row in table(front.table(runs), "toy")}
-    first, stays = "toy, fair: evaluations to 1e-2", "there at the end, fair"
-    assert shown["`SHINE`"][first] == "11" and shown["`HOAG`"][first] == "22"
-    assert shown["`SHINE`"][stays] == "0 of 3"
-    assert shown["`HOAG`"][stays] == "3 of 3"
+RUNS = problem({
+    FIRST: {"SHINE": [100] * 10, "HOAG": [150] * 10, "Grid-search": [9] * 10},
+    STAY: {"SHINE": [100] * 3 + [INF] * 7, "HOAG": [150] * 10,
+           "Grid-search": [9] * 10},
+})
+NETWORK = problem({
+    "accuracy": {"SHINE": [95.0, 95, 95]}, "backward": {"SHINE": [4.0] * 3},
+}, dataset="net", family=league.NETWORK)
+
+
+def test_a_sentence_says_first_stay_and_how_sure():
+    lines = front.says(claims.places_of([RUNS])).splitlines()
+    assert lines[0] == (
+        "- *Claim: SHINE is there sooner than HOAG, the exact method.*")
+    assert lines[1] == (
+        "  - toy, fair, 10 seeds: HOAG needs 1.5 times the evaluations of "
+        "SHINE to come within 1e-2 of the optimum (10:0, p = 0.0039, "
+        "**confirmed**), and 0 [0–1.5] times to stay there (3:7, p = 0.34, "
+        "**undecided**); SHINE stays in 3 of 10 (7–65 %), HOAG stays in 10 of "
+        "10 (69–100 %).")
+    assert "Jacobian-Free" not in "".join(lines)
+
+
+def test_the_words_are_those_of_the_claims():
+    """Every verdict of the page of claims is in the README as it is there."""
+    places = claims.places_of([RUNS])
+    claim = claims.CLAIMS[0]
+    found = claims.findings(claim, places)
+    text = front.says(places)
+    for row in found[found["quantity"].isin(front.PHRASES)].itertuples():
+        assert f"p = {row.p_text}, **{row.verdict}**" in text
+
+
+def test_a_comparison_that_is_not_tested_says_why():
+    short = problem({STAY: {"SHINE": [1] * 3, "HOAG": [2] * 3}})
+    assert "**not tested**, 3 seeds in common, 7 can decide" in (
+        front.says(claims.places_of([short])))
+
+
+def test_the_table_counts_who_is_there():
+    shown = {row["method"]: row for row in table(
+        front.table([RUNS, NETWORK]), "toy")}
+    stay = f"toy, fair: {STAY}"
+    assert shown["`HOAG`"][stay] == "150 (10 of 10)"
+    assert shown["`SHINE`"][stay] == "– (3 of 10)"
     assert set(shown) == {"`SHINE`", "`HOAG`"}
+    assert shown["`SHINE`"]["net, fair: accuracy"] == "95.0 % (95.0–95.0)"
+    assert shown["`SHINE`"]["net, fair: backward"] == "4 ms"
+    assert shown["`HOAG`"]["net, fair: backward"] == "–"
+    never = problem({STAY: {"SHINE": [INF] * 3}})
+    row, = table(front.table([never]), "toy")
+    assert row[stay] == "never (0 of 3)"
 
 
-def test_a_method_that_never_arrives_says_so():
-    runs = runs_of(bilevel("SHINE", 0, [1, 0.5]), bilevel("HOAG", 0, [1, 0]))
-    shown = {row["method"]: row for row in table(front.table(runs), "toy")}
-    assert shown["`SHINE`"]["toy, fair: evaluations to 1e-2"] == "never"
-
-
-def test_networks_have_accuracy_and_backward_time():
-    runs = runs_of(*(
-        rows("SHINE", seed, 3, dataset="net", test_accuracy=[0.1, 0.9, 0.95],
-             n_outer=[0, 1, 2], backward_time=[0, 0.004, 0.008])
-        for seed in SEEDS
-    ))
-    row, = table(front.table(runs), "net")
-    assert row["net: accuracy"] == "95.0 %" and row["net: backward"] == "4 ms"
+@pytest.mark.parametrize("accuracies, cell", [
+    ([95.0], "95.0 %"), ([95.0, -INF, 94], "1 of 3 diverged")])
+def test_accuracies_without_an_interval(accuracies, cell):
+    net = problem({"accuracy": {"SHINE": accuracies}, "backward": {
+        "SHINE": [4.0]}}, dataset="net", family=league.NETWORK)
+    row, = table(front.table([net]), "net")
+    assert row["net, fair: accuracy"] == cell
 
 
 def test_without_its_methods_there_is_a_sentence():
+    search = problem({STAY: {"Grid-search": [1.0]}})
     with pytest.raises(ResultError, match="none of the methods HOAG"):
-        front.table(runs_of(bilevel("Grid-search", 0, [1, 0])))
+        front.table([search])
+    with pytest.raises(ResultError, match="run SHINE and HOAG"):
+        front.says(claims.places_of([search]))
+
+
+def test_the_command_fills_both_places_of_a_page(tmp_path, capsys,
+                                                 monkeypatch):
+    monkeypatch.setattr(league, "problems_of", lambda runs: ([RUNS], []))
+    page = tmp_path / "page.md"
+    page.write_text(
+        "a\n<!-- says:begin -->\n<!-- says:end -->\nb\n"
+        "<!-- front:begin -->\n<!-- front:end -->\n", encoding="utf-8")
+    path = save(tmp_path / "a.parquet", bilevel("SHINE", 0, [1, 0]))
+    assert run(capsys, "front", path, "--page", page)[0] == 0
+    text = page.read_text(encoding="utf-8")
+    assert front.says(claims.places_of([RUNS])) in text
+    assert front.table([RUNS]) in text

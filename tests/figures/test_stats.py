@@ -42,6 +42,14 @@ def test_the_sign_test_drops_ties_and_what_rounding_makes_of_them():
         scipy_stats.binomtest(3, 7, alternative="less").pvalue)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 8, 22])
+def test_fewest_pairs_that_decide(size):
+    n = stats.fewest_pairs(size)
+    p = [stats.holm([stats.sign_test(np.ones(k))] * size)[0]
+         for k in (n - 1, n)]
+    assert p[0] > 0.05 >= p[1]
+
+
 # Intervals
 
 def test_the_interval_of_the_median_is_the_bootstrap_s_own():
@@ -159,7 +167,9 @@ def test_a_winner_beats_every_other_one():
     assert stats.winner(ones, -1) == "a" and stats.winner(-ones, 1) == "a"
     assert stats.winner(ones, 0) is None
     assert stats.winner(ones.assign(b=NAN), -1) is None
-    assert stats.winner(ones.head(5), -1) is None  # too few seeds
+    assert stats.winner(ones[["a", "b"]].head(6), -1) == "a"
+    assert stats.winner(ones[["a", "b"]].head(5), -1) is None  # too few
+    assert stats.winner(ones.head(6), -1) is None  # for two comparisons
     assert stats.winner(ones.assign(a=ones["a"].where(ones["a"] > 1)),
                         -1) is None
     assert stats.winner(ones[["a"]], -1) is None
@@ -212,7 +222,3 @@ def test_profiles_count_problems():
             np.minimum(column, 1e9)).cdf.evaluate([2, 3, 8])
         np.testing.assert_allclose(
             stats.data_profile(COSTS, even, [2, 3, 8])[:, method], ecdf)
-    # in units of a problem of its own
-    np.testing.assert_allclose(stats.data_profile(
-        COSTS * np.arange(1, 5)[:, None], even, [3], np.arange(1, 5)),
-        stats.data_profile(COSTS, even, [3]))

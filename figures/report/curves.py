@@ -14,7 +14,10 @@ from ..results import in_protocol_order
 from ..stats import complete, quantiles
 
 BAND = (0.1, 0.9)  # quantiles over seeds
-X_AXES = X_LABELS | {"outer": "outer steps"}
+# The first is shown first.
+X_AXES = {name: X_LABELS[name] for name in ("evaluations", "time")} | {
+    "outer": "outer steps"}
+SHOWN = next(iter(X_AXES))
 # Quantity -> its name, the least value that its axis shows; None: linear.
 QUANTITIES = {
     "best_gap": ("suboptimality of F, best so far", 1e-12),
@@ -137,7 +140,8 @@ def figure_of(runs, protocol):
                 xs[x].append(where[x])
     return {"data": traces, "layout": LAYOUT | {
         "updatemenus": [_x_menu(xs), _quantity_menu(quantities, owners)],
-        "xaxis": _axis(X_AXES["time"]), "yaxis": _y_axis(quantities[0]),
+        "xaxis": _axis(X_AXES[SHOWN]) | {"type": "log"},
+        "yaxis": _y_axis(quantities[0]),
     }}
 
 
@@ -148,7 +152,7 @@ def _line(curve, method, look, floor):
              "width": 2}
     return {
         "type": "scatter", "mode": "lines+markers", "name": _text(method),
-        "x": where["time"], "y": _level(curve.y, floor), "line": style,
+        "x": where[SHOWN], "y": _level(curve.y, floor), "line": style,
         "marker": {"size": 4}, "legendgroup": method,
         "hovertemplate": "%{y:.4g} at %{x:.4g}",
     }, where
@@ -162,7 +166,7 @@ def _band(curve, method, look, floor):
     where = {x: there + there[::-1] for x, there in forth.items()}
     return {
         "type": "scatter", "mode": "lines", "fill": "toself",
-        "x": where["time"], "y": high + low[::-1], "line": {"width": 0},
+        "x": where[SHOWN], "y": high + low[::-1], "line": {"width": 0},
         "fillcolor": look["color"] + "22", "hoverinfo": "skip",
         "showlegend": False, "legendgroup": method,
     }, where

@@ -158,7 +158,7 @@ def drawn():
 
 @pytest.mark.parametrize("name, words", [
     ("fig3", "of 3 seeds; bars: standard deviation and quartiles. The paper"),
-    ("deq", "medians of 3 seeds; bands: the middle 80 %"),
+    ("deq", "medians of 3 seeds; bands hold the middle 80 %"),
 ])
 def test_pictures_are_whole_and_state_their_seeds(name, words, drawn):
     figure = drawn[name].figures[""]

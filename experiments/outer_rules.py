@@ -22,7 +22,8 @@ import torch
 
 from benchmark_shine.checks import check_integer
 from benchmark_shine.evaluate.bilevel import comparison
-from benchmark_shine.outer import Secant
+from benchmark_shine.outer import Secant, SecantState
+from benchmark_shine.outer.secant import SHORTEST
 from figures.tables.markdown import markdown
 
 from .rows import Rows
@@ -40,22 +41,43 @@ KEY = "rule", "method", "task", "seed", "theta"
 CLOSE, NEAR = 1e-3, 1e-2
 
 
-@dataclass(frozen=True)
 class Sign(Secant):
     """Move by the radius itself, as Rprop does: only signs count."""
 
-    growth: float = 1.2
+    def step(self, state, value, grads, first_residual):
+        radius = self._radius(state, torch.cat([g.flatten() for g in grads]))
+        found = super().step(state, value, grads, first_residual)
+        moved = tuple(
+            (t - g.sign() * r).clamp(-self.box, self.box)
+            for t, g, r in zip(state.theta, grads, radius.split(
+                [t.numel() for t in state.theta]
+            ))
+        )
+        move = torch.cat(moved) - torch.cat(state.theta)
+        return replace(found, theta=moved, move=move)
+
+
+@dataclass(frozen=True)
+class FreeState(SecantState):
+    """Hold a radius beside the state of `Secant`."""
+
+    radius: torch.Tensor | None = None
+
+
+class Free(Secant):
+    """Let the radius grow though the secant steps are shorter."""
 
     def step(self, state, value, grads, first_residual):
-        alone = replace(state, move=None)  # no secant
-        return super().step(alone, value, grads, first_residual)
+        radius = self._radius(state, grads[0])
+        found = super().step(state, value, grads, first_residual)
+        return FreeState(**vars(found), radius=radius)
 
     def _radius(self, state, grad):
-        if state.radius is None:
+        if state.move is None:
             return torch.full_like(grad, self.first)
         grown = (self.growth * state.radius).clamp(max=self.longest)
-        passed = grad * state.grad < 0
-        return torch.where(passed, self.shrink * state.radius, grown)
+        shrunk = (self.shrink * state.move.abs()).clamp(min=SHORTEST)
+        return torch.where(grad * state.grad > 0, grown, shrunk)
 
 
 def _secant(tol, decay):
@@ -69,11 +91,13 @@ RULES = {
     "hoag, absolute tolerance": ({"step": "hoag", "tol": 1e-3}, None),
     "secant, relative tolerance": (
         {"protocol": "hoag", "step": "secant"}, None),
-    "sign": ({}, Sign()),
+    "sign": ({}, Sign(growth=1.2)),
+    "secant, radius of its own": ({}, Free(growth=1.5)),
     "secant, tol 0.1, decay 0.9": (_secant(0.1, 0.9), None),
     "secant, tol 0.03, decay 0.78": (_secant(0.03, 0.78), None),
     "secant, tol 0.01, decay 0.9": (_secant(0.01, 0.9), None),
-    "secant, radius up to 4": ({}, Secant(longest=4.0, growth=2.0)),
+    "secant, growth 1.5": ({}, Secant(growth=1.5)),
+    "secant, radius up to 4": ({}, Secant(longest=4.0)),
 }
 # The rules that all methods are measured under; EXACT is under all.
 FOR_ALL = "fair", "hoag", "sign"

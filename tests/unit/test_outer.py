@@ -147,9 +147,9 @@ def test_secant_by_hand():
     # 1 down, then the secant step, which is exact where dF/dtheta is linear
     thetas, _ = run_secant(Secant(), [0.0], lambda t: t + 2)
     assert thetas[:4, 0].tolist() == pytest.approx([0, -1, -2, -2])
-    # into the box; then the radius grows to 2, as F'' < 0 has no secant step
+    # into the box; then the radius is 2, as F'' < 0 has no secant step
     thetas, _ = run_secant(Secant(), [20.0], lambda t: 1 / t)
-    assert thetas[1:6, 0].tolist() == pytest.approx([12, 10.5, 8.5, 6.5, 4.5])
+    assert thetas[1:6, 0].tolist() == pytest.approx([12, 10, 8, 6, 4])
 
 
 def test_a_change_of_sign_halves_the_move():
@@ -159,9 +159,9 @@ def test_a_change_of_sign_halves_the_move():
         return torch.full_like(t, next(signs, 0.0))
 
     thetas, _ = run_secant(Secant(), [0.0], slopes)
-    # half of the last move, 1.5; the secant step would be all of it
-    assert thetas[1:3, 0].tolist() == pytest.approx([-1, -2.5])
-    assert float(thetas[3, 0]) == pytest.approx(-2.5 + 0.75)
+    # half of the last move, 2; the secant step would be all of it
+    assert thetas[1:3, 0].tolist() == pytest.approx([-1, -3])
+    assert float(thetas[3, 0]) == pytest.approx(-3 + 1)
 
 
 def test_secant_finds_each_entry_of_a_quadratic():

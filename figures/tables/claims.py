@@ -233,7 +233,8 @@ class Claim:
     claim holds in the ``region`` of effects.  Where ``equal_memory``, forward
     solvers of the same memory are compared alone.  Where a place cannot tell
     (``given`` the place), ``unless`` is said.  ``short`` is what the README
-    calls the claim; there are claims that it leaves out.
+    calls the claim, with places for ``{one}`` and ``{other}``; there are
+    claims that it leaves out.
     """
 
     title: str
@@ -272,7 +273,7 @@ CLAIMS = (
         "SHINE reaches a given suboptimality sooner than HOAG",
         "Figures 1 and E.1", SOONER,
         ("bilevel",), ARRIVALS, (("SHINE", "HOAG"),),
-        short="SHINE is there sooner than HOAG, the exact method",
+        short="{one} is sooner than {other}",
     ),
     Claim(
         "The Jacobian-free method stalls at a worse value than SHINE",
@@ -281,14 +282,14 @@ CLAIMS = (
         "SHINE's is lower, the ratio above 1.",
         ("bilevel",), (("lowest suboptimality", "last suboptimality"),),
         (("SHINE", "Jacobian-Free"),),
-        short="Jacobian-Free stalls at a worse value than SHINE",
+        short="{other} stalls at a worse value than {one}",
     ),
     Claim(
         "Grid search and random search are slower than SHINE",
         "Figures 1 and E.1", SOONER,
         ("bilevel",), ARRIVALS,
         (("SHINE", "Grid-search"), ("SHINE", "Random-search")),
-        short="SHINE is there sooner than grid and random search",
+        short="{one} is sooner than {other}",
     ),
     Claim(
         "SHINE-OPA is at least as fast as SHINE",
@@ -299,7 +300,7 @@ CLAIMS = (
         f"1 / {MARGIN}.",
         ("bilevel",), ARRIVALS, (("SHINE-OPA", "SHINE"),),
         Region(-np.log(MARGIN)), equal_memory=True,
-        short="SHINE-OPA is at least as fast as SHINE, at equal memory",
+        short="{one} is at least as fast as {other}, at equal memory",
     ),
     Claim(
         "SHINE-OPA ends at least as low as SHINE",
@@ -324,7 +325,7 @@ CLAIMS = (
         "Figure 3",
         "Time of a backward pass: less, the ratio above 1.",
         ("network",), (("backward",),), FREE,
-        short="in networks the backward pass is cheaper than HOAG's",
+        short="a backward pass of {one} is cheaper than one of {other}",
     ),
     Claim(
         "… by a factor of 10 to 60",
@@ -339,7 +340,8 @@ CLAIMS = (
         "Figure 3, CIFAR-10: 93.14 and 93.09 % against 93.51 %",
         f"Test accuracy at the end: the difference above −{POINTS} points.",
         ("network",), (("accuracy",),), FREE, Region(-POINTS),
-        short=f"… at a loss of at most {POINTS} points of accuracy",
+        short="{one} loses no more than "
+        f"{POINTS} points of accuracy",
     ),
     Claim(
         "… which a few refining steps make good",

@@ -1,4 +1,4 @@
-"""The README's own: what the runs say in sentences, and a small table."""
+"""The README's own tables: what the runs say, and what methods reach."""
 import numpy as np
 import pandas as pd
 
@@ -14,39 +14,28 @@ METHODS = (
 )
 STAY = "evaluations to stay at 1e-2"
 EXPLAINED = """\
-Runs are compared seed by seed; 1e-2 is relative to F(θ₀) − F*, with F the
-validation loss at the exact root. A ratio is the median over seeds with its
-95 % interval, ∞ where the other method does not arrive and 0 where the first
-does not; 9:1 are the seeds for and against, a third number the ties. A
-difference of accuracies is the mean, a ratio of times of a backward pass the
-geometric mean. p is that of the sign test (of the latter two: the t-test)
-after Holm's correction; shares of seeds have their exact 95 % interval. The
-rules in full: `python -m figures claims FILES`.
+Runs are compared seed by seed. 1e-2 is relative to F(θ₀) − F*, with F the
+validation loss at the exact root. A number is the median over the seeds of the
+other method's evaluations (or suboptimality) divided by the claimant's, with
+its 95 % interval: ∞ where the other does not arrive, 0 where the claimant does
+not. 9:1 are the seeds for and against, a third number the ties. Networks: the
+geometric mean of the ratio of times, and the mean difference in points. A
+verdict is that of the sign test (networks: the t-test) after Holm's
+correction. The rules in full, with each p: `python -m figures claims FILES`.
 """
-# Quantity -> what the ratio, or the difference, says.
-PHRASES = {
-    "evaluations to 1e-2":
-        "{other} needs {effect} times the evaluations of {one} to come "
-        "within 1e-2 of the optimum",
-    STAY: "{effect} times to stay there",
-    "lowest suboptimality":
-        "the lowest suboptimality of {other} is {effect} times that of {one}",
-    "last suboptimality": "the suboptimality at the end {effect} times",
-    "backward":
-        "a backward pass of {other} takes {effect} times as long as one of "
-        "{one}",
-    "accuracy": "{one} differs from {other} by {effect} points",
-}
+# The quantities of the two columns.
+SOONER = "evaluations to 1e-2", "lowest suboptimality", "backward", "accuracy"
+TO_THE_END = STAY, "last suboptimality"
 
 
-# Sentences
+# What the runs say
 
 def says(places):
     """Write what the runs say about the paper's claims, in Markdown.
 
-    There is an item for each claim that has a ``short`` form, and in it a
-    sentence for each data set and protocol, of the counts alone where there
-    are times too.
+    There is a row for each claim that has a ``short`` form, for each two
+    methods, data set and protocol; of the counts alone where there are times
+    too.
 
     Parameters
     ----------
@@ -57,61 +46,47 @@ def says(places):
     ResultError
         Where no claim can be judged on them.
     """
-    lines = []
+    rows = []
     for claim in filter(lambda claim: claim.short, claims.CLAIMS):
         found = claims.findings(claim, places)
         if found.empty:
             continue
-        found = found[found["quantity"].isin(PHRASES)]
-        lines.append(f"- *Claim: {claim.short}.*")
-        keys = ["protocol", "place", "one", "other"]
-        lines += [
-            f"  - {sentence(rows)}"
-            for _, rows in found.groupby(keys, sort=False)
+        found = found[found["quantity"].isin(SOONER + TO_THE_END)]
+        keys = ["one", "other", "place", "protocol"]
+        rows += [
+            _row(claim, own) for _, own in found.groupby(keys, sort=False)
         ]
-    if not lines:
+    if not rows:
         raise ResultError(
             "no two methods that a claim compares in these files: run SHINE "
             "and HOAG on one data set"
         )
-    return "\n".join(lines) + "\n\n" + EXPLAINED
+    return markdown(pd.DataFrame(rows)) + "\n" + EXPLAINED
 
 
-def sentence(rows):
-    """Return one sentence about two methods on one data set.
-
-    ``rows`` are of `claims.findings`, the quantities of one claim.
-    """
-    first = rows.iloc[0]
-    parts = [_clause(row) for row in rows.itertuples()]
-    text = (
-        f"{first['place']}, {first['protocol']}, "
-        f"{in_words(first['n'], 'seed')}: {', and '.join(parts)}"
-    )
-    stays = rows[rows["quantity"] == STAY]
-    return text + "".join(map(_there, stays.itertuples())) + "."
+def _row(claim, found):
+    """Return one row; ``found`` are the quantities of one comparison."""
+    first = found.iloc[0]
+    return {
+        "claim": claim.short.format(one=first["one"], other=first["other"]),
+        "runs": f"{first['place']}, {first['protocol']}, "
+        f"{in_words(first['n'], 'seed')}",
+        "first, or lowest": _cell(found, SOONER),
+        "to stay, or at the end": _cell(found, TO_THE_END),
+    }
 
 
-def _clause(row):
-    """Return what one comparison says, with its evidence and verdict."""
-    said = PHRASES[row.quantity].format(
-        one=row.one, other=row.other,
-        effect=row.effect.replace("(", "[").replace(")", "]"))
-    p = f"p = {row.p_text}".replace("= <", "<")
-    verdict = f"**{row.verdict}**, {row.why}" if row.why else (
-        f"{p}, **{row.verdict}**")
-    return f"{said} ({row.score.removesuffix(':0')}, {verdict})"
-
-
-def _there(row):
-    """Say in how many seeds each method is there at the end."""
-    told = [
-        f"{name} stays in {np.isfinite(x).sum()} of {len(x)} "
-        f"({100 * low:.0f}–{100 * high:.0f} %)"
-        for name, x in ((row.one, row.first), (row.other, row.second))
-        for _, low, high in [stats.share(int(np.isfinite(x).sum()), len(x))]
-    ]
-    return "; " + ", ".join(told)
+def _cell(found, quantities):
+    """Return effect, score and verdict of the one of the quantities."""
+    rows = found[found["quantity"].isin(quantities)]
+    if rows.empty:
+        return ""
+    row = rows.iloc[0]
+    if row["why"]:
+        return f"**{row['verdict']}**: {row['why']}"
+    effect = row["effect"].replace("(", "[").replace(")", "]")
+    score = row["score"].removesuffix(":0")
+    return f"{effect}, {score}, **{row['verdict']}**"
 
 
 # The table

@@ -215,7 +215,7 @@ class Method:
         while totals.n_outer < self.n_outer:
             theta = leaves(state.theta)
             equation = problem.draw(theta, z, totals.n_outer + 1)
-            last = self.outer_step(equation, theta, state, last)
+            last = _checked(self.outer_step(equation, theta, state, last))
             totals, z = totals + last, last.z
             if last.diverged or totals.n_outer == self.n_outer:
                 yield Point(last, totals)
@@ -248,7 +248,7 @@ class Loop:
         totals = None
         for step in self.steps(problem):
             totals = Totals() if totals is None else totals + step
-            yield Point(step, totals)
+            yield Point(_checked(step), totals)
             if step.diverged:
                 return
 
@@ -271,6 +271,16 @@ def start(problem, theta, z):
     equation = problem.draw(theta, z, 0)
     with torch.no_grad():
         return Step(theta, z, float(equation.loss(z)), equation)
+
+
+def _checked(step):
+    """Return a step, whose gradients are as many as its theta."""
+    if step.grads is not None and len(step.grads) != len(step.theta):
+        raise ValueError(
+            f"{len(step.grads)} gradients for {len(step.theta)} tensors in "
+            f"theta at outer step {step.n_outer}; give one for each"
+        )
+    return step
 
 
 def clock(like):

@@ -146,8 +146,8 @@ VARIANTS = (
 # has them too, but needs torch to be imported: a test compares the two.
 DEFAULTS = {
     "step": "secant", "criterion": "energy", "memory": 30, "tol": 0.1,
-    "decay": 0.78, "anchor": "start", "moves": 1, "c2": 0.9, "scale": None,
-    "keep_pairs": True, "max_iter": 1000,
+    "decay": 0.78, "c2": 0.9, "scale": None, "keep_pairs": True,
+    "max_iter": 1000,
     "forward": "broyden", "backward": "broyden", "first_q": "zero",
     "n_power": 5, "growth": 0.0, "estimate": "transposed", "side":
     "transposed", "rule": "norm", "ratio": 1.3, "k": 5, "tau": 1.0,

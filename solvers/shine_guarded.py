@@ -5,7 +5,8 @@ from benchmark_shine.solver import ImplicitSolver
 class Solver(ImplicitSolver):
     """SHINE, its q corrected where the hypergradient is not certain.
 
-    Ours; see `benchmark_shine.adjoint.Guarded`.  In equilibrium networks
+    Ours; see `benchmark_shine.adjoint.Guarded`.  The q that it corrects is
+    that of Ramzi et al., ICLR 2022.  In equilibrium networks
     Broyden steps from SHINE's q correct each sample whose relative residual
     is above ``guard``.
 

@@ -37,9 +37,9 @@ class BilevelSolver(Lifecycle):
         Inner tolerance at the first outer step and its factor per step.
     anchor : {"start", "now"} or None
         What the tolerance's factor e^(λ_prev - λ_anchor) compares with, see
-        `Hoag`; of no meaning with step=secant.
+        `Hoag`; with step=hoag alone.
     moves : int or None
-        Times that the step is applied per outer step; 1 with step=secant.
+        Times that the step is applied per outer step; with step=hoag alone.
     c2 : float or None
         Curvature constant of the line search.
     scale : float, "secant", "diagonal" or None
@@ -92,11 +92,13 @@ class BilevelSolver(Lifecycle):
         """Return how theta moves."""
         check_choice("step", self.step, STEPS)
         if self.step == "secant":
-            if self.moves != 1:
-                raise ValueError("moves: has to be 1 with step=secant")
+            for name in "anchor", "moves":
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name}: needs step=hoag")
             return Secant(self.tol, self.decay)
-        anchor = check_choice("anchor", self.anchor, ANCHORS)
-        return Hoag(self.tol, self.decay, anchor, self.moves)
+        anchor = check_choice("anchor", self.anchor or "start", ANCHORS)
+        moves = 1 if self.moves is None else self.moves
+        return Hoag(self.tol, self.decay, anchor, moves)
 
     def bilevel(self, problem, n_outer):
         find_root = self.make_finder(problem, n_outer)

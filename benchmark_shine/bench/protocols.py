@@ -22,8 +22,6 @@ FAIR = {
         "memory": 30,          # pairs kept by L-BFGS
         "tol": 0.1,            # inner tolerance at the first outer step
         "decay": 0.78,         # its factor per outer step
-        "anchor": "start",     # see `Hoag`
-        "moves": 1,            # times that a step is applied, see `Hoag`
         "c2": 0.9,             # curvature constant of the line search
         "scale": None,         # B0: as the problem says
         "keep_pairs": True,    # from one outer step to the next
@@ -47,6 +45,8 @@ FAIR = {
 # The protocol "hoag": what differs from the fair one.
 HOAG = {
     "step": "hoag", "tol": 1e-3, "decay": 0.9, "criterion": "gradient",
+    "anchor": "start",     # see `Hoag`
+    "moves": 1,            # times that a step is applied, see `Hoag`
 }
 
 # A search has no small moves of theta, for which the forward solver was

@@ -482,7 +482,8 @@ def test_nothing_is_unpickled_extracted_or_evaluated():
                 if isinstance(node, ast.Call):
                     name, words = ast.unparse(node.func), ast.unparse(node)
                     seen.append(name)
-                    assert not FORBIDDEN.search(name), f"{path}: {name}"
+                    if name != "np.load" or "allow_pickle=False" not in words:
+                        assert not FORBIDDEN.search(name), f"{path}: {name}"
                     if name == "torch.load":
                         assert "weights_only=True" in words, path
                     if name == "pooch.retrieve":

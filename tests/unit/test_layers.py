@@ -25,8 +25,9 @@ PACKAGE = {
     "problems": "torch numpy scipy .checks .equation .problems",
     "evaluate": "torch numpy scipy .adjoint .evaluate .fingerprints "
                 ".implicit .problems .root",
-    "rivals": "torch numpy sklearn threadpoolctl optuna jax jaxopt torchdeq "
-              ".checks .engine .extras .operators .problems .rivals .root",
+    "rivals": "torch numpy scipy sklearn threadpoolctl optuna jax jaxopt "
+              "torchdeq .checks .engine .extras .operators .outer .problems "
+              ".rivals .root",
     "bench": "torch numpy sklearn tqdm click joblib benchopt yaml "
              ".adjoint .bench .checks .data .engine .equation .evaluate "
              ".extras .fingerprints .implicit .operators .outer .problems "
@@ -36,13 +37,14 @@ PACKAGE = {
 }
 FOLDERS = {
     "solvers": "numpy .adjoint .bench .checks .engine .loops .operators "
-               ".rivals .root .solver",
+               ".outer .rivals .root .solver",
     "datasets": "numpy scipy sklearn torch pooch benchopt libsvmdata "
                 ".bench .checks .data .problems",
     "plots": "benchopt numpy",
-    "experiments": "numpy pandas torch sklearn benchopt click .adjoint "
-                   ".checks .data .engine .evaluate .fingerprints .implicit "
-                   ".operators .problems .root",
+    "experiments": "numpy pandas torch scipy sklearn benchopt click "
+                   "matplotlib figures .adjoint .bench .checks .data .engine "
+                   ".evaluate .fingerprints .implicit .operators .outer "
+                   ".problems .root",
     "benchmark_utils": "benchopt joblib",
 }
 OBJECTIVE = (
@@ -123,7 +125,7 @@ def test_nothing_swallows_keywords(root_dir):
     for path, _ in modules(root_dir):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.args.kwarg:
-                if path.stem in ("precision", "plan"):
+                if path.stem in ("precision", "plan", "sklearn"):
                     continue  # a wrapper hands on what it is given
                 # a subclass hands on what its base checks
                 assert path.parent.name == "problems", path

@@ -151,11 +151,6 @@ def _check_step(step, totals, counted):
     if step.q is not None:
         named.append(("q", step.q, start))
     if step.grads is not None:
-        if len(step.grads) != len(step.theta):
-            raise Invalid(
-                f"{len(step.grads)} gradients for {len(step.theta)} tensors "
-                f"in theta {at}; give one for each"
-            )
         named += [
             ("a gradient", *pair) for pair in zip(step.grads, step.theta)
         ]

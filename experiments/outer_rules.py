@@ -148,7 +148,7 @@ def measure(rows, n_seeds, names):
         (rule, name) for rule in RULES for name in names
         if name == EXACT or rule in FOR_ALL
     ] + [(choice, EXACT) for choice in CHOICES]
-    for task, seed in product(BUNDLED, range(n_seeds)):
+    for seed, task in product(range(n_seeds), BUNDLED):
         compared = None
         for theta, (rule, name) in product(STARTS, runs):
             key = {"rule": rule, "method": name, "task": task, "seed": seed,

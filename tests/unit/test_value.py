@@ -306,7 +306,7 @@ def _read(theta):
 
 
 def test_two_processes_at_once(cache):
-    with ProcessPoolExecutor(2, get_context("fork")) as pool:
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         found = list(pool.map(_read, [0.4] * 4))
     exact = float(closed(model("ridge"), 0.4).value)
     assert found == pytest.approx([exact] * 4, rel=1e-6)

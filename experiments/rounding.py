@@ -94,7 +94,7 @@ def measure(rows, instructions, options):
         problem = problem_of(task, seed)
         compared = comparison(problem)
         for k, protocol, name in product(
-            range(options.starts), PROTOCOLS, options.methods
+            range(options.starts), options.protocols, options.methods
         ):
             key = dict(zip(KEY, (
                 task, seed, instructions, k, protocol, name
@@ -219,6 +219,8 @@ def main(arguments=None):
     parser.add_argument("--seeds", type=int, default=6, help="their number")
     parser.add_argument("--starts", type=int, default=10, help="their number")
     parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument(
+        "--protocols", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument(
         "--instructions", choices=INSTRUCTIONS, help=argparse.SUPPRESS

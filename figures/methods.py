@@ -186,7 +186,10 @@ OWN_DEFAULTS = {
     "torchdeq": {"backward": "fixed_point_iter"},
 }
 # What the protocol "hoag" has in place of them.
-HOAG = {"step": "hoag", "criterion": "gradient", "tol": 1e-3, "decay": 0.9}
+HOAG = {
+    "step": "hoag", "criterion": "gradient", "tol": 1e-3, "decay": 0.9,
+    "anchor": "start", "moves": 1,
+}
 # The published protocol brings values of its own for all but these.
 IN_EVERY_PROTOCOL = ("forward", "backward", "preconditioner", "side")
 

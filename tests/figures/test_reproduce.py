@@ -39,7 +39,7 @@ def test_runs_end_where_the_authors_do(tmp_path, capsys):
     )
     status, text, _ = run(capsys, "reproduce", tmp_path)
     assert status == 0
-    assert table(text, "Figure 1, left") == [
+    assert table(text, "Figures 1 and E.1, left") == [
         # of the authors' run, at its step 29
         {"method": "`SHINE`", "held-out loss": "107.65 / 129.00",
          "log λ": "-5.72 / -2.90", "g": "648 / 290", "Jᵀ": "0 / 58",
@@ -48,7 +48,7 @@ def test_runs_end_where_the_authors_do(tmp_path, capsys):
          "log λ": "-5.72 / -", "g": "359 / -", "Jᵀ": "1838 / -",
          "ours, median of seeds": "329.00 (1)"},
     ]
-    assert "no figE1_paper.parquet in" in text
+    assert "no fig2_paper.parquet in" in text
     assert "no figE2*.csv in" in text
 
 

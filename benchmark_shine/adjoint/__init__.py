@@ -3,7 +3,7 @@ from .base import (
     AdjointSystem, Fallback, JacobianFree, NormRule, Refine, ResidualRule,
     Shine, cold, linear_in_rhs, z_as_q0,
 )
-from .guarded import Guarded
+from .guarded import Guarded, guarded_by_sample
 from .krylov import ConjugateGradient, Gmres, Recycled
 from .quasi_newton import QuasiNewtonSolve
 from .series import GradientDescent, Neumann, Phantom, spectral_norm
@@ -13,6 +13,6 @@ __all__ = [
     "AdjointSystem", "QuasiNewtonSolve", "ConjugateGradient", "Fallback",
     "Gmres", "GradientDescent", "Guarded", "JacobianFree", "Neumann",
     "NormRule", "Nystrom", "Phantom", "Recycled", "Refine", "ResidualRule",
-    "Shine", "cold", "columns", "gaussian", "linear_in_rhs", "spectral_norm",
-    "z_as_q0",
+    "Shine", "cold", "columns", "gaussian", "guarded_by_sample",
+    "linear_in_rhs", "spectral_norm", "z_as_q0",
 ]

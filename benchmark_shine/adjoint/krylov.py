@@ -73,9 +73,9 @@ class ConjugateGradient:
 
 
 def residual_within(system, tol):
-    """Make the rule (q, r) -> bool that ‖r‖ ≤ tol ‖rhs‖, by default HOAG's."""
+    """Make the rule that ‖r‖ ≤ tol ‖rhs‖ is enough."""
     goal = tol * float(system.rhs.norm())
-    return lambda q, r: not float(r.norm()) > goal
+    return lambda q, r, Br: not float(r.norm()) > goal
 
 
 def conjugate_gradients(vjp, q, r, B, enough, max_iter=10_000):
@@ -91,7 +91,7 @@ def conjugate_gradients(vjp, q, r, B, enough, max_iter=10_000):
         The first iterate and its residual, rhs - J q.
     B : LinearOperator or None
         The preconditioner, positive definite; None: the identity.
-    enough : callable, (q, r) -> bool
+    enough : callable, (q, r, B r) -> bool
         Ends the iterations; it is asked once before each of them.
     max_iter : int
         Most iterations, one product each.
@@ -103,9 +103,9 @@ def conjugate_gradients(vjp, q, r, B, enough, max_iter=10_000):
     """
     p, rBr = None, 1.0
     for _ in range(max_iter):
-        if enough(q, r):
-            break
         Br = r if B is None else B @ r
+        if enough(q, r, Br):
+            break
         previous, rBr = rBr, float(r @ Br)
         p = Br if p is None else Br + (rBr / previous) * p
         jp = vjp(p)

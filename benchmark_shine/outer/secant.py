@@ -8,7 +8,7 @@ from torch import Tensor
 from ..checks import check_number
 from .base import _flat
 
-# Below this length of a move theta has settled; the radius can grow again.
+# The least radius: from a shorter move it could not grow again.
 SHORTEST = 1e-6
 
 
@@ -24,17 +24,15 @@ class SecantState:
         Relative tolerance of the linear solve.
     atol, rtol : float
         Tolerances of the inner solve.
-    radius : Tensor, shape (p,), or None
-        The longest move of each entry of theta; None before the first step.
     move, grad : Tensor, shape (p,), or None
-        The last move, and the hypergradient at its start.
+        The last move of each entry of theta, and the hypergradient at its
+        start; None before the first step.
     """
 
     theta: tuple[Tensor, ...]
     eps: float
     atol: float
     rtol: float = 0.0
-    radius: Tensor | None = None
     move: Tensor | None = None
     grad: Tensor | None = None
 
@@ -45,13 +43,14 @@ class Secant:
 
     Entry i moves by -sign(hᵢ) min(rᵢ, |hᵢ sᵢ / yᵢ|), where h is the
     hypergradient, s the last move and y the change of h along the move; where
-    sᵢ yᵢ is not positive, the move is rᵢ long.  The radius is multiplied by
-    ``growth`` while hᵢ keeps its sign; a change of sign makes the radius
-    ``shrink`` |sᵢ|, because a minimum was passed.  So the radius is that of
-    Rprop (Riedmiller and Braun, ICNN 1993), and within it the step is the
-    diagonal form of the first step length of Barzilai and Borwein (IMA J.
-    Numer. Anal. 1988).  No step depends on the outer loss, whose values at
-    inexact z differ by more than a step gains.
+    sᵢ yᵢ is not positive, the move is rᵢ long.  The radius is ``growth`` |sᵢ|
+    while hᵢ keeps its sign, and ``shrink`` |sᵢ| after a change of sign, when
+    a minimum was passed.  These are the factors of Rprop (Riedmiller and
+    Braun, ICNN 1993), but of the last move, so that near the optimum, where
+    yᵢ is mostly error, no step is much longer than the last.  Within the
+    radius the step is the diagonal form of the first step length of Barzilai
+    and Borwein (IMA J. Numer. Anal. 1988).  No step depends on the outer
+    loss, whose values at inexact z differ by more than a step gains.
 
     The inner solve at outer step k stops at the tolerance eps_k =
     tol decayᵏ⁻¹, which is absolute: it is meant for the criterion "energy" of
@@ -82,7 +81,7 @@ class Secant:
     decay: float = 0.78
     first: float = 1.0
     longest: float = 2.0
-    growth: float = 1.5
+    growth: float = 2.0
     shrink: float = 0.5
     box: float = 12.0
 
@@ -99,24 +98,24 @@ class Secant:
 
     def step(self, state, value, grads, first_residual):
         grad = _flat(grads)
-        radius = self._radius(state, grad)
-        length = torch.minimum(radius, _secant(state, grad))
+        length = torch.minimum(
+            self._radius(state, grad), _secant(state, grad)
+        )
         before = _flat(state.theta)
         after = (before - grad.sign() * length).clamp(-self.box, self.box)
         eps = state.eps * self.decay
         return SecantState(
-            _like(state.theta, after), eps, eps, radius=radius,
-            move=after - before, grad=grad,
+            _like(state.theta, after), eps, eps, move=after - before,
+            grad=grad,
         )
 
     def _radius(self, state, grad):
-        if state.radius is None:
+        if state.move is None:
             return torch.full_like(grad, self.first)
-        grown = (self.growth * state.radius).clamp(max=self.longest)
-        passed = grad * state.grad <= 0
-        return torch.where(
-            passed, self.shrink * state.move.abs(), grown
-        ).clamp(min=SHORTEST)
+        factor = torch.where(
+            grad * state.grad > 0, self.growth, self.shrink
+        )
+        return (factor * state.move.abs()).clamp(SHORTEST, self.longest)
 
 
 def _secant(state, grad):

@@ -104,7 +104,8 @@ FOR_ALL = "fair", "hoag", "sign"
 # Choices of the root finder under the fair rule, made by EXACT alone.
 CHOICES = {
     "memory 10": ({"memory": 10}, None),
-    "memory 60": ({"memory": 60}, None),
+    "memory 30": ({"memory": 30}, None),
+    "memory 120": ({"memory": 120}, None),
     "pairs dropped": ({"keep_pairs": False}, None),
     "pairs corrected": ({"keep_pairs": "corrected"}, None),
     "B0 = I": ({"scale": 1.0}, None),

@@ -145,7 +145,7 @@ VARIANTS = (
 # The fair protocol's settings; a label shows those that differ.  The package
 # has them too, but needs torch to be imported: a test compares the two.
 DEFAULTS = {
-    "step": "secant", "criterion": "energy", "memory": 30, "tol": 0.1,
+    "step": "secant", "criterion": "energy", "memory": 60, "tol": 0.1,
     "decay": 0.78, "c2": 0.9, "scale": None, "keep_pairs": True,
     "max_iter": 1000,
     "forward": "broyden", "backward": "broyden", "first_q": "zero",
@@ -188,6 +188,7 @@ OWN_DEFAULTS = {
 # What the protocol "hoag" has in place of them.
 HOAG = {
     "step": "hoag", "criterion": "gradient", "tol": 1e-3, "decay": 0.9,
+    "memory": 30,
     "anchor": "start", "moves": 1,
 }
 # The published protocol brings values of its own for all but these.

@@ -842,7 +842,7 @@ def test_times_are_differences(module, name, forward, backward, monkeypatch):
     assert (totals.forward_time, totals.backward_time) == (forward, backward)
 
 
-FINDER = LBFGS(keep_pairs=True, criterion="energy")
+FINDER = LBFGS(60, keep_pairs=True, criterion="energy")
 STEPS = [
     ("SHINE-PCG", {}, lambda problem: RootAndAdjoint(FINDER, PCG)),
     ("AmIGO", {}, lambda problem: RootAndAdjoint(

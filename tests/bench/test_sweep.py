@@ -205,7 +205,7 @@ def test_a_row_holds_the_settings_that_ran_and_no_others(rows, deq_rows):
         return json.loads(found)
 
     shared = {
-        "step": "secant", "criterion": "energy", "memory": 30, "tol": 0.1,
+        "step": "secant", "criterion": "energy", "memory": 60, "tol": 0.1,
         "decay": 0.78, "c2": 0.9, "keep_pairs": True, "max_iter": 1000,
     }
     text = rows[rows["dataset_name"].str.contains("n_features=40")]

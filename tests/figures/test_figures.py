@@ -115,7 +115,7 @@ def variant(solver, seed=0, file=None, **settings):
     ("HOAG", {"preconditioner": "shine"}, "SHINE-PCG"),
     ("HOAG", {"preconditioner": "recycled"}, "Recycled-PCG"),
     ("HOAG", {"backward": "gmres"}, "HOAG (backward=gmres)"),
-    ("HOAG", {"memory": 30, "tol": 0.1}, "HOAG"),
+    ("HOAG", {"memory": 60, "tol": 0.1}, "HOAG"),
     ("HOAG", {"memory": 10}, "HOAG (memory=10)"),
     ("SHINE", {"backward_steps": 5}, "SHINE-refine"),
     ("SHINE", {"backward_steps": 0}, "SHINE"),

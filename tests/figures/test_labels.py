@@ -28,8 +28,8 @@ def test_usual_settings_are_those_of_the_protocol(name, protocol):
 def test_what_a_row_says_of_itself_is_never_assumed():
     frame = bilevel("SHINE", 0, [1, 0])
     for text, label in (
-        ({"tol": 0.1, "memory": 30}, "SHINE"),
-        ({"tol": 0.5, "memory": 30}, "SHINE (tol=0.5)"),
+        ({"tol": 0.1, "memory": 60}, "SHINE"),
+        ({"tol": 0.5, "memory": 60}, "SHINE (tol=0.5)"),
     ):
         frame["objective_settings"] = json.dumps(text)
         assert set(runs_of(frame)["method"]) == {label}

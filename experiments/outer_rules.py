@@ -90,7 +90,7 @@ RULES = {
     "hoag": ({"protocol": "hoag"}, None),
     "hoag, absolute tolerance": ({"step": "hoag", "tol": 1e-3}, None),
     "secant, relative tolerance": (
-        {"protocol": "hoag", "step": "secant"}, None),
+        _secant(1e-3, 0.9) | {"criterion": "gradient"}, None),
     "sign": ({}, Sign(growth=1.2)),
     "secant, radius of its own": ({}, Free(growth=1.5)),
     "secant, tol 0.1, decay 0.9": (_secant(0.1, 0.9), None),

@@ -7,6 +7,7 @@ import torch
 
 from experiments import outer_rules
 from experiments.outer_rules import Free, Sign, stay, tables
+from experiments.tasks import method_of, problem_of
 
 from helpers.figure_rows import table
 
@@ -60,9 +61,14 @@ def test_tables_count_and_compare():
         "4.00", "0:2")
 
 
+@pytest.mark.parametrize("rule", outer_rules.RULES | outer_rules.CHOICES)
+def test_each_rule_is_a_setting_that_runs(rule):
+    settings, _ = (outer_rules.RULES | outer_rules.CHOICES)[rule]
+    assert method_of("HOAG", problem_of("ridge", 0), 3, **settings)
+
+
 def test_one_run_of_each_rule():
     from benchmark_shine.evaluate.bilevel import comparison
-    from experiments.tasks import problem_of
 
     problem = problem_of("ridge", 0, theta=4.0)
     compared = comparison(problem)

@@ -47,6 +47,7 @@ RECIPES = {
         f"deq_inversion {network} --scale {{scale}}"
         for network in ("dense", "mdeq")
     }),
+    "theory": Recipe(measured={"theory": "theory"}),
 }
 ALL = [name for name in RECIPES if name != "quickstart"]
 

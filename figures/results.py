@@ -81,6 +81,7 @@ KINDS = {
     "alignment": ("state", "solver", "cosine"),
     "traces": ("scheme", "outer_step"),
     "points": ("top1_percent", "backward_ms"),
+    "theory": ("steps", "hypergradient_error", "q_error"),
 }
 
 

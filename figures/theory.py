@@ -1,0 +1,274 @@
+"""The theorems: errors of dF/dtheta and of q against the inner iteration.
+
+A column of panels per problem; above, the steps span the space, and below
+they lie in a subspace, in which ∂ℓ/∂z does not.
+"""
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from .methods import BY_NAME, DASHED, LONG, MIXED, SOLID
+from .plotting import (
+    PAGE, Drawing, add_caption, add_legend, literal, paper_style,
+    remove_empty,
+)
+from .results import ResultError, numeric, read_table
+from .tables.markdown import cell, markdown
+
+TEXTS = ("problem", "steps", "method", "fingerprint")
+ERRORS = {"": "hypergradient_error", "q": "q_error"}
+NUMBERS = ("d", "draw", "n", "z_error", "span", *ERRORS.values())
+NAMES = {"hypergradient_error": r"$dF/d\theta$", "q_error": "$q$"}
+STEPS = {
+    "span": "steps span the space",
+    "subspace": "steps in a subspace",
+}
+JF, EXACT = "Jacobian-free", "exact at the iterate"
+PUBLISHED = "adjoint Broyden, OPA published"
+_SHINE, _OPA, _REFINE, _FREE, _HOAG = (
+    BY_NAME[name].colour for name in
+    ("SHINE", "SHINE-OPA", "SHINE-refine", "Jacobian-Free", "HOAG")
+)
+# In the order of the legend and of the tables.
+LOOKS = {
+    JF: (_FREE, MIXED),
+    "BFGS": (_SHINE, SOLID),
+    "L-BFGS": (_SHINE, DASHED),
+    "Broyden": ("#666666", SOLID),
+    "adjoint Broyden": (_REFINE, SOLID),
+    "BFGS, OPA": (_OPA, SOLID),
+    "L-BFGS, OPA": (_OPA, DASHED),
+    "adjoint Broyden, OPA": (_OPA, LONG),
+    PUBLISHED: ("#000000", DASHED),
+    EXACT: (_HOAG, SOLID),
+}
+LOWEST = 1e-16  # lower errors are drawn here
+
+
+def read_theory(path):
+    """Read a measurement, a row per method, draw and iteration n."""
+    raw = read_table(
+        path, pd.read_csv, [*TEXTS, *NUMBERS],
+        "give the CSV file of `python -m experiments.theory`",
+    )
+    numbers = numeric(path, raw, {name: name for name in NUMBERS})
+    return raw[list(TEXTS)].join(numbers)
+
+
+# Curves
+
+def curves(own, error):
+    """Tabulate one method's errors, a row per n and a column per draw.
+
+    A solve that has ended keeps its last error.
+    """
+    return own.pivot(index="n", columns="draw", values=error).ffill()
+
+
+def plot_panel(ax, rows, error):
+    """Draw medians over draws, and the band from the least to the most."""
+    for method in filter(set(rows["method"]).__contains__, LOOKS):
+        colour, dash = LOOKS[method]
+        table = curves(rows[rows["method"] == method], error).clip(LOWEST)
+        ax.plot(
+            table.index, table.median(axis=1), color=colour, linestyle=dash,
+            label=literal(method), zorder=3 if method == EXACT else 2,
+        )
+        ax.fill_between(
+            table.index, table.min(axis=1), table.max(axis=1), color=colour,
+            alpha=0.1, linewidth=0,
+        )
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(numticks=6))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+def plot(frame, error, caption):
+    """Draw a grid: problems side by side, both sorts of steps below."""
+    problems = list(frame["problem"].unique())
+    steps = [s for s in STEPS if s in set(frame["steps"])]
+    figure = Figure(figsize=(PAGE, 1.75 * len(steps)))
+    axes = figure.subplots(
+        len(steps), len(problems), sharey=True, squeeze=False
+    )
+    for (problem, kind), rows in frame.groupby(["problem", "steps"]):
+        ax = axes[steps.index(kind), problems.index(problem)]
+        plot_panel(ax, rows, error)
+        span, d = dimensions(rows)
+        ax.set_title(f"{literal(problem)}, {span} of {d} dimensions")
+    for ax in axes[-1]:
+        ax.set_xlabel("inner iteration $n$")
+    for ax, kind in zip(axes[:, 0], steps):
+        ax.set_ylabel(f"{STEPS[kind]}\nerror of {NAMES[error]}")
+    remove_empty(axes)
+    add_caption(figure, caption)
+    order = [name for name in LOOKS if name in set(frame["method"])]
+    add_legend(figure, axes.flat, order, most=4)
+    return figure
+
+
+def dimensions(rows):
+    """Return how many dimensions the steps without OPA span, and d."""
+    plain = rows[rows["method"] == EXACT]
+    return int(plain["span"].max()), int(plain["d"].max())
+
+
+# Tables
+
+def halves(errors):
+    """Return the factor of an iteration in both halves of the fall.
+
+    The fall ends at the lowest error; a method converges superlinearly where
+    the second factor is the smaller.  NaN where the fall is too short.
+    """
+    errors = np.asarray(errors, dtype=float).clip(LOWEST)
+    end = int(errors.argmin())
+    middle = end // 2
+    if middle < 1:
+        return np.nan, np.nan
+    first, second, third = np.log(errors[[0, middle, end]])
+    return (np.exp((second - first) / middle),
+            np.exp((third - second) / (end - middle)))
+
+
+def summary(frame):
+    """Tabulate problem, steps and method: a row of numbers for each."""
+    rows = []
+    keys = ["problem", "steps", "method"]
+    for key, own in frame.groupby(keys, sort=False):
+        table = curves(own, ERRORS[""])
+        medians = table.median(axis=1)
+        early, late = halves(medians)
+        rows.append(dict(zip(keys, key)) | {
+            "iterations": own.groupby("draw")["n"].max().median(),
+            "span": own["span"].max(), "d": own["d"].max(),
+            "early": early, "late": late,
+            "first": medians.iloc[0], "lowest": medians.min(),
+            "q": curves(own, ERRORS["q"]).iloc[-1].median(),
+            "last": table.iloc[-1],  # of each draw
+        })
+    return pd.DataFrame(rows).set_index(keys)
+
+
+def gains(own, method):
+    """Return how many times OPA's last error is below that without it.
+
+    ``own`` is a `summary` of one problem and sort of steps; there is a
+    number per draw.
+    """
+    plain = own.loc[alone(method), "last"]
+    return plain / own.loc[method, "last"].clip(LOWEST)
+
+
+def alone(method):
+    """Return the method without OPA, by its label."""
+    return method.partition(", OPA")[0]
+
+
+def sentences(table):
+    """Say what became of the theorems, a line for each curve."""
+    places = ["problem", "steps"]
+    parts = {
+        "span": ["\n**Theorem 1: where the steps span the space, SHINE alone "
+                 "becomes exact.**\n\n"],
+        "subspace": ["\n**Theorems 2 and 3: with OPA it does wherever the "
+                     "steps lie.**\n\n"],
+    }
+    for (problem, steps), own in table.groupby(level=places, sort=False):
+        own = own.droplevel(places)
+        for name in filter(own.index.__contains__, LOOKS):
+            if name in (JF, EXACT) or (", OPA" in name) == (steps == "span"):
+                continue
+            say = _say_alone if steps == "span" else _say_opa
+            parts[steps].append(f"- {problem}: {say(own, name)}\n")
+    return "".join(parts["span"] + parts["subspace"])
+
+
+def _say_alone(own, name):
+    row = own.loc[name]
+    return (
+        f"{name} brings the median error of dF/dθ from {row['first']:.0e} to "
+        f"{row['last'].median():.0e} in {row['iterations']:.0f} iterations."
+    )
+
+
+def _say_opa(own, name):
+    ours, theirs, times = own.loc[name], own.loc[alone(name)], gains(own, name)
+    return (
+        f"{name} ends at a median error of dF/dθ of "
+        f"{ours['last'].median():.0e} (n = {ours['iterations']:.0f}), "
+        f"{alone(name)} at {theirs['last'].median():.0e} (n = "
+        f"{theirs['iterations']:.0f}). With OPA the error is "
+        f"{_round(times.median())} times lower in the median draw, "
+        f"{_round(times.min())} times in the worst."
+    )
+
+
+def _round(number):
+    """Format a number with two digits that count."""
+    return f"{float(f'{number:.2g}'):,.{0 if number >= 10 else 1}f}"
+
+
+EXPLAINED = """\
+Errors are relative, ‖found - exact‖ / ‖exact‖ at the exact root: medians over
+{draws} draws after the last iteration, with the least and the most in
+brackets.  A solve ends where ‖g‖ has fallen by 1e-12, and keeps its last
+error.  "Dimensions" counts those that the steps span, of those of z; OPA's
+pairs lead the steps out of a subspace.  "Factor" is by what an iteration
+multiplies the median error, in the first and in the second half of the way
+down to its lowest value: convergence is superlinear where the second is
+smaller.
+"""
+
+
+def page(frame):
+    """Write the sentences and the table, Markdown."""
+    table, rows = summary(frame), []
+    for key, own in table.iterrows():
+        last = own["last"]
+        rows.append(dict(zip(table.index.names, key)) | {
+            "dimensions": f"{own['span']:.0f} of {own['d']:.0f}",
+            "iterations": f"{own['iterations']:.0f}",
+            "error of dF/dθ":
+                f"{last.median():.0e} ({last.min():.0e} – {last.max():.0e})",
+            "lowest": f"{own['lowest']:.0e}",
+            "error of q": f"{own['q']:.0e}",
+            "factor":
+                f"{cell(own['early'], '.2f')} / {cell(own['late'], '.2f')}",
+        })
+    prints = ", ".join(sorted(frame["fingerprint"].unique()))
+    return (
+        f"# Theorems 1 to 3, measured\n\nBy the package {prints}.\n"
+        f"{sentences(table)}\n"
+        f"{EXPLAINED.format(draws=frame['draw'].nunique())}\n"
+        f"{markdown(pd.DataFrame(rows))}"
+    )
+
+
+def caption_of(frame):
+    """Say what lines and bands are."""
+    return (
+        "Relative errors against the exact root's. Lines are medians of "
+        f"{frame['draw'].nunique()} draws, bands hold all of them. A solve "
+        "ends where the residual has fallen by 1e-12. OPA adds a pair at "
+        "each iteration; near 1e-8 rounding stops it."
+    )
+
+
+def draw(inputs):
+    """Draw the theorems from the CSV file of their measurement."""
+    files = inputs.csv.get("theory", ())
+    if len(files) != 1:
+        raise ResultError(
+            f"{len(files)} CSV files of `python -m experiments.theory` among "
+            "the files; give one"
+        )
+    frame = read_theory(files[0])
+    caption = caption_of(frame)
+    with paper_style():
+        figures = {
+            end: plot(frame, error, caption) for end, error in ERRORS.items()
+        }
+    return Drawing(figures, caption, {"": page(frame)})

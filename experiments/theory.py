@@ -194,11 +194,11 @@ def span(places):
     return int(torch.linalg.matrix_rank(unit, rtol=1e-4))
 
 
-def curve(method, equation, theta, truth, z):
+def curve(adjoint, found_roots, equation, theta, truth, z):
     """Yield a row per iteration; truth is the `Hypergradient` at z."""
     places = [equation.start.flatten()]
-    for n, root in enumerate(roots(method.finder, equation), start=1):
-        found = hypergradient(equation, theta, root, method.adjoint)
+    for n, root in enumerate(found_roots, start=1):
+        found = hypergradient(equation, theta, root, adjoint)
         places.append(root.z.flatten())
         yield {
             "n": n,
@@ -219,11 +219,18 @@ def measure(draws, problems=tuple(PROBLEMS), sizes=SIZES):
         equation, theta = make(d, rank, draw)
         root = exact_root(methods["Jacobian-free"].finder, equation)
         truth = hypergradient(equation, theta, root, exact)
+        solves = {
+            method.finder: list(roots(method.finder, equation))
+            for method in methods.values()
+        }
         at = {"problem": name, "steps": steps, "d": d, "draw": draw}
         rows += [
             at | {"method": label} | row
             for label, method in methods.items()
-            for row in curve(method, equation, theta, truth, root.z)
+            for row in curve(
+                method.adjoint, solves[method.finder], equation, theta,
+                truth, root.z,
+            )
         ]
     return pd.DataFrame(rows).assign(
         fingerprint=fingerprint(), torch=torch.__version__

@@ -171,10 +171,10 @@ def sentences(table):
     """Say what became of the theorems, a line for each curve."""
     places = ["problem", "steps"]
     parts = {
-        "span": ["\n**Theorem 1: where the steps span the space, SHINE alone "
-                 "becomes exact.**\n\n"],
-        "subspace": ["\n**Theorems 2 and 3: with OPA it does wherever the "
-                     "steps lie.**\n\n"],
+        "span": ["\n**Theorem 1: SHINE alone, where the steps span the "
+                 "space.**\n\n"],
+        "subspace": ["\n**Theorems 2 and 3: SHINE with OPA, where the steps "
+                     "without OPA lie in a subspace.**\n\n"],
     }
     for (problem, steps), own in table.groupby(level=places, sort=False):
         own = own.droplevel(places)

@@ -219,7 +219,8 @@ error.  "Dimensions" counts those that the steps span, of those of z; OPA's
 pairs lead the steps out of a subspace.  "Factor" is by what an iteration
 multiplies the median error, in the first and in the second half of the way
 down to its lowest value: convergence is superlinear where the second is
-smaller.
+smaller.  Jacobian-free and exact q are taken at the iterates of BFGS and of
+adjoint Broyden, without OPA.
 """
 
 
@@ -253,7 +254,7 @@ def caption_of(frame):
         "Relative errors against the exact root's. Lines are medians of "
         f"{frame['draw'].nunique()} draws, bands hold all of them. A solve "
         "ends where the residual has fallen by 1e-12. OPA adds a pair at "
-        "each iteration; near 1e-8 rounding stops it."
+        "each iteration, until rounding ends the fall of its error."
     )
 
 

@@ -7,7 +7,7 @@ dF/dtheta from the estimate of J⁻¹ that the finder has by then.  Both are
 compared with those at the exact root.  On small problems the steps span the
 space, as theorem 1 demands; on larger ones, all steps of a finder without OPA
 lie in a subspace, and ∂ℓ/∂z does not.  A Markdown file beside the rows has
-the tables.  One thread; about a minute and a half.
+the tables.  One thread; about a minute.
 """
 import argparse
 from collections.abc import Callable

@@ -9,7 +9,7 @@ import torch
 from benchmark_shine.adjoint import (
     AdjointSystem, Guarded, Shine, guarded_by_sample,
 )
-from benchmark_shine.adjoint.guarded import theta_norm
+from benchmark_shine.adjoint.krylov import theta_norm
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.operators import Dense
 from benchmark_shine.root import LBFGS

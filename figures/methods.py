@@ -179,7 +179,7 @@ OWN_DEFAULTS = {
     },
     "Nystrom-PCG": {
         "backward_steps": None, "preconditioner": "nystrom", "rank": 20,
-        "refresh": 1,
+        "refresh": 5,
     },
     "Neumann": {"backward_steps": 10},
     "AmIGO": {"backward_steps": 10},

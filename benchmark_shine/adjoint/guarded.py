@@ -87,7 +87,7 @@ class Guarded:
         if system.diagonal is None or system.g_theta_vjp is None:
             return residual_within(system, max(self.guard, system.tol))
         return hypergradient_within(
-            system, self.guard,
+            system, self.guard, system.tol,
             lambda r, Mr: r / system.diagonal, lambda r, Mr: Mr,
         )
 

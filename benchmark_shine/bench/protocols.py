@@ -78,7 +78,7 @@ LABELS = {
     "HOAG-limited": {"backward_steps": 5},
     "SHINE-PCG": {"preconditioner": "shine"},
     "Recycled-PCG": {"preconditioner": "recycled"},
-    "Nystrom-PCG": {"preconditioner": "nystrom", "rank": 20, "refresh": 1},
+    "Nystrom-PCG": {"preconditioner": "nystrom", "rank": 20, "refresh": 5},
 }
 
 # The authors' fork of HOAG (branch shine) calls SciPy's compiled L-BFGS-B in

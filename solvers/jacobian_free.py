@@ -16,15 +16,16 @@ class Solver(ImplicitSolver):
     backward_steps : int
         Steps of an iterative solver from there on (Ramzi et al., ICLR 2022,
         figure 3).
-    n_power : int
+    n_power : int or None
         Power iterations for L = ‖J‖ in bi-level problems, after which q =
         dl/dz / L: the derivative of one gradient step of length 1 / L (Bolte,
-        Pauwels and Vaiter, NeurIPS 2023).  0 takes q = dl/dz.
+        Pauwels and Vaiter, NeurIPS 2023).  0, the protocols' value,
+        takes q = dl/dz.
     """
 
     name = "Jacobian-Free"
     parameters = {
-        **ImplicitSolver.parameters, "backward_steps": [0], "n_power": [0],
+        **ImplicitSolver.parameters, "backward_steps": [0], "n_power": [None],
     }
 
     def _refined(self, base, steps):

@@ -65,6 +65,7 @@ _SEARCH = {
 # variants are labels: each is its method with these settings.
 OWN = {
     "SHINE-OPA": {"opa_every": (5, 5), "forward": "adjoint_broyden"},
+    "Jacobian-Free": {"n_power": 0},
     "torchdeq": {"backward": "fixed_point_iter"},
     "Grid-search": _SEARCH,
     "Random-search": _SEARCH,

@@ -44,7 +44,7 @@ METHODS = tuple(Method(*row) for row in (
     ("Nystrom", "#117733", DASHED, "series"),
     ("Recycled-PCG", "#0072B2", DASHED, "exact"),
     ("SHINE-PCG", "#0072B2", MIXED, "exact"),
-    ("Nystrom-PCG", "#0072B2", DOTTED, "exact"),
+    ("Nystrom-PCG", "#0072B2", TWO_DOTS, "exact"),
     ("SHINE-at-root", "#882255", DASHED, "shared"),
     ("SHINE-corrected", "#882255", SOLID, "shared"),
     ("SHINE-corrected-at-root", "#882255", DOTTED, "shared"),

@@ -44,6 +44,7 @@ METHODS = tuple(Method(*row) for row in (
     ("Nystrom", "#117733", DASHED, "series"),
     ("Recycled-PCG", "#0072B2", DASHED, "exact"),
     ("SHINE-PCG", "#0072B2", MIXED, "exact"),
+    ("Nystrom-PCG", "#0072B2", TWO_DOTS, "exact"),
     ("SHINE-at-root", "#882255", DASHED, "shared"),
     ("SHINE-corrected", "#882255", SOLID, "shared"),
     ("SHINE-corrected-at-root", "#882255", DOTTED, "shared"),
@@ -140,6 +141,7 @@ VARIANTS = (
     ("SHINE", {"backward_steps": _positive}, "SHINE-refine"),
     ("HOAG", {"preconditioner": "shine"}, "SHINE-PCG"),
     ("HOAG", {"preconditioner": "recycled"}, "Recycled-PCG"),
+    ("HOAG", {"preconditioner": "nystrom"}, "Nystrom-PCG"),
     ("HOAG", {"backward_steps": _given}, "HOAG-limited"),
 )
 # The fair protocol's settings; a label shows those that differ.  The package
@@ -147,11 +149,12 @@ VARIANTS = (
 DEFAULTS = {
     "step": "secant", "criterion": "energy", "memory": 60, "tol": 0.1,
     "decay": 0.78, "c2": 0.9, "scale": None, "keep_pairs": True,
-    "max_iter": 1000,
+    "max_iter": 1000, "polish": 0,
     "forward": "broyden", "backward": "broyden", "first_q": "zero",
     "n_power": 5, "growth": 0.0, "estimate": "transposed", "side":
     "transposed", "rule": "norm", "ratio": 1.3, "k": 5, "tau": 1.0,
-    "root_pairs": 0, "preconditioner": "none", "n_layers": 10,
+    "root_pairs": 0, "preconditioner": "none", "n_layers": 10, "rank": None,
+    "refresh": None, "stop": "residual",
 }
 OWN_DEFAULTS = {
     "SHINE": {"backward_steps": 0},
@@ -160,7 +163,7 @@ OWN_DEFAULTS = {
         "backward_steps": 0,
     },
     "SHINE-fallback": {"backward_steps": 0},
-    "Jacobian-Free": {"backward_steps": 0},
+    "Jacobian-Free": {"backward_steps": 0, "n_power": 0},
     "SHINE-refine": {"backward_steps": 5},
     "SHINE-at-root": {"root_pairs": 5, "backward_steps": 0},
     "SHINE-corrected": {"keep_pairs": "corrected", "backward_steps": 0},
@@ -173,6 +176,10 @@ OWN_DEFAULTS = {
     "Recycled-PCG": {
         "backward_steps": None, "n_recycled": 30,
         "preconditioner": "recycled",
+    },
+    "Nystrom-PCG": {
+        "backward_steps": None, "preconditioner": "nystrom", "rank": 20,
+        "refresh": 5,
     },
     "Neumann": {"backward_steps": 10},
     "AmIGO": {"backward_steps": 10},
@@ -192,7 +199,10 @@ HOAG = {
     "anchor": "start", "moves": 1,
 }
 # The published protocol brings values of its own for all but these.
-IN_EVERY_PROTOCOL = ("forward", "backward", "preconditioner", "side")
+IN_EVERY_PROTOCOL = (
+    "forward", "backward", "preconditioner", "side", "n_power", "polish",
+    "rank", "refresh", "stop",
+)
 
 
 def canonical(solver, settings):

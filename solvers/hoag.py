@@ -1,9 +1,6 @@
-from benchmark_shine.adjoint import (
-    ConjugateGradient, Gmres, QuasiNewtonSolve, Recycled, cold,
-)
-from benchmark_shine.bench.bilevel import FIRST_Q
+from benchmark_shine.adjoint import Gmres, QuasiNewtonSolve
+from benchmark_shine.bench.linear_solver import linear_solver
 from benchmark_shine.checks import check_choice, check_integer
-from benchmark_shine.operators import transposed
 from benchmark_shine.root import Broyden
 from benchmark_shine.solver import ImplicitSolver, broyden_steps
 
@@ -24,10 +21,16 @@ class Solver(ImplicitSolver):
     first_q : {"zero", "z"} or None
         First guess of the first linear solve; later ones start from the last
         q.  Published: z, the model's coefficients.
-    preconditioner : {"none", "shine", "recycled"} or None
-        Of the conjugate gradients: the forward pass's estimate of J⁻¹, or the
+    preconditioner : {"none", "shine", "recycled", "nystrom"} or None
+        Of the conjugate gradients: the forward pass's estimate of J⁻¹; the
         ``memory`` pairs that the last linear solve left (Morales and Nocedal,
-        SIAM J. Optim. 2000).
+        SIAM J. Optim. 2000); or a random sketch (Frangella, Tropp and Udell,
+        SIMAX 2023).
+    rank, refresh : int or None
+        Of the sketch, see `benchmark_shine.adjoint.NystromPCG`.
+    stop : {"residual", "hypergradient"} or None
+        What ends the conjugate gradients: the residual, or the estimated
+        error of the hypergradient (Ehrhardt, Gazzola and Scott 2024).
     backward : {"broyden", "gmres"} or None
         Linear solver of equilibrium networks.  Published: broyden.
     """
@@ -35,7 +38,8 @@ class Solver(ImplicitSolver):
     name = "HOAG"
     parameters = {
         **ImplicitSolver.parameters, "backward_steps": [None],
-        "first_q": [None], "preconditioner": [None], "backward": [None],
+        "first_q": [None], "preconditioner": [None], "rank": [None],
+        "refresh": [None], "stop": [None], "backward": [None],
     }
 
     def _check_steps(self):
@@ -44,17 +48,9 @@ class Solver(ImplicitSolver):
 
     def make_adjoint(self):
         self._check_steps()
-        if self.preconditioner == "recycled":
-            if self.backward_steps is not None or self.first_q != "zero":
-                raise ValueError("preconditioner: recycled needs first_q=zero "
-                                 "and no limit of backward_steps")
-            return Recycled(self.memory)
-        limit = [] if self.backward_steps is None else [self.backward_steps]
-        return ConjugateGradient(
-            *limit, default_q0=check_choice("first_q", self.first_q, FIRST_Q),
-            estimate=check_choice("preconditioner", self.preconditioner, {
-                "none": cold, "shine": transposed, "recycled": None,
-            }),
+        return linear_solver(
+            self.preconditioner, self.stop, self.first_q, self.backward_steps,
+            self.memory, self.rank, self.refresh,
         )
 
     def make_batched_adjoint(self, n_steps):

@@ -29,7 +29,7 @@ class Solver(BilevelSolver):
     parameters = {
         name: BilevelSolver.parameters[name] for name in FIRST_SOLVE
     } | {"n_iter": [50], "ratio": [10.0], "n_power": [None]}
-    keep_pairs = False
+    keep_pairs, polish = False, 0
 
     def bilevel(self, problem, n_outer):
         absolute = self.criterion == "energy"

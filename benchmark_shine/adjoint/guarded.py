@@ -1,11 +1,11 @@
 """SHINE with a guard: q is corrected until the hypergradient is certain."""
-import torch
-
 from ..checks import check_number
 from ..operators import transposed
 from ..root import Broyden
 from .base import Refine, Shine, linear_in_rhs
-from .krylov import PairMemory, conjugate_gradients, residual_within
+from .krylov import (
+    PairMemory, conjugate_gradients, hypergradient_within, residual_within,
+)
 from .quasi_newton import QuasiNewtonSolve
 
 
@@ -86,16 +86,10 @@ class Guarded:
     def _rule(self, system):
         if system.diagonal is None or system.g_theta_vjp is None:
             return residual_within(system, max(self.guard, system.tol))
-        solved = residual_within(system, system.tol)
-
-        def enough(q, r, Mr):
-            limit = self.guard * theta_norm(system, q)
-            return solved(q, r, Mr) or all(
-                theta_norm(system, v) <= limit
-                for v in (r / system.diagonal, Mr)
-            )
-
-        return enough
+        return hypergradient_within(
+            system, self.guard, system.tol,
+            lambda r, Mr: r / system.diagonal, lambda r, Mr: Mr,
+        )
 
 
 def _start(system, enough):
@@ -115,12 +109,6 @@ def _start(system, enough):
     if last and not residual.norm() < r.norm():
         return q, r
     return shine, residual
-
-
-def theta_norm(system, v):
-    """Compute ‖(∂g/∂theta)ᵀ v‖ over all entries of theta."""
-    parts = [part.reshape(-1) for part in system.g_theta_vjp(v)]
-    return float(torch.cat(parts).norm())
 
 
 def guarded_by_sample(guard, n_steps):

@@ -12,6 +12,106 @@ from ..root import LBFGSInverse
 from .base import cold, linear_in_rhs
 
 
+def residual_within(system, tol):
+    """Make the rule that ‖r‖ ≤ tol ‖rhs‖ is enough."""
+    goal = tol * float(system.rhs.norm())
+    return lambda q, r, Br: not float(r.norm()) > goal
+
+
+def theta_norm(system, v):
+    """Compute ‖(∂g/∂theta)ᵀ v‖ over all entries of theta."""
+    parts = [part.reshape(-1) for part in system.g_theta_vjp(v)]
+    return float(torch.cat(parts).norm())
+
+
+def hypergradient_within(system, tol, least, *estimates):
+    """Make the rule that the hypergradient's estimated error is small.
+
+    With C = ∂g/∂theta and r the residual of q, the hypergradient -Cᵀ q has
+    the error -Cᵀ J⁻¹ r.  The rule is that
+
+        ‖Cᵀ M r‖ ≤ tol ‖Cᵀ q‖      for each estimate M of J⁻¹,
+
+    or that ‖r‖ ≤ least ‖rhs‖: at the optimum of the outer loss, where the
+    hypergradient is zero, no relative error of it can be kept.
+
+    Parameters
+    ----------
+    system : AdjointSystem
+        With a ``g_theta_vjp``.
+    tol : float
+        Relative error of the hypergradient.
+    least : float
+        Relative residual that is enough whatever the estimates say.
+    *estimates : callable, (r, B r) -> Tensor (d,)
+        Each gives M r.
+
+    Returns
+    -------
+    callable, (q, r, B r) -> bool
+    """
+    solved = residual_within(system, least)
+
+    def enough(q, r, Br):
+        limit = tol * theta_norm(system, q)
+        return solved(q, r, Br) or all(
+            theta_norm(system, M(r, Br)) <= limit for M in estimates
+        )
+
+    return enough
+
+
+def stop_by_residual(system, B):
+    """Stop where ‖r‖ ≤ tol ‖rhs‖, the usual rule."""
+    return residual_within(system, system.tol)
+
+
+def stop_by_hypergradient(system, B):
+    """Stop where the hypergradient's estimated relative error is within tol.
+
+    The estimates M of J⁻¹ in `hypergradient_within` are D⁻¹, where the
+    system has a known diagonal D, and the preconditioner B, where there is
+    one.  The residual alone stops no solve before it is down to rounding, as
+    the square root of the dtype's precision: where J is ill-conditioned, a
+    small residual may hide a hypergradient of the wrong size.
+
+    Ehrhardt, Gazzola and Scott, *Efficient gradient-based methods for bilevel
+    learning via recycling Krylov subspaces*, arXiv 2412.08264, 2024, whose
+    estimate has a preconditioner or the recycled subspace for J⁻¹; the
+    maximum over two M is ours.  It is an estimate: where J ⪰ D, |cᵀ J⁻¹ r| ≤
+    (cᵀ D⁻¹ c)^½ (rᵀ D⁻¹ r)^½ is a bound for each column c of C, but far from
+    sharp; see the notes of `benchmark_shine.adjoint.Guarded`.
+
+    Parameters
+    ----------
+    system : AdjointSystem
+    B : LinearOperator or None
+        The preconditioner.
+
+    Returns
+    -------
+    callable, (q, r, B r) -> bool
+
+    Raises
+    ------
+    ValueError
+        Where there is neither a diagonal nor a preconditioner, or no
+        derivative in theta.
+    """
+    estimates = []
+    if system.diagonal is not None:
+        estimates.append(lambda r, Br: r / system.diagonal)
+    if B is not None:
+        estimates.append(lambda r, Br: Br)
+    if not estimates or system.g_theta_vjp is None:
+        raise ValueError(
+            "stop: hypergradient needs theta, and a diagonal that theta adds "
+            "to J or a preconditioner"
+        )
+    least = torch.finfo(system.rhs.dtype).eps ** 0.5
+    return hypergradient_within(system, system.tol, least, *estimates)
+
+
 @dataclass(frozen=True)
 class ConjugateGradient:
     """Solve Jᵀ q = rhs by conjugate gradients, for symmetric J.
@@ -36,6 +136,8 @@ class ConjugateGradient:
         Makes the preconditioner from the forward pass's estimate of J⁻¹:
         `cold` (the default: none) or `transposed`.  The estimate must be
         positive definite.
+    stop : callable, (AdjointSystem, LinearOperator or None) -> rule
+        `stop_by_residual` (the default) or `stop_by_hypergradient`.
 
     Raises
     ------
@@ -47,6 +149,7 @@ class ConjugateGradient:
     growth: float = 0.0
     default_q0: Callable[[Tensor], Tensor] = torch.zeros_like
     estimate: Callable = cold
+    stop: Callable = stop_by_residual
 
     def __post_init__(self):
         check_integer("max_iter", self.max_iter, least=0)
@@ -66,16 +169,10 @@ class ConjugateGradient:
         if n_iter == 0:
             return q
         r = rhs - system.vjp(q) if q.any() else rhs
+        B = self.estimate(system.inverse)
         return conjugate_gradients(
-            system.vjp, q, r, self.estimate(system.inverse),
-            residual_within(system, system.tol), n_iter,
+            system.vjp, q, r, B, self.stop(system, B), n_iter
         )
-
-
-def residual_within(system, tol):
-    """Make the rule that ‖r‖ ≤ tol ‖rhs‖ is enough."""
-    goal = tol * float(system.rhs.norm())
-    return lambda q, r, Br: not float(r.norm()) > goal
 
 
 def conjugate_gradients(vjp, q, r, B, enough, max_iter=10_000):
@@ -183,14 +280,17 @@ class Recycled:
     ----------
     memory : int
         See `PairMemory`.
+    stop : callable
+        See `ConjugateGradient`.
     """
 
-    def __init__(self, memory=30):
-        self.memory, self._pairs = memory, PairMemory(memory)
+    def __init__(self, memory=30, stop=stop_by_residual):
+        self.memory, self.stop = memory, stop
+        self._pairs = PairMemory(memory)
 
     def __call__(self, system):
         return self._pairs.solve(system, ConjugateGradient(
-            estimate=lambda _: self._pairs.inverse
+            estimate=lambda _: self._pairs.inverse, stop=self.stop
         ))
 
 

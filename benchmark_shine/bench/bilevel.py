@@ -1,17 +1,12 @@
 """Methods for bi-level problems, and searches over theta."""
-import torch
-
-from ..adjoint import z_as_q0
 from ..checks import check_choice, check_integer
 from ..engine import Method, RootAndAdjoint
 from ..outer import Hoag, Search, Secant, from_now, from_start
-from ..root import LBFGS
+from ..root import LBFGS, Polished
 from .lifecycle import Lifecycle, NotForThisProblem
 
 STEPS = {"secant": 0, "hoag": 1}
 ANCHORS = {"start": from_start, "now": from_now}
-# First guess of a first linear solve, before there is a last q.
-FIRST_Q = {"zero": torch.zeros_like, "z": z_as_q0}
 
 
 class BilevelSolver(Lifecycle):
@@ -33,8 +28,10 @@ class BilevelSolver(Lifecycle):
         What the inner tolerances bound, see `LBFGS`.
     memory : int or None
         Pairs kept by L-BFGS.
-    tol, decay : float or None
-        Inner tolerance at the first outer step and its factor per step.
+    tol : float or None
+        Inner tolerance at the first outer step.
+    decay : float, "quadratic", "cubic" or None
+        Its factor per outer step, or the schedule tol / k² or tol / k³.
     anchor : {"start", "now"} or None
         What the tolerance's factor e^(λ_prev - λ_anchor) compares with, see
         `Hoag`; with step=hoag alone.
@@ -50,6 +47,8 @@ class BilevelSolver(Lifecycle):
         theta; or survive with what theta adds to J corrected.
     max_iter : int or None
         Most inner iterations per outer step.
+    polish : int or None
+        Corrected steps z ← z - B g(z) after each inner solve, see `Polished`.
     """
 
     parameters = {
@@ -66,6 +65,7 @@ class BilevelSolver(Lifecycle):
         "scale": [None],
         "keep_pairs": [None],
         "max_iter": [None],
+        "polish": [None],
     }
 
     def make_adjoint(self):
@@ -81,12 +81,14 @@ class BilevelSolver(Lifecycle):
     def make_finder(self, problem, n_outer):
         """Return the root finder that all methods share."""
         scale = problem.scale if self.scale is None else self.scale
-        return LBFGS(
+        finder = LBFGS(
             self.memory, self.max_iter, self.c2,
             scale=None if scale == "secant" else scale,
             keep_pairs=self.keep_pairs, opa=self.make_opa(n_outer),
             criterion=self.criterion,
         )
+        check_integer("polish", self.polish, least=0)
+        return Polished(finder, self.polish) if self.polish else finder
 
     def make_outer(self):
         """Return how theta moves."""
@@ -94,7 +96,10 @@ class BilevelSolver(Lifecycle):
         if self.step == "secant":
             for name in "anchor", "moves":
                 if getattr(self, name) is not None:
-                    raise ValueError(f"{name}: needs step=hoag")
+                    raise ValueError(
+                        f"{name}: needs step=hoag; the protocols hoag and "
+                        "published set it"
+                    )
             return Secant(self.tol, self.decay)
         anchor = check_choice("anchor", self.anchor or "start", ANCHORS)
         moves = 1 if self.moves is None else self.moves
@@ -132,6 +137,8 @@ class SearchSolver(BilevelSolver):
         "criterion": [None], "rtol": [None], "atol": [None],
         "n_points": [10],
     }
+
+    polish = 0  # no step follows that needs a better z
 
     def values(self, problem):
         """Return the values of theta, (n_points,)."""

@@ -26,8 +26,12 @@ FAIR = {
         "scale": None,         # B0: as the problem says
         "keep_pairs": True,    # from one outer step to the next
         "max_iter": 1000,      # inner iterations per outer step
+        "polish": 0,           # corrected steps after them, see `Polished`
         "first_q": "zero",     # first guess of the first linear solve
         "preconditioner": "none",
+        "rank": None,          # of the preconditioner nystrom alone
+        "refresh": None,       # outer steps that its sketch serves
+        "stop": "residual",    # what ends conjugate gradients
         "growth": 0.0,         # see `ConjugateGradient`
         "root_pairs": 0,       # OPA pairs at the root
         "n_power": 5,          # power iterations for ‖J‖
@@ -61,6 +65,7 @@ _SEARCH = {
 # variants are labels: each is its method with these settings.
 OWN = {
     "SHINE-OPA": {"opa_every": (5, 5), "forward": "adjoint_broyden"},
+    "Jacobian-Free": {"n_power": 0},
     "torchdeq": {"backward": "fixed_point_iter"},
     "Grid-search": _SEARCH,
     "Random-search": _SEARCH,
@@ -74,6 +79,7 @@ LABELS = {
     "HOAG-limited": {"backward_steps": 5},
     "SHINE-PCG": {"preconditioner": "shine"},
     "Recycled-PCG": {"preconditioner": "recycled"},
+    "Nystrom-PCG": {"preconditioner": "nystrom", "rank": 20, "refresh": 5},
 }
 
 # The authors' fork of HOAG (branch shine) calls SciPy's compiled L-BFGS-B in

@@ -14,7 +14,7 @@ from .tight import TightSolver
 
 def inner_residual(step):
     """Compute ‖g‖₂ at a step's z, in a batch over all samples."""
-    if step.root is not None:
+    if step.root is not None and step.root.residual is not None:
         return step.root.residual
     if step.equation.energy is not None:
         return float(step.equation.energy(step.z)[1].norm())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ..checks import check_integer, check_number
-from .base import _flat, _norm
+from .base import _flat, _norm, check_decay, decay_factor
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class HoagState:
         L, the inverse of the step length; NaN before the first step.
     value : float
         Outer loss at the last step.
+    k : int
+        Number of the outer step.
     """
 
     theta: tuple[Tensor, ...]
@@ -39,6 +41,7 @@ class HoagState:
     first_residual: float = math.nan
     lipschitz: float = math.nan
     value: float = math.inf
+    k: int = 1
 
 
 def from_start(previous, first, now):
@@ -78,9 +81,10 @@ class Hoag:
     ----------
     tol : float
         eps_1.
-    decay : float
-        eps_{k+1} = decay eps_k.  Published: 0.9 for HOAG, 0.78 for SHINE and
-        Jacobian-free.
+    decay : float, "quadratic" or "cubic"
+        eps_{k+1} = decay eps_k, or eps_k = tol / k² or tol / k³ as long as
+        no step is rejected.  HOAG's code has all three.  Published: 0.9 for
+        HOAG, 0.78 for SHINE and Jacobian-free.
     anchor : callable
         `from_start` or `from_now` (published).
     moves : int
@@ -96,14 +100,14 @@ class Hoag:
     """
 
     tol: float = 1e-3
-    decay: float = 0.9
+    decay: float | str = 0.9
     anchor: Callable = from_start
     moves: int = 1
     box: float = 12.0
 
     def __post_init__(self):
         check_number("tol", self.tol, above=0)
-        check_number("decay", self.decay, above=0, most=1)
+        check_decay(self.decay)
         check_integer("moves", self.moves, least=1)
 
     def start(self, theta):
@@ -138,9 +142,9 @@ class Hoag:
         anchor = self.anchor(
             *(_flat(t).tolist() for t in (state.theta, state.first, theta))
         )
-        next_eps = eps * self.decay
+        next_eps = eps * decay_factor(self.decay, state.k)
         return replace(
             state, theta=theta, eps=next_eps, previous_eps=eps, rtol=0.0,
             atol=next_eps * scale * math.exp(anchor), first_residual=scale,
-            lipschitz=next_L, value=value,
+            lipschitz=next_L, value=value, k=state.k + 1,
         )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_number
-from .base import _flat
+from .base import _flat, check_decay, decay_factor
 
 # The least radius: from a shorter move it could not grow again.
 SHORTEST = 1e-6
@@ -27,6 +27,8 @@ class SecantState:
     move, grad : Tensor, shape (p,), or None
         The last move of each entry of theta, and the hypergradient at its
         start; None before the first step.
+    k : int
+        Number of the outer step.
     """
 
     theta: tuple[Tensor, ...]
@@ -35,6 +37,7 @@ class SecantState:
     rtol: float = 0.0
     move: Tensor | None = None
     grad: Tensor | None = None
+    k: int = 1
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Secant:
     and Borwein (IMA J. Numer. Anal. 1988).  No step depends on the outer
     loss, whose values at inexact z differ by more than a step gains.
 
-    The inner solve at outer step k stops at the tolerance eps_k =
+    The inner solve at outer step k stops at the tolerance eps_k, by default
     tol decayᵏ⁻¹, which is absolute: it is meant for the criterion "energy" of
     `benchmark_shine.root.LBFGS`, and depends neither on where z and theta
     start nor on the run so far.  eps_k is the relative tolerance of the
@@ -62,8 +65,8 @@ class Secant:
     ----------
     tol : float
         eps_1.
-    decay : float
-        eps_{k+1} = decay eps_k.
+    decay : float, "quadratic" or "cubic"
+        eps_{k+1} = decay eps_k, or eps_k = tol / k² or tol / k³.
     first, longest : float
         Radius at the first step, and the largest radius.
     growth, shrink : float
@@ -78,7 +81,7 @@ class Secant:
     """
 
     tol: float = 0.1
-    decay: float = 0.78
+    decay: float | str = 0.78
     first: float = 1.0
     longest: float = 2.0
     growth: float = 2.0
@@ -87,7 +90,7 @@ class Secant:
 
     def __post_init__(self):
         check_number("tol", self.tol, above=0)
-        check_number("decay", self.decay, above=0, most=1)
+        check_decay(self.decay)
         check_number("shrink", self.shrink, above=0, below=1)
         check_number("growth", self.growth, least=1)
         for name in ("first", "longest", "box"):
@@ -103,10 +106,10 @@ class Secant:
         )
         before = _flat(state.theta)
         after = (before - grad.sign() * length).clamp(-self.box, self.box)
-        eps = state.eps * self.decay
+        eps = state.eps * decay_factor(self.decay, state.k)
         return SecantState(
             _like(state.theta, after), eps, eps, move=after - before,
-            grad=grad,
+            grad=grad, k=state.k + 1,
         )
 
     def _radius(self, state, grad):

@@ -7,8 +7,9 @@ from .fixed_point import FixedPoint
 from .lbfgs import LBFGS
 from .lbfgs_inverse import LBFGSInverse
 from .opa import EveryFewSteps, Opa, loss_gradient
+from .polish import Polished
 
 __all__ = [
     "AdjointBroyden", "Anderson", "Broyden", "EveryFewSteps", "FixedPoint",
-    "LBFGS", "LBFGSInverse", "Opa", "Root", "loss_gradient",
+    "LBFGS", "LBFGSInverse", "Opa", "Polished", "Root", "loss_gradient",
 ]

@@ -18,7 +18,8 @@ class Root:
         Estimate of J⁻¹ at z.  It shares the finder's memory: it cannot be
         used any more once this root was a ``warm_start`` of the finder.
     residual, first_residual : float
-        2-norms of g at z and at the start, over all samples.
+        2-norms of g at z and at the start, over all samples.  ``residual`` is
+        None where g was not evaluated at z (`Polished`).
     n_iter, n_g : int
         Iterations, and evaluations of g (with or without its energy).
     converged : bool
@@ -34,11 +35,13 @@ class Root:
         Steps that each sample made; None where there is no batch.
     diagonal : Tensor, shape () or (d,), or None
         The diagonal of the equation, at the theta of this solve.
+    gradient : Tensor, shape (d,), or None
+        g at z, where the finder knows it.
     """
 
     z: Tensor
     inverse: LinearOperator
-    residual: float
+    residual: float | None
     first_residual: float
     n_iter: int
     n_g: int
@@ -49,6 +52,7 @@ class Root:
     diverged: Tensor | None = None
     steps: Tensor | None = None
     diagonal: Tensor | None = None
+    gradient: Tensor | None = None
 
 
 def inherited(warm_start):

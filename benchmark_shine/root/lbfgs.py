@@ -177,7 +177,7 @@ class LBFGS:
             )
         return Root(
             z, B, residual, first_residual, n_iter, n_g,
-            error <= tol, diagonal=equation.diagonal,
+            error <= tol, diagonal=equation.diagonal, gradient=gradient,
         )
 
     def _error(self, equation, value, gradient, residual, B):

@@ -17,9 +17,10 @@ from sklearn.linear_model._linear_loss import LinearModelLoss
 from test_sweep import TEXT, sweep
 
 from benchmark_shine.adjoint import (
-    ConjugateGradient, GradientDescent, Neumann, Nystrom, Recycled, Shine,
-    columns, gaussian, spectral_norm,
+    ConjugateGradient, GradientDescent, Neumann, Nystrom, NystromPCG,
+    Recycled, Shine, columns, gaussian, spectral_norm, stop_by_hypergradient,
 )
+from benchmark_shine.adjoint.sketch import NystromInverse, draw, sketched
 from benchmark_shine.engine import Loop, Method, RootAndAdjoint
 from benchmark_shine.evaluate.reference import measure
 from benchmark_shine.evaluate.tight import TightSolver
@@ -33,7 +34,7 @@ from benchmark_shine.outer import Hoag, Search, Secant
 from benchmark_shine.rivals.jaxopt import Jaxopt
 from benchmark_shine.rivals.optuna import Tpe
 from benchmark_shine.rivals.sklearn import ScikitLearn
-from benchmark_shine.root import LBFGS, Opa, loss_gradient
+from benchmark_shine.root import LBFGS, Opa, Polished, loss_gradient
 from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
 
 from helpers.problems import (
@@ -134,6 +135,7 @@ EXACT_FAMILIES = {
     "amigo": by_adjoint(GradientDescent(400, 100)),
     "nystrom": by_adjoint(Nystrom(100)),
     "gaussian": by_adjoint(Nystrom(100, sketch=gaussian)),
+    "nystrom-pcg": by_adjoint(NystromPCG(3)),
     "unrolled": by_unrolling,
     "jaxopt": by_jaxopt,
 }
@@ -359,6 +361,60 @@ def test_nystrom_says_what_it_needs():
     for name, wrong in ("rank", 0), ("rho", 0.0), ("seed", 1.5):
         with pytest.raises(ValueError, match=f"{name}: "):
             Nystrom(**{name: wrong})
+
+
+@pytest.mark.parametrize("sketch", [columns, gaussian])
+@pytest.mark.parametrize("rank", [1, 4, 9])
+def test_nystrom_preconditioner_is_its_dense_formula(rank, sketch):
+    H, diagonal, problem, _ = penalised(0.1)
+    omega = draw(sketch, D, rank, 4, RHS)
+    inverse = NystromInverse(*sketched(problem, omega, diagonal), diagonal)
+    C = H @ omega.T
+    low_rank = C @ torch.linalg.pinv(omega @ C) @ C.T
+    exact = torch.linalg.inv(low_rank + torch.diag(diagonal))
+    torch.testing.assert_close(inverse.dense(RHS), exact)
+
+
+def test_nystrom_preconditioner_is_positive_though_rounded():
+    H, diagonal, _, _ = penalised(0.1)
+    diagonal = torch.logspace(-14, 5, D, dtype=torch.float64)
+    problem, _ = system(1e3 * H + torch.diag(diagonal), RHS)
+    omega = draw(gaussian, D, D, 0, RHS) / diagonal.sqrt()
+    inverse = NystromInverse(*sketched(problem, omega, diagonal), diagonal)
+    for v in normal(7, 20, D) * diagonal.sqrt():
+        assert v @ (inverse @ v) > 0
+
+
+def test_nystrom_pcg_keeps_its_sketch_as_long_as_told():
+    H, diagonal, problem, products = penalised(0.1)
+
+    def costs(refresh):
+        adjoint = NystromPCG(D, refresh)
+        for k in range(5):
+            products.clear()
+            # the last q of a first step is unknown; theta moves D
+            moved, q0 = (1 + k) * diagonal, 0 * RHS if k else None
+            J, _ = system(H + torch.diag(moved), RHS)
+            q = adjoint(replace(
+                problem, q0=q0, diagonal=moved,
+                vjp=lambda v: products.append(v) or J.vjp(v),
+            ))
+            torch.testing.assert_close(q, torch.linalg.solve(
+                H + torch.diag(moved), RHS))
+            yield len(products)
+
+    # at full rank an iteration or two are enough, also with a D that moved
+    for refresh, fresh in (1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (0, [0]):
+        for k, cost in enumerate(costs(refresh)):
+            assert 1 <= cost - D * (k in fresh) <= 3
+
+
+def test_nystrom_pcg_says_what_it_needs():
+    with pytest.raises(ValueError, match="preconditioner: nystrom needs"):
+        NystromPCG()(system(J, RHS)[0])
+    for name, wrong in ("rank", None), ("refresh", -1), ("seed", 1.5):
+        with pytest.raises(ValueError, match=f"^{name}: "):
+            NystromPCG(**{name: wrong})
 
 
 # -------------------------------------------------------------------- unrolled
@@ -813,9 +869,14 @@ METHODS = {
     "at root": method_of(RootAndAdjoint(
         LBFGS(opa=Opa(None, root_pairs=3)), Shine()
     )),
+    "polished": method_of(RootAndAdjoint(Polished(LBFGS(), 3), PCG)),
+    "by hypergradient": method_of(RootAndAdjoint(
+        LBFGS(), replace(PCG, stop=stop_by_hypergradient)
+    )),
 } | {
     type(adjoint).__name__: method_of(RootAndAdjoint(LBFGS(), adjoint))
-    for adjoint in (PCG, GradientDescent(3, 2), Nystrom(3), Recycled(4))
+    for adjoint in (PCG, GradientDescent(3, 2), Nystrom(3), Recycled(4),
+                    NystromPCG(3, 2))
 }
 
 
@@ -854,6 +915,10 @@ STEPS = [
     ("SHINE-corrected-at-root", {}, lambda problem: RootAndAdjoint(
         replace(FINDER, keep_pairs="corrected", opa=Opa(None, root_pairs=5)),
         Shine())),
+    ("SHINE-PCG", {"stop": "hypergradient"}, lambda problem:
+     RootAndAdjoint(FINDER, replace(PCG, stop=stop_by_hypergradient))),
+    ("AmIGO", {"polish": 2}, lambda problem: RootAndAdjoint(
+        Polished(FINDER, 2), GradientDescent(10, 5))),
     ("Nystrom", {"rank": 4, "rho": 0.5, "sketch": "gaussian", "seed": 2},
      lambda problem: RootAndAdjoint(FINDER, Nystrom(4, 0.5, gaussian, 2))),
     ("Unrolled", {"backward_steps": 2, "n_power": 1}, lambda problem:
@@ -878,7 +943,11 @@ def test_settings_reach_the_outer_loop(solvers):
     def method(name, **settings):
         return solvers[name].get_instance(**settings).method(problem, 7)
 
-    assert method("Recycled-PCG", memory=4).adjoint.memory == 4
+    recycled = method("Recycled-PCG", memory=4, stop="hypergradient").adjoint
+    assert (recycled.memory, recycled.stop) == (4, stop_by_hypergradient)
+    sketch = method("Nystrom-PCG", rank=3, stop="hypergradient").adjoint
+    assert (sketch.rank, sketch.refresh, sketch.stop) == (
+        3, 5, stop_by_hypergradient)
     soba = method(
         "SOBA", tol=0.2, n_iter=3, ratio=2.0, n_power=1, memory=9
     ).steps
@@ -896,6 +965,12 @@ def test_settings_reach_the_outer_loop(solvers):
     ("AmIGO", {"n_power": "x"}, "n_power: .*x"),
     ("Nystrom", {"sketch": "rows"}, "sketch: 'rows' is not one of columns"),
     ("Recycled-PCG", {"backward_steps": 3}, "preconditioner: recycled"),
+    ("Nystrom-PCG", {"backward_steps": 3}, "preconditioner: nystrom"),
+    ("Nystrom-PCG", {"rank": 0}, "rank: .*0"),
+    ("HOAG", {"preconditioner": "nystrom"}, "rank: .*None"),
+    ("HOAG", {"rank": 3}, "rank: needs preconditioner=nystrom"),
+    ("HOAG", {"refresh": 3}, "refresh: needs preconditioner=nystrom"),
+    ("HOAG", {"stop": "early"}, "stop: 'early' is not one of residual"),
     ("SHINE-at-root", {"root_pairs": -1}, "root_pairs: .*-1"),
     ("SHINE-PCG", {"preconditioner": "x"}, "preconditioner: 'x' is not"),
     ("SOBA", {"ratio": 0}, "ratio: .*0"),
@@ -916,8 +991,8 @@ def test_bad_settings_skip_the_solver(name, settings, reason, solvers):
 
 @pytest.mark.parametrize("name", [
     "SHINE-PCG", "AmIGO", "Nystrom", "SHINE-corrected", "SHINE-at-root",
-    "SHINE-corrected-at-root", "Recycled-PCG", "SOBA", "Unrolled", "jaxopt",
-    "TPE-search", "sklearn-search",
+    "SHINE-corrected-at-root", "Recycled-PCG", "Nystrom-PCG", "SOBA",
+    "Unrolled", "jaxopt", "TPE-search", "sklearn-search",
 ])
 def test_bilevel_rivals_leave_networks(name, solvers):
     skipped, told = solvers[name].get_instance().skip(network(), 3, 1)

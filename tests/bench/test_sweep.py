@@ -42,6 +42,7 @@ EVERYWHERE = {
 # what has a finder and an adjoint, and what has a way of its own
 BILEVEL_ONLY = {
     "SHINE-PCG", "Recycled-PCG", "AmIGO", "Nystrom", "SHINE-corrected",
+    "Nystrom-PCG",
 }
 OWN_WAY = {"SHINE-at-root", "SHINE-corrected-at-root", "SOBA", "Unrolled"}
 BILEVEL = SEARCHES | EVERYWHERE | BILEVEL_ONLY | OWN_WAY
@@ -207,10 +208,11 @@ def test_a_row_holds_the_settings_that_ran_and_no_others(rows, deq_rows):
     shared = {
         "step": "secant", "criterion": "energy", "memory": 60, "tol": 0.1,
         "decay": 0.78, "c2": 0.9, "keep_pairs": True, "max_iter": 1000,
+        "polish": 0,
     }
     text = rows[rows["dataset_name"].str.contains("n_features=40")]
     assert settings(text, "Jacobian-Free") == shared | {
-        "scale": "secant", "backward_steps": 0,
+        "scale": "secant", "backward_steps": 0, "n_power": 0,
     }
     assert settings(text, "SHINE-corrected") == shared | {
         "scale": "secant", "backward_steps": 0, "growth": 0.0,
@@ -381,6 +383,8 @@ def method_of(solvers, problem, name, n_outer=4, **settings):
     ("SHINE", {"backward_steps": 2}, Refine(Shine(), ConjugateGradient(2))),
     ("SHINE-OPA", {}, Shine()),
     ("Jacobian-Free", {}, JacobianFree()),
+    ("Jacobian-Free", {"n_power": 3, "backward_steps": 2},
+     Refine(Neumann(0, 3), ConjugateGradient(2))),
     ("HOAG", {}, ConjugateGradient()),
     ("HOAG", {"first_q": "z"}, ConjugateGradient(default_q0=z_as_q0)),
     ("HOAG", {"preconditioner": "shine"},
@@ -543,6 +547,11 @@ def test_published_searches(solvers):
     ("SHINE", {"protocol": "hoag", "moves": 0}, "moves: .*0"),
     ("SHINE", {"anchor": "now"}, "anchor: needs step=hoag"),
     ("SHINE", {"moves": 2}, "moves: needs step=hoag"),
+    ("SHINE", {"protocol": "hoag", "step": "secant"},
+     "anchor: needs step=hoag; the protocols hoag and published set it"),
+    ("SHINE", {"polish": -1}, "polish: .*-1"),
+    ("SHINE", {"decay": "linear"}, "decay: .*quadratic, cubic, got 'linear'"),
+    ("Jacobian-Free", {"n_power": -1}, "n_power: .*-1"),
     ("SHINE", {"step": "newton"}, "step: 'newton' is not one of secant"),
     ("SHINE", {"criterion": "z"}, "criterion: 'z' is not one of gradient"),
     ("SHINE", {"c2": 1.5}, "c2: .*1.5"),

@@ -114,6 +114,7 @@ def variant(solver, seed=0, file=None, **settings):
     ("HOAG", {"backward_steps": NAN}, "HOAG"),
     ("HOAG", {"preconditioner": "shine"}, "SHINE-PCG"),
     ("HOAG", {"preconditioner": "recycled"}, "Recycled-PCG"),
+    ("HOAG", {"preconditioner": "nystrom"}, "Nystrom-PCG"),
     ("HOAG", {"backward": "gmres"}, "HOAG (backward=gmres)"),
     ("HOAG", {"memory": 60, "tol": 0.1}, "HOAG"),
     ("HOAG", {"memory": 10}, "HOAG (memory=10)"),

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from benchmark_shine.adjoint import (
-    AdjointSystem, Guarded, Shine, guarded_by_sample,
+    AdjointSystem, ConjugateGradient, Guarded, Shine, guarded_by_sample,
+    cold, stop_by_hypergradient, stop_by_residual,
 )
-from benchmark_shine.adjoint.guarded import theta_norm
+from benchmark_shine.adjoint.krylov import theta_norm
 from benchmark_shine.implicit import hypergradient
-from benchmark_shine.operators import Dense
+from benchmark_shine.operators import Dense, transposed
 from benchmark_shine.root import LBFGS
 
 from helpers.problems import (
@@ -178,6 +179,61 @@ def test_products_with_the_derivative_in_theta_are_counted(cheap):
     found = hypergradient(equation, theta, root, adjoint)
     torch.testing.assert_close(-seen[0], found.grads[0])
     assert (found.n_g, found.n_vjp) == ((0, 0) if cheap else (1, 1))
+
+
+def solved(tol, stop, estimate=cold, **changes):
+    """The q of conjugate gradients, and how many products they took."""
+    posed, products = problem(tol)
+    solver = ConjugateGradient(stop=stop, estimate=estimate)
+    return solver(replace(posed, **changes)), len(products)
+
+
+@pytest.mark.parametrize("tol", [0.3, 0.03])
+@pytest.mark.parametrize("estimate", [cold, transposed])
+def test_exact_methods_may_stop_by_the_hypergradient(tol, estimate):
+    q, _ = solved(tol, stop_by_hypergradient, estimate)
+    # D⁻¹, and the preconditioner where there is one
+    r = RHS - J @ q
+    for v in [r / DELTA] + [INVERSE @ r] * (estimate is transposed):
+        assert (C.T @ v).norm() <= tol * (C.T @ q).norm()
+
+
+@pytest.mark.parametrize("weight, sooner", [(10.0, True), (0.1, False)])
+def test_the_two_rules_stop_at_different_steps(weight, sooner):
+    # one theta, which the part of q in the unseen range moves alone
+    unseen, data = UNSEEN[:, 0], torch.linalg.eigh(DATA)[1][:, D - RANK:]
+    changes = {"g_theta_vjp": lambda v: (unseen @ v,),
+               "rhs": weight * unseen + data.sum(dim=1)}
+    truth = unseen @ torch.linalg.solve(J, changes["rhs"])
+    (q, by_error), (other, by_residual) = (
+        solved(0.1, stop, **changes)
+        for stop in (stop_by_hypergradient, stop_by_residual)
+    )
+    # D⁻¹ is exact there, and a small residual hides a wrong hypergradient
+    assert abs(unseen @ q - truth) <= 0.1 * abs(unseen @ q)
+    assert (by_error < by_residual) == sooner
+    assert sooner or abs(unseen @ other - truth) > 0.5 * abs(truth)
+
+
+def test_no_theta_needs_no_product():
+    changes = {"g_theta_vjp": lambda v: (0 * v,)}
+    assert solved(1e-3, stop_by_hypergradient, **changes)[1] == 0
+
+
+def test_at_the_optimum_a_residual_of_rounding_stops():
+    flat = C[:, 0] - EXACT * (C[:, 0] @ EXACT) / (EXACT @ EXACT)
+    q, n_products = solved(
+        0.1, stop_by_hypergradient, g_theta_vjp=lambda v: (flat @ v,)
+    )
+    assert relative(q, EXACT) < 1e-5
+    assert n_products < 2 * D
+
+
+def test_a_stop_by_the_hypergradient_says_what_it_needs():
+    for changes in {"diagonal": None}, {"g_theta_vjp": None}:
+        with pytest.raises(ValueError, match="stop: hypergradient needs"):
+            solved(0.1, stop_by_hypergradient, **changes)
+    assert solved(0.1, stop_by_hypergradient, transposed, diagonal=None)[1]
 
 
 def batch(rows, scale):

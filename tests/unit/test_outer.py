@@ -2,6 +2,7 @@
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -181,6 +182,21 @@ def test_tolerances_of_secant_depend_on_nothing_but_the_step():
     assert tolerances == pytest.approx([0.1 * 0.5 ** k for k in range(13)])
 
 
+@pytest.mark.parametrize("decay, power", [("quadratic", 2), ("cubic", 3)])
+def test_tolerances_may_fall_by_a_power(decay, power):
+    expected = [0.1 / k ** power for k in range(1, 14)]
+    _, tolerances = run_secant(Secant(0.1, decay), [3.0], lambda t: t ** 3)
+    assert tolerances == pytest.approx(expected)
+    states = run(Hoag(0.1, decay), [0.0], STEPS)
+    # the fourth step is rejected, which halves what follows
+    expected = np.multiply(expected[:6], [1, 1, 1, 1, 0.5, 0.5])
+    assert of(states, "eps") == pytest.approx(expected)
+    assert of(states[1:], "atol") == pytest.approx([
+        state.eps * 50 * E ** exponent for state, exponent in zip(
+            states[1:], [0, -1, -1.5, -2.5, -2.5], strict=True)
+    ])
+
+
 def test_a_hypergradient_of_zero_stays():
     thetas, _ = run_secant(Secant(), [1.0, 2.0], torch.zeros_like)
     assert (thetas == thetas[0]).all()
@@ -188,7 +204,8 @@ def test_a_hypergradient_of_zero_stays():
 
 @pytest.mark.parametrize("make, name, value", [
     (Hoag, "tol", 0.0), (Hoag, "tol", math.nan), (Hoag, "decay", 1.1),
-    (Hoag, "moves", 0), (Hoag, "moves", 1.5),
+    (Hoag, "moves", 0), (Hoag, "moves", 1.5), (Hoag, "decay", "linear"),
+    (Secant, "decay", "linear"), (Secant, "decay", 0.0),
     (partial(GradientOptimizer, torch.optim.SGD), "tol", -1.0),
     (partial(GradientOptimizer, torch.optim.SGD), "decay", 0.0),
 ])

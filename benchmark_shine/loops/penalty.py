@@ -49,7 +49,7 @@ class F2sa:
 
     An outer step for `benchmark_shine.engine.Method`.  With order 2 no solve
     is made at s = 0: z is the mean of y(-nu) and y(nu), whose error is of
-    order nu² too.
+    order nu² too, and takes one evaluation for its residual.
 
     Parameters
     ----------
@@ -108,29 +108,38 @@ class F2sa:
         began = clock(equation.start)
         nu = self.nu * state.eps ** (1 / (self.order + 1 - self.tightness))
         shifts = [nu * shift for shift in SHIFTS[self.order]]
-        found = getattr(last, "roots", (None, None))
+        before = getattr(last, "roots", (None, None))
         roots = tuple(
             self._solve(equation, shift, state, nu, root)
-            for shift, root in zip(shifts, found)
+            for shift, root in zip(shifts, before)
         )
         solved = clock(equation.start)
         below, above = (root.z for root in roots)
         width = shifts[1] - shifts[0]
-        z = below if self.order == 1 else (below + above) / 2
+        root, n_g = self._unpenalised(equation, roots)
+        z = root.z
         q = (below - above) / width
         value, grads = difference_in_theta(
             equation, theta, z, below, above, 1 / width
         )
-        n_g = sum(
-            root.n_g * (1 if shift == 0 else 2)
-            for shift, root in zip(shifts, roots)
+        n_g += sum(
+            found.n_g * (1 if shift == 0 else 2)
+            for shift, found in zip(shifts, roots)
         )
         return PenaltyStep(
-            theta, z, value, equation, grads, q, replace(roots[0], z=z),
-            n_g=n_g, n_vjp=sum(root.n_vjp for root in roots),
+            theta, z, value, equation, grads, q, root,
+            n_g=n_g, n_vjp=sum(found.n_vjp for found in roots),
             forward_time=solved - began, backward_time=clock(z) - solved,
             roots=roots,
         )
+
+    def _unpenalised(self, equation, roots):
+        """Return the root for s = 0, and the evaluations that it takes."""
+        if self.order == 1:
+            return roots[0], 0
+        z = (roots[0].z + roots[1].z) / 2
+        residual = float(equation.energy(z)[1].norm())
+        return replace(roots[0], z=z, residual=residual), 1
 
     def _solve(self, equation, shift, state, nu, last):
         factor = nu ** self.tightness

@@ -47,7 +47,7 @@ class Bome:
     ratio : float
         Step of z over that of theta.
     n_power : int
-        Power iterations for ‖J‖ at each point of the curve; 0 takes ‖J‖ = 1.
+        Power iterations for ‖J‖; 0 takes ‖J‖ = 1.
     box : float
         theta stays in [-box, box].
 
@@ -59,7 +59,9 @@ class Bome:
 
     Notes
     -----
-    The paper tunes its steps.  Here those of z are 1 / ‖J‖.
+    The paper tunes its steps.  Here those of z are 1 / ‖J‖, with ‖J‖ by power
+    iterations at each point of the curve or, where that is larger, by the
+    change of g along a step since.
     """
 
     find_root: Callable
@@ -103,9 +105,9 @@ class Bome:
             )
             slopes = self._slopes(equation, theta, norm)
             for _ in range(self.n_iter):
-                theta, z = self._move(theta, z, slopes, norm)
+                theta, z = self._move(theta, z, slopes)
                 equation = problem.draw(theta, z, k)
-                slopes = self._slopes(equation, theta, norm)
+                slopes = self._slopes(equation, theta, slopes.norm)
             n_g += more_g + (self.n_iter + 1) * self.n_inner
             yield Step(
                 theta, z, slopes.value, equation, slopes.theta, n_g=n_g,
@@ -114,21 +116,24 @@ class Bome:
             )
             n_g, n_vjp, forward_time = 0, 0, 0.0
 
-    def _move(self, theta, z, slopes, norm):
+    def _move(self, theta, z, slopes):
         moved = (
-            t.detach() - slope / (self.ratio * norm)
+            t.detach() - slope / (self.ratio * slopes.norm)
             for t, slope in zip(theta, slopes.theta)
         )
         theta = leaves(t.clamp(-self.box, self.box) for t in moved)
-        return theta, z - slopes.z / norm
+        return theta, z - slopes.z / slopes.norm
 
     def _slopes(self, equation, theta, norm):
         """Compute ∇l + lambda ∇p at the start of an equation."""
-        z = equation.start
-        _, p_z = equation.energy(z)
-        after = z - p_z / norm
+        z = after = equation.start
+        p_z = g = equation.energy(z)[1]
         for _ in range(self.n_inner - 1):
-            after = after - equation.energy(after)[1] / norm
+            before, last = after, g
+            after = before - last / norm
+            _, g = equation.energy(after)
+            norm = max(norm, _ratio(g - last, after - before))
+        after = after - g / norm
         with torch.enable_grad():
             leaf, phi = z.detach().requires_grad_(), equation.energy_theta
             loss, p = equation.loss(leaf), phi(z) - phi(after)
@@ -136,7 +141,7 @@ class Bome:
         of_p = p_z, *_gradients(p, theta)
         weight = self._barrier(of_l, of_p)
         in_z, *in_theta = (a + weight * b for a, b in zip(of_l, of_p))
-        return _Slopes(float(loss.detach()), in_z, tuple(in_theta))
+        return _Slopes(float(loss.detach()), in_z, tuple(in_theta), norm)
 
     def _barrier(self, of_l, of_p):
         """Compute lambda from the gradients of l and of p."""
@@ -146,11 +151,18 @@ class Bome:
 
 
 class _Slopes(NamedTuple):
-    """The outer loss, and the direction of a move."""
+    """The outer loss, the direction of a move, and ‖J‖ as known by then."""
 
     value: float
     z: Tensor
     theta: tuple[Tensor, ...]
+    norm: float
+
+
+def _ratio(y, s):
+    """Return ‖y‖ / ‖s‖, or 0 where s is 0."""
+    length = float(s.norm())
+    return float(y.norm()) / length if length else 0.0
 
 
 def _gradients(number, leaves):

@@ -34,7 +34,7 @@ class Solver(BilevelSolver):
     parameters = {
         name: BilevelSolver.parameters[name] for name in FIRST_SOLVE
     } | {
-        "n_iter": [10], "n_inner": [10], "eta": [0.5], "ratio": [10.0],
+        "n_iter": [10], "n_inner": [10], "eta": [0.5], "ratio": [0.1],
         "n_power": [None],
     }
     keep_pairs = False

@@ -22,7 +22,7 @@ class Solver(BilevelSolver):
 
     name = "F2SA"
     parameters = {
-        **BilevelSolver.parameters, "order": [1], "nu": [1.0],
+        **BilevelSolver.parameters, "order": [1], "nu": [0.1],
         "tightness": [1.0],
     }
 

@@ -69,7 +69,7 @@ class Bome:
     n_iter: int = 10
     n_inner: int = 10
     eta: float = 0.5
-    ratio: float = 10.0
+    ratio: float = 0.1
     n_power: int = 5
     box: float = 12.0
 

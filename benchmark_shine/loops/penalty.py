@@ -88,7 +88,7 @@ class F2sa:
 
     find_root: Callable
     order: int = 1
-    nu: float = 1.0
+    nu: float = 0.1
     tightness: float = 1.0
 
     def __post_init__(self):

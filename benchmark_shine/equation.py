@@ -39,6 +39,10 @@ class Equation:
         Where theta enters J as an added diagonal and in no other way, that
         diagonal: at another theta, J changes by the difference of the two
         diagonals.  None where J depends on theta otherwise.
+    energy_theta : callable, Tensor (d,) -> scalar Tensor, or None
+        A function with the derivative in theta of the energy, up to what does
+        not depend on z: penalty methods differentiate differences of the
+        energy in theta.
     """
 
     g: Callable[[Tensor], Tensor]
@@ -50,3 +54,4 @@ class Equation:
     restrict: Callable[[Tensor], Callable[[Tensor], Tensor]] | None = None
     warm_startable: bool = True
     diagonal: Tensor | None = None
+    energy_theta: Callable[[Tensor], Tensor] | None = None

@@ -1,11 +1,14 @@
 """Methods for bi-level problems, and searches over theta."""
+from dataclasses import replace
+
 from ..checks import check_choice, check_integer
-from ..engine import Method, RootAndAdjoint
+from ..engine import Loop, Method, RootAndAdjoint
+from ..loops.maid import Maid, check_diagonal
 from ..outer import Hoag, Search, Secant, from_now, from_start
 from ..root import LBFGS, Polished
 from .lifecycle import Lifecycle, NotForThisProblem
 
-STEPS = {"secant": 0, "hoag": 1}
+STEPS = {"secant": 0, "hoag": 1, "maid": 2}
 ANCHORS = {"start": from_start, "now": from_now}
 
 
@@ -22,8 +25,10 @@ class BilevelSolver(Lifecycle):
         :mod:`benchmark_shine.bench.protocols`.
     figure : str or None
         Whose published settings, see `protocols.settings_of`.
-    step : {"secant", "hoag"} or None
-        How theta moves: `Secant`, whose tolerances are absolute, or `Hoag`.
+    step : {"secant", "hoag", "maid"} or None
+        How theta moves: `Secant`, whose tolerances are absolute, `Hoag`, or
+        `Maid`, which chooses its accuracies itself (``tol``, ``decay`` and
+        ``criterion`` then have no meaning).
     criterion : {"energy", "gradient"} or None
         What the inner tolerances bound, see `LBFGS`.
     memory : int or None
@@ -101,12 +106,24 @@ class BilevelSolver(Lifecycle):
                         "published set it"
                     )
             return Secant(self.tol, self.decay)
+        if self.step == "maid":
+            raise ValueError(
+                "step: maid needs a method of a root finder and an adjoint"
+            )
         anchor = check_choice("anchor", self.anchor or "start", ANCHORS)
         moves = 1 if self.moves is None else self.moves
         return Hoag(self.tol, self.decay, anchor, moves)
 
     def bilevel(self, problem, n_outer):
         find_root = self.make_finder(problem, n_outer)
+        if self.step == "maid":
+            check_diagonal(problem.draw(*problem.start(), 0))
+            if self.polish:
+                raise ValueError("polish: has no meaning with step=maid")
+            find_root = replace(find_root, criterion="gradient")
+            return Loop(
+                Maid(find_root, self.make_adjoint(), n_outer), n_outer
+            )
         return Method(
             RootAndAdjoint(find_root, self.make_adjoint()),
             self.make_outer(), n_outer,

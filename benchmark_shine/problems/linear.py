@@ -153,6 +153,9 @@ class PenalisedModel(BilevelProblem):
         def g_theta(z):
             return self.penalty(theta) * z
 
+        def energy_theta(z):
+            return 0.5 * (g_theta(z) @ z)
+
         def g(z):
             return data_gradient(self.outputs(train, z)) + g_theta(z)
 
@@ -163,7 +166,8 @@ class PenalisedModel(BilevelProblem):
             return float(value), weighted.add_(data_gradient(outputs))
 
         return Equation(
-            g, self.loss, z, energy, g_theta, k, diagonal=weights
+            g, self.loss, z, energy, g_theta, k, diagonal=weights,
+            energy_theta=energy_theta,
         )
 
     def loss(self, z):

@@ -27,6 +27,9 @@ from benchmark_shine.evaluate.tight import TightSolver
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.loops import soba as single_loop
 from benchmark_shine.loops import unrolled
+from benchmark_shine.loops.bome import Bome
+from benchmark_shine.loops.maid import Maid
+from benchmark_shine.loops.penalty import F2sa
 from benchmark_shine.loops.soba import Soba
 from benchmark_shine.loops.unrolled import Truncated
 from benchmark_shine.operators import Dense, transposed
@@ -923,6 +926,8 @@ STEPS = [
      lambda problem: RootAndAdjoint(FINDER, Nystrom(4, 0.5, gaussian, 2))),
     ("Unrolled", {"backward_steps": 2, "n_power": 1}, lambda problem:
      Truncated(FINDER, 2, 1)),
+    ("F2SA", {"order": 2, "nu": 0.5, "tightness": 0.0}, lambda problem:
+     F2sa(FINDER, 2, 0.5, 0.0)),
     ("jaxopt", {"memory": 4, "max_iter": 9}, lambda problem:
      Jaxopt(problem, 4, 9, "energy")),
     ("sklearn-search", {"tol": 0.1, "max_iter": 9}, lambda problem:
@@ -954,6 +959,14 @@ def test_settings_reach_the_outer_loop(solvers):
     assert soba == Soba(soba.find_root, 7, 3, 2.0, 1)
     assert soba.find_root.func == LBFGS(9, criterion="energy")
     assert soba.find_root.keywords == {"atol": 0.2}
+    bome = method("BOME", tol=0.2, n_iter=3, n_inner=2, eta=0.1, ratio=4.0,
+                  n_power=1).steps
+    assert bome == Bome(bome.find_root, 7, 3, 2, 0.1, 4.0, 1)
+    assert bome.find_root.keywords == {"atol": 0.2}
+    maid = method("HOAG", step="maid", memory=9).steps
+    assert maid == Maid(
+        LBFGS(9, keep_pairs=True), ConjugateGradient(
+            default_q0=torch.zeros_like), 7)
     assert method("Unrolled", decay=0.5).outer == Secant(decay=0.5)
     hoag = {"protocol": "hoag", "moves": 2}
     assert method("jaxopt", **hoag).outer == Hoag(moves=2)
@@ -975,6 +988,9 @@ def test_settings_reach_the_outer_loop(solvers):
     ("SHINE-PCG", {"preconditioner": "x"}, "preconditioner: 'x' is not"),
     ("SOBA", {"ratio": 0}, "ratio: .*0"),
     ("Unrolled", {"backward_steps": 0}, "backward_steps: .*0"),
+    ("F2SA", {"order": 3}, "order: 3 is not one of 1, 2"),
+    ("F2SA", {"step": "maid"}, "step: maid needs a method of a root"),
+    ("BOME", {"n_inner": 0}, "n_inner: .*0"),
     ("jaxopt", {"memory": 0}, "memory: .*0"),
     ("TPE-search", {"n_startup": -1}, "n_startup: .*-1"),
     ("sklearn-search", {"tol": 0.0}, "tol: .*0"),
@@ -992,7 +1008,7 @@ def test_bad_settings_skip_the_solver(name, settings, reason, solvers):
 @pytest.mark.parametrize("name", [
     "SHINE-PCG", "AmIGO", "Nystrom", "SHINE-corrected", "SHINE-at-root",
     "SHINE-corrected-at-root", "Recycled-PCG", "Nystrom-PCG", "SOBA",
-    "Unrolled", "jaxopt", "TPE-search", "sklearn-search",
+    "Unrolled", "jaxopt", "F2SA", "BOME", "TPE-search", "sklearn-search",
 ])
 def test_bilevel_rivals_leave_networks(name, solvers):
     skipped, told = solvers[name].get_instance().skip(network(), 3, 1)

@@ -44,7 +44,10 @@ BILEVEL_ONLY = {
     "SHINE-PCG", "Recycled-PCG", "AmIGO", "Nystrom", "SHINE-corrected",
     "Nystrom-PCG",
 }
-OWN_WAY = {"SHINE-at-root", "SHINE-corrected-at-root", "SOBA", "Unrolled"}
+OWN_WAY = {
+    "SHINE-at-root", "SHINE-corrected-at-root", "SOBA", "Unrolled", "F2SA",
+    "BOME",
+}
 BILEVEL = SEARCHES | EVERYWHERE | BILEVEL_ONLY | OWN_WAY
 EQUILIBRIUM = EVERYWHERE | {"SHINE-fallback", "Phantom", "Unrolled-network"}
 # those of a library that may be missing

@@ -57,9 +57,9 @@ def test_bundled_data_sets_pass(name, suite):
 # Name -> what is exchanged in the page's file, the line that is named by what
 # it says (of the changed file), what is said.
 MISTAKES = {
-    "energy": ("square() / 2", "square()", "def energy",
+    "energy": ("square() / 2", "square()", "def energy(z)",
                "energy: g is not its gradient; look for a sign"),
-    "its gradient": ("slope + fixed * z", "slope", "def energy",
+    "its gradient": ("slope + fixed * z", "slope", "def energy(z)",
                      r"gradient that it returns is not g; return \(energy"),
     "g": ("(z, self.train) + g_", "(z.detach(), self.train) + g_",
           "def g(z)", "g: its derivative in z is not that of its values"),
@@ -71,6 +71,8 @@ MISTAKES = {
                   "def loss", "loss: returns NoneType, not a tensor; end"),
     "g_theta": ("energy, g_theta, k", "energy, lambda z: 2 * g_theta(z), k",
                 "energy, lambda", "g_theta: its derivative in theta is not"),
+    "energy_theta": ("@ z / 2\n\n", "@ z\n\n", "def energy_theta",
+                     "energy_theta: its derivative in theta is not that of"),
     "constant": ("return decay() * z", "return fixed * z", "def draw",
                  r"theta\[0\]: neither g nor the loss depends on it; close"),
     "once": ("return decay() * z", "return once * z", "def g(z)",

@@ -83,6 +83,21 @@ def theta_slope(p):
     return distance(ours, exact)
 
 
+def energy_theta_slope(p):
+    """Compare differences of energy_theta, in theta, with those of g."""
+    function = p.equation.energy_theta
+    if function is None:
+        return None
+    u, eps = p.direction(), torch.finfo(p.z.dtype).eps
+    h = eps ** (1 / 3) * max(1.0, float(p.z.norm() / u.norm()))
+    found = function(p.z + h * u) - function(p.z - h * u)
+    ours, exact = (
+        torch.cat([t.flatten() for t in in_theta(number, p)])
+        for number in (found / (2 * h), (p.equation.g(p.z) * u).sum())
+    )
+    return distance(ours, exact)
+
+
 def in_theta(number, p):
     """Differentiate a number in theta; zero where it does not occur."""
     if not number.requires_grad:
@@ -139,6 +154,10 @@ CLAIMS = {
     "g_theta against g": (
         theta_slope, "g_theta", "its derivative in theta is not that of g; "
         "write the same term in both, or leave g_theta out",
+    ),
+    "energy_theta against g": (
+        energy_theta_slope, "energy_theta", "its derivative in theta is not "
+        "that of the energy; look for a sign, a factor or a term",
     ),
     "restrict against rows of g": (
         rows, "restrict", "is not g of those samples alone; take the rows of "

@@ -57,12 +57,12 @@ class Meter:
     """Count what is done with the equations that a problem draws from now on.
 
     ``n_g`` are evaluations of g, alone or with its energy; ``n_vjp`` products
-    with Jᵀ.
+    with Jᵀ; ``n_loss`` gradients of the loss in z.
     """
 
     def __init__(self, problem):
         self._draw, problem.draw = problem.draw, self.draw
-        self._counted, self._n_energies = [], 0
+        self._counted, self._losses, self._n_energies = [], [], 0
 
     def draw(self, theta, z, k):
         """Draw the problem's equation, with counters in its functions."""
@@ -75,8 +75,9 @@ class Meter:
         def restrict(indices):
             return self._count(equation.restrict(indices))
 
+        self._losses.append(Counted(equation.loss))
         return replace(
-            equation, g=self._count(equation.g),
+            equation, g=self._count(equation.g), loss=self._losses[-1],
             energy=energy if equation.energy else None,
             restrict=restrict if equation.restrict else None,
         )
@@ -92,6 +93,10 @@ class Meter:
     @property
     def n_vjp(self):
         return sum(g.n_vjp for g in self._counted)
+
+    @property
+    def n_loss(self):
+        return sum(loss.n_vjp for loss in self._losses)
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ def compare(method, problem):
     for step, totals, _ in method.run(problem):
         counted = meter.n_g, meter.n_vjp  # before g is evaluated here
         if totals.n_outer:
-            _check_step(step, totals, counted)
+            _check_step(step, totals, counted, meter.n_loss)
     if step is None or not totals.n_outer:
         raise Invalid("makes no outer step; yield the start, then one Step "
                       "for each outer step")
@@ -140,11 +145,12 @@ def compare(method, problem):
     )
 
 
-def _check_step(step, totals, counted):
+def _check_step(step, totals, counted, n_loss):
     """Insist on shapes, dtypes, finite numbers and true counts.
 
     ``counted`` are the evaluations and products that the counters have seen;
-    where they have seen none, the method's are taken on trust.
+    where they have seen none, the method's are taken on trust.  A method may
+    count the ``n_loss`` gradients of the loss as evaluations of g.
     """
     at, start = f"at outer step {totals.n_outer}", step.equation.start
     named = [("z", step.z, start)]
@@ -165,7 +171,8 @@ def _check_step(step, totals, counted):
     if not math.isfinite(step.value):
         raise Invalid(f"the loss is {step.value} {at}; look for a step that "
                       "is too long")
-    if any(counted) and counted != (totals.n_g, totals.n_vjp):
+    told, (n_g, n_vjp) = (totals.n_g, totals.n_vjp), counted
+    if any(counted) and told not in (counted, (n_g + n_loss, n_vjp)):
         raise Invalid(
             f"reports {totals.n_g} evaluations of g and {totals.n_vjp} "
             f"products with Jᵀ {at}; they are {counted[0]} and {counted[1]}: "

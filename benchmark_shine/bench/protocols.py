@@ -62,6 +62,7 @@ _SEARCH = {
 OWN = {
     "SHINE-OPA": {"opa_every": (5, 5), "forward": "adjoint_broyden"},
     "torchdeq": {"backward": "fixed_point_iter"},
+    "jaxopt": {"q": "cg"},
     "Grid-search": _SEARCH,
     "Random-search": _SEARCH,
     "TPE-search": _SEARCH,
@@ -74,6 +75,7 @@ LABELS = {
     "HOAG-limited": {"backward_steps": 5},
     "SHINE-PCG": {"preconditioner": "shine"},
     "Recycled-PCG": {"preconditioner": "recycled"},
+    "jaxopt-SHINE": {"q": "shine"},
 }
 
 # The authors' fork of HOAG (branch shine) calls SciPy's compiled L-BFGS-B in

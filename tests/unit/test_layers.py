@@ -26,7 +26,7 @@ PACKAGE = {
     "evaluate": "torch numpy scipy .adjoint .evaluate .fingerprints "
                 ".implicit .problems .root",
     "rivals": "torch numpy scipy sklearn threadpoolctl optuna jax jaxopt "
-              "torchdeq .checks .engine .extras .operators .outer .problems "
+              "equinox lineax optimistix torchdeq .checks .engine .extras .operators .outer .problems "
               ".rivals .root",
     "bench": "torch numpy sklearn tqdm click joblib benchopt yaml "
              ".adjoint .bench .checks .data .engine .equation .evaluate "

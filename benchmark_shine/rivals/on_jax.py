@@ -112,7 +112,7 @@ class Compiled(ABC):
         )
         self._k = problem.n_outputs
         self._groups = jax.numpy.asarray(problem.groups.numpy())
-        self.zero = jax.numpy.zeros(len(problem.groups))
+        self.zero = np.zeros(len(problem.groups))
         self.solve = jax.jit(self._solve)
         self.differentiate = jax.jit(self._differentiate)
         self.multiply = jax.jit(self._multiply)

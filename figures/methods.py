@@ -38,6 +38,7 @@ METHODS = tuple(Method(*row) for row in (
     ("Phantom", "#44AA99", DASHED, "series"),
     ("Unrolled-network", "#666666", MIXED, "unrolled"),
     ("torchdeq", "#332288", SOLID, "exact"),
+    ("torchdeq-defaults", "#009E73", LONG, "free"),
     ("Grid-search", "#7F5539", DOTTED, "search"),
     ("Random-search", "#999933", DOTTED, "search"),
     ("AmIGO", "#44AA99", SOLID, "series"),

@@ -54,7 +54,7 @@ def import_jax():
 
 
 @contextmanager
-def _double(jax):
+def double(jax):
     """Compute in float64 inside of a block, in jax's callbacks too."""
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
@@ -188,7 +188,7 @@ class KeptPairs(LinearOperator):
         return self
 
     def __matmul__(self, v):
-        with _double(self._compiled.jax):
+        with double(self._compiled.jax):
             return _torch(self._compiled.multiply(self.memory, v.numpy()))
 
 
@@ -260,7 +260,7 @@ class OuterStep(ABC):
         """
         on_jax, z0 = theta[0].detach().numpy(), equation.start
         jax = import_jax()
-        with _double(jax):
+        with double(jax):
             compiled = self._compiled
             products = compiled.products
             pairs, q0 = self._kept(equation, last)

@@ -641,7 +641,8 @@ def on_jax(request):
     ours = request.param(problem)
     exact = RootAndAdjoint(LBFGS(), ConjugateGradient())
     return ours, *(
-        steps_of(problem, outer_step, Hoag(tol=1e-9), 4)
+        # optimistix compares energies, and gets no further than their digits
+        steps_of(problem, outer_step, Hoag(tol=1e-7), 4)
         for outer_step in (ours, exact)
     )
 
@@ -672,7 +673,7 @@ def test_costs_of_libraries_are_those_of_their_products(on_jax, monkeypatch):
         "shape": train.X.shape, "T": train.X.T,
         "__matmul__": lambda self, w: X(w),
     })())
-    again = ours(step.equation, step.theta, hoag_state(1e-7, 1e-8), None)
+    again = ours(step.equation, step.theta, hoag_state(1e-6, 1e-8), None)
     assert again.n_g + again.n_vjp == len(calls)
     # conjugate gradients on 6 unknowns
     assert 3 <= again.n_vjp <= 8
@@ -680,7 +681,7 @@ def test_costs_of_libraries_are_those_of_their_products(on_jax, monkeypatch):
 
 def test_what_libraries_keep_is_where_they_go_on(on_jax):
     ours, (*_, before, step), _ = on_jax
-    state = hoag_state(1e-7, 1e-8)
+    state = hoag_state(1e-6, 1e-3)
     warm, cold = (
         ours(step.equation, step.theta, state, last)
         for last in (replace(before, q=step.q), None)
@@ -688,8 +689,8 @@ def test_what_libraries_keep_is_where_they_go_on(on_jax):
     assert warm.n_g < cold.n_g
     # the residual of q, and one step that finds nothing to correct
     assert warm.n_vjp <= 3 < cold.n_vjp
-    for a, b in (warm.z, cold.z), (warm.q, cold.q):
-        assert relative(a, b) < 1e-6
+    assert relative(warm.z, cold.z) < 1e-6
+    assert relative(warm.q, cold.q) < 1e-2
     forgetful = replace(ours, keep=False)
     again = forgetful(step.equation, step.theta, state, before)
     assert (again.n_g, again.n_vjp) == (cold.n_g, cold.n_vjp)

@@ -30,7 +30,7 @@ class _Compiled(Compiled):
 
     @cached_property
     def no_pairs(self):
-        """The state with which jaxopt's L-BFGS begins."""
+        """Return the state with which jaxopt's L-BFGS begins."""
         jax, jnp = self.jax, self.jax.numpy
         theta = jnp.zeros(self._groups.max() + 1)
         shapes = jax.eval_shape(self._lbfgs.init_state, self.zero, theta)

@@ -66,7 +66,7 @@ class _Compiled(Compiled):
 
     @cached_property
     def no_pairs(self):
-        """The arrays of optimistix's memory, without pairs."""
+        """Return the arrays of optimistix's memory, without pairs."""
         return self._arrays(self._no_pairs)
 
     @cached_property

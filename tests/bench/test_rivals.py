@@ -689,7 +689,7 @@ def test_what_libraries_keep_is_where_they_go_on(on_jax):
     assert warm.n_g < cold.n_g
     # the residual of q, and one step that finds nothing to correct
     assert warm.n_vjp <= 3 < cold.n_vjp
-    assert relative(warm.z, cold.z) < 1e-6
+    assert relative(warm.z, cold.z) < 1e-5
     assert relative(warm.q, cold.q) < 1e-2
     forgetful = replace(ours, keep=False)
     again = forgetful(step.equation, step.theta, state, before)

@@ -8,8 +8,8 @@
 # make test-machines  run the fast tests as other processors would
 # make commands       run every command of README.md and docs/ in a fresh clone
 # make lint           run flake8
-# make install        make .venv; rivals: add jaxopt, Optuna and torchdeq to it;
-#                     cluster: add dask and submitit, see docs/cluster.md
+# make install        make .venv; rivals: add jaxopt, optimistix, Optuna and
+#                     torchdeq; cluster: dask and submitit, see docs/cluster.md
 #
 # NAME: fig1 fig2 fig3 figE1 figE2 nls deq theory; SCALE: quick (the default), paper.
 # Results, pictures and tables go to outputs/, or to OUTPUTS=FOLDER.

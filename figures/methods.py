@@ -38,6 +38,7 @@ METHODS = tuple(Method(*row) for row in (
     ("Phantom", "#44AA99", DASHED, "series"),
     ("Unrolled-network", "#666666", MIXED, "unrolled"),
     ("torchdeq", "#332288", SOLID, "exact"),
+    ("torchdeq-defaults", "#009E73", LONG, "free"),
     ("Grid-search", "#7F5539", DOTTED, "search"),
     ("Random-search", "#999933", DOTTED, "search"),
     ("AmIGO", "#44AA99", SOLID, "series"),
@@ -54,6 +55,8 @@ METHODS = tuple(Method(*row) for row in (
     ("TPE-search", "#999933", LONG, "search"),
     ("Unrolled", "#666666", DASHED, "unrolled"),
     ("jaxopt", "#332288", DASHED, "exact"),
+    ("jaxopt-SHINE", "#D55E00", LONG, "shared"),
+    ("optimistix", "#332288", MIXED, "exact"),
     ("sklearn-search", "#7F5539", LONG, "search"),
 ))
 BY_NAME = {method.name: method for method in METHODS}
@@ -145,6 +148,7 @@ VARIANTS = (
     ("HOAG", {"preconditioner": "recycled"}, "Recycled-PCG"),
     ("HOAG", {"preconditioner": "nystrom"}, "Nystrom-PCG"),
     ("HOAG", {"backward_steps": _given}, "HOAG-limited"),
+    ("jaxopt", {"q": "shine"}, "jaxopt-SHINE"),
 )
 # The fair protocol's settings; a label shows those that differ.  The package
 # has them too, but needs torch to be imported: a test compares the two.
@@ -195,6 +199,9 @@ OWN_DEFAULTS = {
     "sklearn-search": {"n_points": 10, "tol": 1e-4},
     "TPE-search": {"n_points": 30, "n_startup": 10},
     "torchdeq": {"backward": "fixed_point_iter"},
+    "jaxopt": {"keep": True, "q": "cg"},
+    "jaxopt-SHINE": {"keep": True, "q": "shine"},
+    "optimistix": {"keep": True},
 }
 # What the protocol "hoag" has in place of them.
 HOAG = {

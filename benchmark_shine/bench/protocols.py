@@ -67,6 +67,7 @@ OWN = {
     "SHINE-OPA": {"opa_every": (5, 5), "forward": "adjoint_broyden"},
     "Jacobian-Free": {"n_power": 0},
     "torchdeq": {"backward": "fixed_point_iter"},
+    "jaxopt": {"q": "cg"},
     "Grid-search": _SEARCH,
     "Random-search": _SEARCH,
     "TPE-search": _SEARCH,
@@ -80,6 +81,7 @@ LABELS = {
     "SHINE-PCG": {"preconditioner": "shine"},
     "Recycled-PCG": {"preconditioner": "recycled"},
     "Nystrom-PCG": {"preconditioner": "nystrom", "rank": 20, "refresh": 5},
+    "jaxopt-SHINE": {"q": "shine"},
 }
 
 # The authors' fork of HOAG (branch shine) calls SciPy's compiled L-BFGS-B in

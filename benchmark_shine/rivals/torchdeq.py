@@ -1,10 +1,13 @@
-"""Solvers of the library torchdeq, as root finders of the suite."""
+"""Solvers and the layer of torchdeq, as parts of the suite."""
 import math
 from dataclasses import dataclass
 
 import torch
 
+from ..adjoint import Phantom
 from ..checks import check_integer
+from ..engine import Step, clock
+from ..implicit import Counted
 from ..operators import Identity
 from ..root.base import Root
 
@@ -80,4 +83,50 @@ class TorchDEQ:
             z, Identity(), float(residuals.norm()), math.nan,
             int(found["nstep"].max()), n_g, bool((residuals < tol).all()),
             residuals=residuals,
+        )
+
+
+@dataclass(frozen=True)
+class TorchDEQLayer:
+    """Make an outer step by torchdeq's layer with all of its defaults.
+
+    Geng and Kolter 2023, version 0.1.0: ``torchdeq.get_deq()`` has at most 40
+    fixed-point steps, until all samples have ‖g‖ < 1e-3, and a phantom
+    gradient of one undamped step (``grad`` = 1, ``tau`` = 1): loss and
+    gradient are those of f(z) with z constant, so that q = ∂ℓ/∂z there.  The
+    tolerances of the outer optimiser are not used.  An outer step for
+    `benchmark_shine.engine.Method`.
+    """
+
+    @property
+    def find_root(self):
+        """Return the layer's forward pass as a root finder."""
+        return TorchDEQ("fixed_point_iter", 40)
+
+    @property
+    def adjoint(self):
+        """Return what the gradient amounts to at the root."""
+        return Phantom(1, 1.0)
+
+    def __call__(self, equation, theta, state, last):
+        """Make one outer step; see `benchmark_shine.engine.Method`.
+
+        Returns
+        -------
+        Step
+            Without root and q.
+        """
+        from torchdeq import get_deq
+
+        g = Counted(equation.g)
+        began = clock(equation.start)
+        with torch.enable_grad():
+            (z,), _ = get_deq()(lambda z: z - g(z), equation.start.detach())
+            solved = clock(z)
+            loss = equation.loss(z)
+        grads = torch.autograd.grad(loss, theta)
+        return Step(
+            theta, z.detach(), float(loss.detach()), equation, grads,
+            n_g=g.n_g, n_vjp=g.n_vjp, forward_time=solved - began,
+            backward_time=clock(z) - solved,
         )

@@ -5,12 +5,16 @@ import sys
 import warnings
 from dataclasses import replace
 from importlib.util import find_spec
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from benchopt.benchmark import Benchmark
 
-from benchmark_shine.adjoint import AdjointSystem, Phantom, QuasiNewtonSolve
+from benchmark_shine.adjoint import (
+    AdjointSystem, Phantom, QuasiNewtonSolve, Shine,
+)
 from benchmark_shine.evaluate.dense import solve_densely
 from benchmark_shine.implicit import (
     Counted, TransposedJacobian, hypergradient,
@@ -18,8 +22,9 @@ from benchmark_shine.implicit import (
 from benchmark_shine.loops import unrolled
 from benchmark_shine.problems import SmallDEQ
 from benchmark_shine.problems.functional import BoundNetwork
+from benchmark_shine.rivals.on_jax import double
 from benchmark_shine.rivals.torchdeq import TorchDEQ
-from benchmark_shine.root import FixedPoint
+from benchmark_shine.root import Broyden, FixedPoint
 
 from helpers.batched_problems import Linear, Tanh, relative, times
 from helpers.problems import counted, model
@@ -164,6 +169,61 @@ def test_evaluations_in_torchdeq_are_counted(solver):
 
 
 @needs_torchdeq
+def test_torchdeq_as_it_is_is_jacobian_free(solvers):
+    problem = network()
+    step = steps(solvers["torchdeq-defaults"], problem, 1)[-1]
+    assert float(step.equation.g(step.z).detach().norm(dim=1).max()) < 1e-3
+    # one step on from the root, its loss is that of the root to the tolerance
+    free = exact(step)
+    root = SimpleNamespace(z=free.z, inverse=None)
+    free = hypergradient(
+        step.equation, step.theta, root, lambda system: system.rhs
+    )
+    assert step.value == pytest.approx(free.value, rel=1e-3)
+    assert error(step.grads, free.grads) < 1e-2
+    assert error(step.grads, exact(step).grads) > 5e-2
+
+
+@pytest.mark.skipif(
+    find_spec("banax") is None, reason="pip install banax (Python 3.12)"
+)
+@pytest.mark.parametrize("n", [1, 3, 6])
+def test_gdeq_of_banax_is_shine_with_broyden(n):
+    import equinox
+    import jax
+    from banax.adjoint import GDEQ
+    from banax.solver import Broyden as Banax
+
+    problem = Tanh([C])
+    problem.b.requires_grad_()
+    equation = problem.equation()
+    root = Broyden(n, n)(equation)
+    ours = hypergradient(equation, (problem.b,), root, Shine())
+    with double(jax):
+        A, b, start, weights = (
+            jax.numpy.asarray(t.detach().numpy()[0])
+            for t in (problem.A, problem.b, problem.first, problem.weights)
+        )
+        layer = GDEQ(Banax(
+            rtol=0.0, max_steps=n, history_size=n, spectral_clip=None
+        ))
+
+        def loss(b):
+            found = layer((lambda z, b: jax.numpy.tanh(A @ z + b), b), start)
+            z = found.value
+            return weights @ z + 0.5 * z @ z, z
+
+        (value, z), grad = equinox.filter_value_and_grad(
+            loss, has_aux=True
+        )(b)
+    assert relative(root.z[0], torch.tensor(np.asarray(z))) < 1e-8
+    assert float(value) == pytest.approx(ours.value, rel=1e-8)
+    theirs = torch.tensor(np.asarray(grad))
+    # banax adds 1e-12 to each denominator
+    assert relative(theirs, ours.grads[0][0]) < 1e-6
+
+
+@needs_torchdeq
 def test_torchdeq_starts_where_it_is_told():
     start = torch.ones(2, 12, dtype=torch.float64)
     problem = Linear([0.3, 0.6], start=start)
@@ -223,6 +283,7 @@ def test_unrolled_gradient_converges_like_the_contraction(solvers):
 @pytest.mark.parametrize("name, settings", [
     ("Phantom", {}), ("Unrolled-network", {"n_layers": 6}),
     pytest.param("torchdeq", {}, marks=needs_torchdeq),
+    pytest.param("torchdeq-defaults", {}, marks=needs_torchdeq),
     pytest.param("torchdeq", {"forward": "anderson", "backward": "phantom"},
                  marks=needs_torchdeq),
 ])
@@ -296,7 +357,9 @@ def test_counted_counts_derivatives_in_z_only():
     assert (g.n_g, g.n_vjp) == (2, 3)
 
 
-@pytest.mark.parametrize("name", ["Phantom", "torchdeq", "Unrolled-network"])
+@pytest.mark.parametrize("name", [
+    "Phantom", "torchdeq", "torchdeq-defaults", "Unrolled-network",
+])
 def test_rivals_of_networks_leave_bilevel_problems(name, solvers):
     skipped, told = solvers[name].get_instance().skip(model("ridge"), 3, 1)
     assert skipped and told.startswith(f"{name}: ")

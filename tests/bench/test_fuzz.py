@@ -363,7 +363,8 @@ def world(tmp_path_factory):
         folder=folder, datasets=datasets, problems=problems,
         benchmark=benchmark, solvers={
             cls.name: cls for cls in benchmark.get_solvers()
-            if cls.is_installed(quiet=True) and cls.name != "jaxopt"
+            if cls.is_installed(quiet=True)
+            and cls.library not in ("jaxopt", "optimistix")
         },
     )
 

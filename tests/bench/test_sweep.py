@@ -51,13 +51,17 @@ OWN_WAY = {
 BILEVEL = SEARCHES | EVERYWHERE | BILEVEL_ONLY | OWN_WAY
 EQUILIBRIUM = EVERYWHERE | {"SHINE-fallback", "Phantom", "Unrolled-network"}
 # those of a library that may be missing
-OPTIONAL = {"torchdeq": "torchdeq", "jaxopt": "jaxopt", "TPE-search": "optuna"}
+OPTIONAL = {
+    "torchdeq": "torchdeq", "torchdeq-defaults": "torchdeq",
+    "TPE-search": "optuna", "jaxopt": "jaxopt", "jaxopt-SHINE": "jaxopt",
+    "optimistix": "optimistix",
+}
 MISSING = {name for name, its in OPTIONAL.items() if not find_spec(its)}
-EQUILIBRIUM |= {"torchdeq"} - MISSING
+EQUILIBRIUM |= {"torchdeq", "torchdeq-defaults"} - MISSING
 SEARCHES |= {"TPE-search"} - MISSING
 BILEVEL |= SEARCHES
 # compiled for long, and not for every problem: see test_rivals.py
-NOT_SWEPT = {"jaxopt", "sklearn-search"}
+NOT_SWEPT = {"jaxopt", "jaxopt-SHINE", "optimistix", "sklearn-search"}
 DATASETS = {
     "simulated", "breast_cancer", "digits_multinomial", "20news", "real-sim",
     "svmlight", "digits", "fashion_mnist", "cifar10", "imagenet", "pictures",

@@ -26,8 +26,8 @@ PACKAGE = {
     "evaluate": "torch numpy scipy .adjoint .evaluate .fingerprints "
                 ".implicit .problems .root",
     "rivals": "torch numpy scipy sklearn threadpoolctl optuna jax jaxopt "
-              "torchdeq .checks .engine .extras .operators .outer .problems "
-              ".rivals .root",
+              "equinox lineax optimistix torchdeq .adjoint .checks .engine "
+              ".extras .implicit .operators .outer .problems .rivals .root",
     "bench": "torch numpy sklearn tqdm click joblib benchopt yaml "
              ".adjoint .bench .checks .data .engine .equation .evaluate "
              ".extras .fingerprints .implicit .operators .outer .problems "

@@ -1,0 +1,10 @@
+from benchmark_shine.bench.protocols import variant
+
+from .jaxopt import Solver as Jaxopt
+
+
+class Solver(Jaxopt):
+    """jaxopt[q=shine]: SHINE by the library's own L-BFGS and recursion."""
+
+    name = "jaxopt-SHINE"
+    parameters = variant(Jaxopt, name)

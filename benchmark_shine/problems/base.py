@@ -108,6 +108,21 @@ class BilevelProblem(Problem):
         """
         return {}
 
+    def scores_of_theta(self, theta):
+        """Score theta by what no part of a run sees.
+
+        Parameters
+        ----------
+        theta : tuple of Tensor
+
+        Returns
+        -------
+        dict of float
+            Empty unless a problem overrides this method; ``corrupted_auc``
+            is the name that the objective knows.
+        """
+        return {}
+
 
 class NetworkProblem(Problem):
     """A problem with one equation per sample, z of shape (B, d).

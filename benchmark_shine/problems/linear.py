@@ -109,6 +109,7 @@ class PenalisedModel(BilevelProblem):
             )
         self._n_groups = int(self.groups.max()) + 1
         self._theta = theta
+        self.unit = self.validation.weight
         self.seed = seed
         self.scale = scale
 

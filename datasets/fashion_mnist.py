@@ -1,33 +1,7 @@
-from pathlib import Path
-
-import pooch
-
 from benchmark_shine.bench.dataset import from_cache
 from benchmark_shine.bench.networks import PictureDataset, check_network
-from benchmark_shine.data.readers import CACHE, read_idx_pictures, some
-
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-
-# With the MD5 sums of the data set's own page.
-FILES = {
-    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-}
-
-
-def folder():
-    """Find the four files: in the cache, else in Debian's package."""
-    for place in CACHE / "fashion-mnist", DEBIAN:
-        if all((place / name).is_file() for name in FILES):
-            return place
-    raise OSError(
-        "Fashion-MNIST is not on this machine; get it with: apt-get install "
-        "dataset-fashion-mnist, or benchopt prepare . -d fashion_mnist "
-        "--force"
-    )
+from benchmark_shine.data import mnist
+from benchmark_shine.data.readers import some
 
 
 class Dataset(PictureDataset):
@@ -58,20 +32,11 @@ class Dataset(PictureDataset):
         try:
             self.sources()
         except (OSError, ValueError):
-            for name, md5 in FILES.items():
-                # a file with another sum is downloaded again
-                pooch.retrieve(
-                    URL + name, f"md5:{md5}", name, CACHE / "fashion-mnist"
-                )
+            mnist.download_fashion()
 
     def sources(self):
         check_network(self.network)
-        place = folder()
+        place = mnist.fashion_folder()
         with from_cache(self.name, place, ValueError):
-            train, test = (
-                read_idx_pictures(
-                    place / f"{part}-images-idx3-ubyte.gz",
-                    place / f"{part}-labels-idx1-ubyte.gz",
-                ) for part in ("train", "t10k")
-            )
+            train, test = mnist.read_fashion()
         return some(*train, self.n_train), some(*test, self.n_test)

@@ -95,6 +95,43 @@ def check_training_classes(y_train, y):
         )
 
 
+def corrupt(y, share, seed, new_labels="others"):
+    """Give a share of the labels, chosen at random, a class at random.
+
+    Exactly ⌊share n⌋ labels are chosen.
+
+    Parameters
+    ----------
+    y : array of int, shape (n,)
+        Class numbers 0 .. k - 1.
+    share : float
+        In [0, 1].
+    seed : int
+    new_labels : {"others", "all"}
+        Whether the new class is uniform over the k - 1 others (every chosen
+        label is wrong) or over all k classes.
+
+    Returns
+    -------
+    y : ndarray of int, shape (n,)
+    corrupted : ndarray of bool, shape (n,)
+        Which labels are wrong now.
+
+    Raises
+    ------
+    ValueError
+        Where a setting is out of its range.
+    """
+    check_number("corruption", share, least=0, most=1)
+    check_seed(seed)
+    first = check_choice("new_labels", new_labels, {"others": 1, "all": 0})
+    rng, y = np.random.default_rng(seed), np.asarray(y).astype(int)
+    k, n = y.max() + 1, math.floor(share * len(y))
+    chosen, moved = rng.permutation(len(y))[:n], y.copy()
+    moved[chosen] = (y[chosen] + rng.integers(first, k, n)) % k
+    return moved, moved != y
+
+
 def penalty_groups(groups, n_groups, X, n_outputs=1):
     """Number the groups of entries of z that share a penalty.
 

@@ -11,10 +11,12 @@ from .value import ManyThetas, ValueFunction
 def metrics(problem, step):
     """Score one step of a `BilevelProblem`.
 
-    Beside the problem's own scores of z: the first entry of theta, and ‖g‖₂.
+    Beside the problem's own scores of z and of theta: the first entry of
+    theta, and ‖g‖₂.
     """
     return {
         **problem.scores(step.z),
+        **problem.scores_of_theta(step.theta),
         "theta": float(step.theta[0].detach().reshape(-1)[0]),
         "inner_residual": inner_residual(step),
     }

@@ -8,14 +8,15 @@ from uuid import uuid4
 import numpy as np
 
 from ..fingerprints import content
-from ..problems import linear
+from ..problems import cleaning, linear
 
 # The folder of all stores, where a user wants another.
 VARIABLE = "BENCHMARK_SHINE_CACHE"
 
 # The modules that say what F is and how it is solved, as loaded here.
 _HERE = Path(__file__).parent
-_CODE = content([Path(linear.__file__)] + [
+_MODELS = linear, cleaning
+_CODE = content([Path(module.__file__) for module in _MODELS] + [
     _HERE / f"{name}.py" for name in ("dense", "units", "tight", "value")
 ])
 
@@ -37,11 +38,8 @@ def identity(problem):
         Twelve hexadecimal digits.  None for a problem of a class that is
         not the suite's own, unless it has an attribute ``fingerprint``.
     """
-    if type(problem).__module__ == linear.__name__:
-        own = [type(problem).__qualname__, problem.groups.numpy()] + [
-            (part.X.numpy(), part.y.numpy())
-            for part in (problem.train, problem.validation)
-        ]
+    if type(problem).__module__ in [module.__name__ for module in _MODELS]:
+        own = problem.ingredients()
     elif getattr(problem, "fingerprint", None) is not None:
         own = problem.fingerprint
     else:

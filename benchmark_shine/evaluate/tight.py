@@ -10,6 +10,7 @@ so that z need not be exact to the last digit.
 """
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -120,9 +121,10 @@ class TightSolver:
         """
         tol = ROOT_TOL
         for _ in range(ROUNDS):
-            solve = self._by_factor
+            solve = partial(self._by_factor, theta)
             if len(z) > self._most:
-                solve = _preconditioned(self._units(equation, z).square())
+                solve = _preconditioned(
+                    self._units(theta, equation, z).square())
             z, g, found = _newton(equation, z, solve, tol)
             rhs = loss_gradient(equation, z)
             q, solved = solve(
@@ -143,7 +145,7 @@ class TightSolver:
             1e-2 * abs(correction) + 1e-12 * abs(outer),
         )
 
-    def _by_factor(self, equation, z, vjp, rhs, start, tol):
+    def _by_factor(self, theta, equation, z, vjp, rhs, start, tol):
         """Solve J x = rhs at z; return x and whether it is one."""
         if self._factor is not None:
             x, solved = _conjugate_gradients(
@@ -151,7 +153,7 @@ class TightSolver:
             )
             if solved:
                 return x, True
-        self._factor = _Factor(self._assemble(equation, z))
+        self._factor = _Factor(self._assemble(theta, equation, z))
         return _conjugate_gradients(
             vjp, rhs, start, self._factor, tol, len(z)
         )
@@ -164,26 +166,26 @@ class TightSolver:
     def _most(self):
         return DENSE if self._linear else ASSEMBLED
 
-    def _assemble(self, equation, z):
+    def _assemble(self, theta, equation, z):
         if self._linear:
-            return hessian(self._problem, equation, z)
+            return hessian(self._problem, theta, z)
         return jacobian(equation.g, z)
 
-    def _units(self, equation, z):
+    def _units(self, theta, equation, z):
         """Choose the units of a long z."""
         if not self._linear:
             return equilibrate(TransposedJacobian(equation.g, z), z)
-        s = self._rough_diagonal(equation, z).rsqrt()
-        several = equation.diagonal.ndim > 0
+        s = self._rough_diagonal(theta, z).rsqrt()
+        several = self._problem.penalty(theta).ndim > 0
         if several or float(s.max() / s.min()) > BAD:
             return s
         return torch.ones_like(z)
 
-    def _rough_diagonal(self, equation, z):
+    def _rough_diagonal(self, theta, z):
         """The diagonal of Xᵀ D X as if all samples had the mean D."""
         D = torch.stack([
             column[:, i].mean().abs() for i, column in enumerate(
-                curvature(self._problem, z)
+                curvature(self._problem, theta, z)
             )
         ])
         if self._columns is None:
@@ -192,7 +194,8 @@ class TightSolver:
                 np.asarray(X.multiply(X).sum(axis=0)).ravel()
                 if hasattr(X, "multiply") else (X * X).sum(axis=0)
             )
-        return (self._columns[:, None] * D).reshape(-1) + equation.diagonal
+        diagonal = self._problem.penalty(theta).detach()
+        return (self._columns[:, None] * D).reshape(-1) + diagonal
 
 
 def _grads(equation, theta, z, q):
@@ -296,7 +299,7 @@ def _conjugate_gradients(vjp, rhs, x, precondition, tol, most):
     return x, size <= goal
 
 
-def hessian(problem, equation, z):
+def hessian(problem, theta, z):
     """Assemble J of a `PenalisedModel` at z: Xᵀ D X, and the penalty.
 
     Returns
@@ -307,29 +310,31 @@ def hessian(problem, equation, z):
     X = X @ torch.eye(X.shape[1], dtype=problem.dtype)
     p, k = X.shape[1], problem.n_outputs
     J = X.new_empty(p, k, p, k)
-    for i, D in enumerate(curvature(problem, z)):
+    for i, D in enumerate(curvature(problem, theta, z)):
         for j in range(i + 1):
             block = X.T @ (D[:, j, None] * X)
             J[:, i, :, j] = J[:, j, :, i] = block
     J = J.view(p * k, p * k)
-    J.diagonal().add_(equation.diagonal)
+    J.diagonal().add_(problem.penalty(theta).detach())
     return J
 
 
-def curvature(problem, z):
+def curvature(problem, theta, z):
     """Yield column i of D, the derivative of a model's slope, for each i.
 
     Yields
     ------
     Tensor, shape (n, k)
-        The derivative of slope i in the k outputs, sample by sample.
+        The derivative of slope i in the k outputs, sample by sample, times
+        the sample's weight.
     """
     k = problem.n_outputs
     outputs = problem.outputs(problem.train, z.detach()).reshape(-1, k)
     outputs.requires_grad_()
     with torch.enable_grad():
-        slopes = problem.slope(
-            outputs[:, 0] if k == 1 else outputs, problem.train.y
+        slopes = problem.fit_slope(
+            outputs[:, 0] if k == 1 else outputs,
+            problem.sample_weights(theta).detach(),
         ).reshape(-1, k)
     for i in range(k):
         yield torch.autograd.grad(

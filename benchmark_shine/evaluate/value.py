@@ -30,6 +30,10 @@ FINE, ROUGH, GROWTH = 1e-7, 1e-6, 1e-4
 # where z is long and a solve takes seconds.
 STARTS, DESCENT, FURTHER = (-4.0, 0.0, 4.0), 50, 300
 
+# Most entries of theta with which such a third is enough: with more of them
+# and a long z the optimum is said to be unknown.
+MOST = 1000
+
 # Nodes from which the guess of a new node is extrapolated.
 NEIGHBOURS = 3
 
@@ -211,8 +215,13 @@ class ManyThetas:
 
         L-BFGS-B of SciPy descends the exact F from three starts, each one
         number for all entries of theta, and goes on from the best end.  F
-        is not convex: nothing says that there is no lower value.
+        is not convex: nothing says that there is no lower value.  The
+        optimum is NaN, unknown, where theta has more than MOST entries and
+        z more than DENSE: the descents would take hours.
         """
+        theta, z = self._problem.start()
+        if len(z) > DENSE and sum(t.numel() for t in theta) > MOST:
+            return math.nan
         if self._optimum is None:
             self._optimum = _kept(store_of(self._problem), self._least)
         return self._optimum
@@ -224,30 +233,30 @@ class ManyThetas:
             self._descended(np.full(n, start), DESCENT // share)
             for start in STARTS
         ]
-        best = min(found, key=lambda result: result.fun)
-        best = self._descended(best.x, FURTHER // share)
-        return best.fun, best.x
+        _, best = min(found, key=lambda end: end[0])
+        return self._descended(best, FURTHER // share)
 
     def _descended(self, start, n_iterations):
         from scipy.optimize import minimize
 
         first, z = self._problem.start()
-        guess = [z, None]
+        guess, unit = [z, None], self._problem.unit
 
         def function(x):
             found = self._solve(_unflattened(x, first), *guess)
             if not math.isfinite(found.value):
                 return math.inf, np.zeros_like(x)
             guess[:] = found.z, found.q
-            return found.value, found.grads.numpy()
+            return found.value / unit, found.grads.numpy() / unit
 
-        return minimize(
+        result = minimize(
             function, start, jac=True, method="L-BFGS-B",
             bounds=[(-BOX, BOX)] * len(start), options={
                 "maxiter": n_iterations, "ftol": 1e-11, "gtol": 1e-9,
                 "maxcor": 30,
             },
         )
+        return unit * float(result.fun), result.x
 
 
 def _unflattened(x, like):

@@ -122,6 +122,8 @@ class F2sa:
         value, grads = difference_in_theta(
             equation, theta, z, below, above, 1 / width
         )
+        # where dg/dtheta is not free, the energies' derivatives are not
+        n_g += 0 if equation.g_theta else len(roots)
         n_g += sum(
             found.n_g * (1 if shift == 0 else 2)
             for shift, found in zip(shifts, roots)

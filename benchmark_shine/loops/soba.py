@@ -96,7 +96,8 @@ class Soba:
         began = clock(z)
         equation, last = problem.draw(theta, z, k), None
         norm, n_g, n_vjp = norm_of_jacobian(equation, z, self.n_power)
-        costs.n_g += n_g + self.n_iter
+        per_iteration = 1 if equation.g_theta else 2  # (dg/dtheta)ᵀ q
+        costs.n_g += n_g + per_iteration * self.n_iter
         costs.n_vjp += n_vjp + self.n_iter
         costs.backward_time += clock(z) - began
         for _ in range(self.n_iter):
@@ -136,6 +137,6 @@ class _Costs:
 def _lagrangian(equation, theta, z, q):
     """Return the outer loss, its gradient in z, and dF/dtheta with this q."""
     loss = equation.loss(z)
-    lagrangian = loss - equation.g_theta(z.detach()) @ q
+    lagrangian = loss - (equation.g_theta or equation.g)(z.detach()) @ q
     rhs, *h = grad(lagrangian, (z, *theta))
     return float(loss.detach()), rhs, tuple(h)

@@ -1,11 +1,12 @@
 """Implicit problems: equations, outer losses and where to start."""
 from .base import BilevelProblem, NetworkProblem
+from .cleaning import Cleaning
 from .linear import Logistic, Multinomial, NonlinearLeastSquares, Ridge
 from .mdeq import MDEQ
 from .recipe import Recipe
 from .small_deq import SmallDEQ
 
 __all__ = [
-    "BilevelProblem", "Logistic", "MDEQ", "Multinomial", "NetworkProblem",
-    "NonlinearLeastSquares", "Recipe", "Ridge", "SmallDEQ",
+    "BilevelProblem", "Cleaning", "Logistic", "MDEQ", "Multinomial",
+    "NetworkProblem", "NonlinearLeastSquares", "Recipe", "Ridge", "SmallDEQ",
 ]

@@ -78,6 +78,9 @@ class BilevelProblem(Problem):
         Whether the energy is convex, so that z*(theta) is unique and F a
         function of theta alone.  False (the default): F is measured at the
         root next to the z of a run, and has no known optimum.
+    unit : float
+        What one sample's loss counts in F: 1 in sums, 1/n in means.  The
+        descents that look for F's optimum are made in this unit.
     fingerprint : str or None
         Of all that F depends on, where exact values of F shall be kept on
         disk.  The suite's own models need none.
@@ -87,6 +90,7 @@ class BilevelProblem(Problem):
     scale = "secant"
     seed = 0
     unique_root = False
+    unit = 1.0
     fingerprint = None
 
     def every(self, n_outer):
@@ -105,6 +109,21 @@ class BilevelProblem(Problem):
         dict of float
             Empty unless a problem overrides this method; ``test_loss`` and
             ``test_accuracy`` are the names that figures know.
+        """
+        return {}
+
+    def scores_of_theta(self, theta):
+        """Score theta by what no part of a run sees.
+
+        Parameters
+        ----------
+        theta : tuple of Tensor
+
+        Returns
+        -------
+        dict of float
+            Empty unless a problem overrides this method; ``corrupted_auc``
+            is the name that the objective knows.
         """
         return {}
 

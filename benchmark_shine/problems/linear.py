@@ -1,12 +1,14 @@
 """Penalised linear models: bi-level choice of the penalty.
 
-Inner problem, on training data (sums, no intercept):
+Inner problem, on training data, without an intercept:
 
-    h(z, theta) = Σᵢ phi(xᵢᵀ z, yᵢ) + ½ Σⱼ exp(theta_{group(j)}) zⱼ²
+    h(z, theta) = Σᵢ w phi(xᵢᵀ z, yᵢ) + ½ Σⱼ exp(theta_{group(j)}) zⱼ²
 
-Outer loss, on validation data: the same Σ phi without the penalty.  Then
-g = dh/dz, J is the Hessian, and dg/dtheta is exp(theta) z by group.  A group
-may be any set of entries of z: all of them, those of a feature, of a class.
+Outer loss, on validation data: the same Σ w phi without the penalty.  The
+weight w is 1, or 1/n where losses are means over the n samples of a part.
+Then g = dh/dz, J is the Hessian, and dg/dtheta is exp(theta) z by group.  A
+group may be any set of entries of z: all of them, those of a feature, of a
+class.
 """
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -16,13 +18,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
-from ..checks import check_number
+from ..checks import check_choice, check_number
 from ..equation import Equation
 from .base import BilevelProblem
 from .design import Design, is_sparse
 
 # log(1 + exp(u)) is u to the last bit from here on.
 IDENTITY = 40.0
+
+# The weight of each of n samples in a loss.
+LOSSES = {"sum": lambda n: 1.0, "mean": lambda n: 1 / n}
 
 
 def _check_numbers(what, values, name):
@@ -34,10 +39,19 @@ def _check_numbers(what, values, name):
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the split: X (n, p) and y (n,)."""
+    """Hold one part of the split.
+
+    Parameters
+    ----------
+    X : Design, shape (n, p)
+    y : Tensor, shape (n,)
+    weight : float
+        Of each sample in the part's loss: 1, or 1/n.
+    """
 
     X: Design
     y: Tensor
+    weight: float = 1.0
 
 
 class PenalisedModel(BilevelProblem):
@@ -57,6 +71,9 @@ class PenalisedModel(BilevelProblem):
         the box [-12, 12] of the outer optimisers.
     scale : float or "secant"
         The units of z: what B0 a quasi-Newton solver had best start from.
+    losses : {"sum", "mean"}
+        Whether the losses of the training, validation and test part are sums
+        over their samples or means.
 
     Raises
     ------
@@ -68,7 +85,10 @@ class PenalisedModel(BilevelProblem):
     dtype = torch.float64
 
     def __init__(self, train, validation, test, seed=0, groups=None,
-                 theta=0.0, scale="secant"):
+                 theta=0.0, scale="secant", losses="sum"):
+        self.losses, self._weight = losses, check_choice(
+            "losses", losses, LOSSES
+        )
         parts = {"training": train, "validation": validation, "test": test}
         parts = [self._part(name, *part) for name, part in parts.items()]
         self.train, self.validation, self.test = parts
@@ -89,6 +109,7 @@ class PenalisedModel(BilevelProblem):
             )
         self._n_groups = int(self.groups.max()) + 1
         self._theta = theta
+        self.unit = self.validation.weight
         self.seed = seed
         self.scale = scale
 
@@ -108,7 +129,7 @@ class PenalisedModel(BilevelProblem):
         y = np.asarray(y)
         _check_numbers("y", y, name)
         targets = self.targets(y, name)
-        return Part(Design(X, self.dtype), targets)
+        return Part(Design(X, self.dtype), targets, self._weight(len(y)))
 
     def targets(self, y, name):
         """Check and convert the targets of one part."""
@@ -131,6 +152,27 @@ class PenalisedModel(BilevelProblem):
     def _matrix(self, z):
         return z if self.n_outputs == 1 else z.view(-1, self.n_outputs)
 
+    def sample_weights(self, theta):
+        """Return the weights of the training samples: shape (), or (n,)."""
+        return torch.tensor(self.train.weight, dtype=self.dtype)
+
+    def fit(self, outputs, weights):
+        """Sum the weighted phi of the training samples: a scalar.
+
+        Parameters
+        ----------
+        outputs : Tensor, shape (n,) or (n, k)
+        weights : Tensor
+            Of `sample_weights`.
+        """
+        return weights * self.phi(outputs, self.train.y)
+
+    def fit_slope(self, outputs, weights):
+        """Differentiate `fit` in outputs; shaped like outputs."""
+        several = weights.ndim and outputs.ndim > 1
+        weights = weights[:, None] if several else weights
+        return weights * self.slope(outputs, self.train.y)
+
     def penalty(self, theta):
         """exp(theta) for each entry of z: shape (d,), or () with one group."""
         weights = theta[0].exp()
@@ -143,12 +185,14 @@ class PenalisedModel(BilevelProblem):
         return (theta,), torch.as_tensor(z, dtype=self.dtype)
 
     def draw(self, theta, z, k):
-        """The equation of outer step k, starting from the last root z."""
+        """Build the equation of outer step k, starting from the last root."""
         train = self.train
-        weights = self.penalty(theta).detach()
+        diagonal = self.penalty(theta).detach()
+        fixed = self.sample_weights(theta).detach()
 
-        def data_gradient(outputs):
-            return (train.X.T @ self.slope(outputs, train.y)).reshape(-1)
+        def data_gradient(outputs, weights):
+            slope = self.fit_slope(outputs, weights)
+            return (train.X.T @ slope).reshape(-1)
 
         def g_theta(z):
             return self.penalty(theta) * z
@@ -157,28 +201,38 @@ class PenalisedModel(BilevelProblem):
             return 0.5 * (g_theta(z) @ z)
 
         def g(z):
-            return data_gradient(self.outputs(train, z)) + g_theta(z)
+            weights = self.sample_weights(theta)
+            return data_gradient(self.outputs(train, z), weights) + g_theta(z)
 
         def energy(z):
             outputs = self.outputs(train, z)
-            weighted = weights * z
-            value = self.phi(outputs, train.y) + 0.5 * (weighted @ z)
-            return float(value), weighted.add_(data_gradient(outputs))
+            weighted = diagonal * z
+            value = self.fit(outputs, fixed) + 0.5 * (weighted @ z)
+            return float(value), weighted.add_(data_gradient(outputs, fixed))
 
         return Equation(
-            g, self.loss, z, energy, g_theta, k, diagonal=weights,
+            g, self.loss, z, energy, g_theta, k, diagonal=diagonal,
             energy_theta=energy_theta,
         )
 
     def loss(self, z):
-        """Outer loss: Σ phi on the validation part."""
-        return self.phi(self.outputs(self.validation, z), self.validation.y)
+        """Evaluate the outer loss: Σ w phi on the validation part."""
+        return self._loss(self.validation, z)
+
+    def _loss(self, part, z):
+        return part.weight * self.phi(self.outputs(part, z), part.y)
 
     def scores(self, z):
-        """Metrics of an inner solution that are not the outer loss."""
+        """Score an inner solution on the test part: its Σ w phi."""
         with torch.no_grad():
-            outputs = self.outputs(self.test, z)
-            return {"test_loss": float(self.phi(outputs, self.test.y))}
+            return {"test_loss": float(self._loss(self.test, z))}
+
+    def ingredients(self):
+        """List what F depends on beside the code, to be hashed."""
+        return [type(self).__qualname__, self.groups.numpy()] + [
+            (part.X.numpy(), part.y.numpy(), part.weight)
+            for part in (self.train, self.validation)
+        ]
 
 
 class _TwoClasses(PenalisedModel):

@@ -11,10 +11,15 @@ def of_kind(table, problem, library):
     Raises
     ------
     ValueError
-        Where the table lacks the class; the message names the library.
+        Where the table lacks the class, or the problem's losses are means;
+        the message names the library.
     """
     if type(problem) not in table:
         raise ValueError(
             f"{library}: no model here for {type(problem).__name__}"
+        )
+    if getattr(problem, "losses", "sum") != "sum":
+        raise ValueError(
+            f"{library}: its losses are sums here; take losses=sum"
         )
     return table[type(problem)]

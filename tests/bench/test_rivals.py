@@ -20,12 +20,16 @@ from benchmark_shine.adjoint import (
     ConjugateGradient, GradientDescent, Neumann, Nystrom, Recycled, Shine,
     columns, gaussian, spectral_norm,
 )
+from benchmark_shine.adjoint.secant_steps import SecantSteps
+from benchmark_shine.adjoint.subspace import Lanczos, TwoDirections
 from benchmark_shine.engine import Loop, Method, RootAndAdjoint
 from benchmark_shine.evaluate.reference import measure
 from benchmark_shine.evaluate.tight import TightSolver
 from benchmark_shine.implicit import hypergradient
+from benchmark_shine.loops import newton
 from benchmark_shine.loops import soba as single_loop
 from benchmark_shine.loops import unrolled
+from benchmark_shine.loops.newton import NewtonStep
 from benchmark_shine.loops.soba import Soba
 from benchmark_shine.loops.unrolled import Truncated
 from benchmark_shine.operators import Dense, transposed
@@ -34,7 +38,11 @@ from benchmark_shine.rivals.jaxopt import Jaxopt
 from benchmark_shine.rivals.optuna import Tpe
 from benchmark_shine.rivals.sklearn import ScikitLearn
 from benchmark_shine.root import LBFGS, Opa, loss_gradient
+from benchmark_shine.root.gradient_steps import (
+    GradientSteps, QuasiNewtonSteps,
+)
 from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
+from benchmark_shine.root.updates import Sr1Updates
 
 from helpers.problems import (
     MODELS, counted, jacobian_at, model, network, normal, quadratic, relative,
@@ -134,6 +142,10 @@ EXACT_FAMILIES = {
     "amigo": by_adjoint(GradientDescent(400, 100)),
     "nystrom": by_adjoint(Nystrom(100)),
     "gaussian": by_adjoint(Nystrom(100, sketch=gaussian)),
+    "qnbo": by_adjoint(SecantSteps(100)),
+    "qnbo, sr1": by_adjoint(SecantSteps(30, Sr1Updates)),
+    "lancbio": by_adjoint(Lanczos(60)),
+    "subbio": by_adjoint(TwoDirections(400, 100)),
     "unrolled": by_unrolling,
     "jaxopt": by_jaxopt,
 }
@@ -810,12 +822,20 @@ def watched(problem):
 METHODS = {
     "soba": Loop(Soba(FIRST_SOLVE, 3, n_iter=4), 3),
     "unrolled": method_of(Truncated(LBFGS(), 6, 2)),
+    "nbo": method_of(NewtonStep(LBFGS())),
+    "nbo, several": method_of(NewtonStep(LBFGS(), 3)),
+    "own steps": method_of(RootAndAdjoint(
+        QuasiNewtonSteps(GradientSteps(2, 3), 3), TwoDirections(2, 2)
+    )),
     "at root": method_of(RootAndAdjoint(
         LBFGS(opa=Opa(None, root_pairs=3)), Shine()
     )),
 } | {
     type(adjoint).__name__: method_of(RootAndAdjoint(LBFGS(), adjoint))
-    for adjoint in (PCG, GradientDescent(3, 2), Nystrom(3), Recycled(4))
+    for adjoint in (
+        PCG, GradientDescent(3, 2), Nystrom(3), Recycled(4), SecantSteps(3),
+        Lanczos(3), TwoDirections(2, 3),
+    )
 }
 
 
@@ -834,6 +854,7 @@ def test_costs_are_the_true_ones(name):
     (unrolled, "unrolled", 3, 3),
     # the first solve, then four times a step; once a step for ‖J‖
     (single_loop, "soba", 1 + 3 * 4, 3 * (1 + 4)),
+    (newton, "nbo", 2, 2),  # the first step is the engine's
 ])
 def test_times_are_differences(module, name, forward, backward, monkeypatch):
     ticks = itertools.count(9)
@@ -856,6 +877,17 @@ STEPS = [
         Shine())),
     ("Nystrom", {"rank": 4, "rho": 0.5, "sketch": "gaussian", "seed": 2},
      lambda problem: RootAndAdjoint(FINDER, Nystrom(4, 0.5, gaussian, 2))),
+    ("qNBO", {"backward_steps": 3, "update": "sr1"}, lambda problem:
+     RootAndAdjoint(FINDER, SecantSteps(3, Sr1Updates))),
+    ("qNBO", {"inner": "own", "newton_steps": 4, "inner_step": 0.5},
+     lambda problem: RootAndAdjoint(
+         QuasiNewtonSteps(GradientSteps(5, 5), 4, 0.5), SecantSteps(5))),
+    ("SubBiO", {"inner": "own", "inner_steps": 3, "n_power": 2},
+     lambda problem: RootAndAdjoint(
+         GradientSteps(3, 2), TwoDirections(10, 2))),
+    ("NBO", {"n_newton": 4, "criterion": "gradient"}, lambda problem:
+     NewtonStep(replace(FINDER, criterion="gradient", keep_pairs=False),
+                4, "gradient")),
     ("Unrolled", {"backward_steps": 2, "n_power": 1}, lambda problem:
      Truncated(FINDER, 2, 1)),
     ("jaxopt", {"memory": 4, "max_iter": 9}, lambda problem:
@@ -879,6 +911,9 @@ def test_settings_reach_the_outer_loop(solvers):
         return solvers[name].get_instance(**settings).method(problem, 7)
 
     assert method("Recycled-PCG", memory=4).adjoint.memory == 4
+    lancbio = method("LancBiO", backward_steps=3, longest=4, growth=2.0)
+    assert (lancbio.adjoint.n_steps, lancbio.adjoint.longest,
+            lancbio.adjoint.growth) == (3, 4, 2.0)
     soba = method(
         "SOBA", tol=0.2, n_iter=3, ratio=2.0, n_power=1, memory=9
     ).steps
@@ -895,6 +930,11 @@ def test_settings_reach_the_outer_loop(solvers):
 @pytest.mark.parametrize("name, settings, reason", [
     ("AmIGO", {"n_power": "x"}, "n_power: .*x"),
     ("Nystrom", {"sketch": "rows"}, "sketch: 'rows' is not one of columns"),
+    ("LancBiO", {"inner": "x"}, "inner: 'x' is not one of shared, own"),
+    ("NBO", {"n_newton": 0}, "n_newton: .*0"),
+    ("qNBO", {"update": "dfp"}, "update: 'dfp' is not one of bfgs, sr1"),
+    ("qNBO", {"inner": "own", "inner_step": -1}, "inner_step: .*-1"),
+    ("SubBiO", {"backward_steps": 0}, "backward_steps: .*0"),
     ("Recycled-PCG", {"backward_steps": 3}, "preconditioner: recycled"),
     ("SHINE-at-root", {"root_pairs": -1}, "root_pairs: .*-1"),
     ("SHINE-PCG", {"preconditioner": "x"}, "preconditioner: 'x' is not"),
@@ -917,7 +957,7 @@ def test_bad_settings_skip_the_solver(name, settings, reason, solvers):
 @pytest.mark.parametrize("name", [
     "SHINE-PCG", "AmIGO", "Nystrom", "SHINE-corrected", "SHINE-at-root",
     "SHINE-corrected-at-root", "Recycled-PCG", "SOBA", "Unrolled", "jaxopt",
-    "TPE-search", "sklearn-search",
+    "TPE-search", "sklearn-search", "qNBO", "NBO", "LancBiO", "SubBiO",
 ])
 def test_bilevel_rivals_leave_networks(name, solvers):
     skipped, told = solvers[name].get_instance().skip(network(), 3, 1)

@@ -14,8 +14,10 @@ def block_conjugate_gradients(product, rhs, goals, max_iter=10_000):
     1980) with orthonormal directions, which keeps the iteration alive where
     the residuals become dependent (Ji and Li, BIT Numerical Mathematics 2017,
     algorithm 2).  Every iteration minimises over the directions of all
-    right-hand sides.  A right-hand side that has met its goal adds no
-    direction.
+    right-hand sides.  A right-hand side that has met its goal adds no more
+    directions; those of the iteration before are kept, and made conjugate to
+    all that follow, without which the others would converge slowly (Beale's
+    restarts; Powell, Mathematical Programming 1977).
 
     Parameters
     ----------
@@ -35,13 +37,16 @@ def block_conjugate_gradients(product, rhs, goals, max_iter=10_000):
     """
     scale = scale_of(rhs)
     R, goals = rhs / scale, goals / scale.squeeze(1)
-    X, P = torch.zeros_like(R), None
+    X, kept, last = torch.zeros_like(R), [], []
     for _ in range(max_iter):
         working = ~(R.norm(dim=1) <= goals)
         S = R[working]
         if not len(S) or not S.isfinite().all():
             break
-        if P is not None:
+        if last and len(S) < n_working:
+            kept += last
+        n_working = len(S)
+        for P, AP, K in [*kept, *last]:
             S = S - torch.linalg.solve(K, AP @ S.T).T @ P
         P = _orthonormal(S)
         AP = torch.stack([product(p) for p in P])
@@ -49,6 +54,7 @@ def block_conjugate_gradients(product, rhs, goals, max_iter=10_000):
         step, singular = torch.linalg.solve_ex(K, P @ R.T)
         if singular:  # J is indefinite: no step
             break
+        last = [(P, AP, K)]
         X, R = X + step.T @ P, R - step.T @ AP
     return torch.where(finite_rows(R), X * scale, torch.nan)
 

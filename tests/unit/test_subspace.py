@@ -246,6 +246,18 @@ def test_sharing_saves_products():
     assert n < 0.9 * alone
 
 
+@pytest.mark.parametrize("n_early", [1, 3])
+def test_a_side_that_is_done_leaves_the_other_conjugate(n_early):
+    hard = spd(np.geomspace(0.1, 50, 30))
+    vectors = torch.linalg.eigh(hard)[1]
+    rhs = torch.stack([normal(2, 30), vectors[:, :n_early].sum(dim=1)])
+    X, _, n = block(1e-9, rhs, hard)
+    problem, alone = system(hard, rhs[0], None, 1e-9)
+    ConjugateGradient()(problem)
+    assert relative(X[0], torch.linalg.solve(hard, rhs[0])) < 1e-7
+    assert n <= len(alone) + n_early + 2
+
+
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_side_that_is_not_finite_is_nan(bad):
     X, *_ = block(rhs=torch.stack([RHS, bad * Q0]))

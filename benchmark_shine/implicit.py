@@ -13,8 +13,8 @@ class TransposedJacobian:
     """Compute the products v ↦ Jᵀ v, J = ∂g/∂z at z, in reverse mode.
 
     The graph of g is built at the first product, or where ``residual`` is
-    asked for: a method which needs neither pays for none.  ``n_vjp`` counts products, ``n_g`` evaluations
-    of g (0 or 1).
+    asked for: a method which needs neither pays for none.  ``n_vjp`` counts
+    products, ``n_g`` evaluations of g (0 or 1).
 
     Parameters
     ----------

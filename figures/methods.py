@@ -187,7 +187,7 @@ OWN_DEFAULTS = {
         "backward_steps": 5, "update": "bfgs", "inner": "shared",
         "inner_steps": 5, "newton_steps": 10, "inner_step": 1.0,
     },
-    "NBO": {"n_newton": 1},
+    "NBO": {"n_newton": 10},
     "LancBiO": {
         "backward_steps": 10, "longest": 10, "growth": 1.3,
         "inner": "shared", "inner_steps": 5,

@@ -14,11 +14,12 @@ class Solver(BilevelSolver):
     ----------
     n_newton : int
         Most Newton steps per outer step; with more than one, the step that
-        begins within the inner tolerance is the last.  Published: 1.
+        begins within the inner tolerance is the last.  Published: 1, where
+        theta moves slowly.
     """
 
     name = "NBO"
-    parameters = {**BilevelSolver.parameters, "n_newton": [1]}
+    parameters = {**BilevelSolver.parameters, "n_newton": [10]}
     keep_pairs = False
 
     def bilevel(self, problem, n_outer):

@@ -37,17 +37,19 @@ def block_conjugate_gradients(product, rhs, goals, max_iter=10_000):
     """
     scale = scale_of(rhs)
     R, goals = rhs / scale, goals / scale.squeeze(1)
-    X, kept, last = torch.zeros_like(R), [], []
+    X, kept, last, n_working = torch.zeros_like(R), [], [], len(R)
     for _ in range(max_iter):
         working = ~(R.norm(dim=1) <= goals)
         S = R[working]
         if not len(S) or not S.isfinite().all():
             break
-        if last and len(S) < n_working:
+        if len(S) < n_working:
             kept += last
         n_working = len(S)
         for P, AP, K in [*kept, *last]:
             S = S - torch.linalg.solve(K, AP @ S.T).T @ P
+        if not S.any():  # no direction is left
+            break
         P = _orthonormal(S)
         AP = torch.stack([product(p) for p in P])
         K = P @ AP.T
@@ -61,6 +63,7 @@ def block_conjugate_gradients(product, rhs, goals, max_iter=10_000):
 
 def _orthonormal(rows):
     """Find an orthonormal basis of the span of rows, (k, d)."""
-    rows = rows / rows.norm(dim=1, keepdim=True)
+    norms = rows.norm(dim=1, keepdim=True)
+    rows = rows / torch.where(norms > 0, norms, 1.0)
     _, sizes, basis = torch.linalg.svd(rows, full_matrices=False)
     return basis[sizes > DEPENDENT * sizes[0]]

@@ -26,7 +26,6 @@ from benchmark_shine.engine import Loop, Method, RootAndAdjoint
 from benchmark_shine.evaluate.reference import measure
 from benchmark_shine.evaluate.tight import TightSolver
 from benchmark_shine.implicit import hypergradient
-from benchmark_shine.loops import newton
 from benchmark_shine.loops import soba as single_loop
 from benchmark_shine.loops import unrolled
 from benchmark_shine.loops.newton import NewtonStep
@@ -854,7 +853,6 @@ def test_costs_are_the_true_ones(name):
     (unrolled, "unrolled", 3, 3),
     # the first solve, then four times a step; once a step for ‖J‖
     (single_loop, "soba", 1 + 3 * 4, 3 * (1 + 4)),
-    (newton, "nbo", 2, 2),  # the first step is the engine's
 ])
 def test_times_are_differences(module, name, forward, backward, monkeypatch):
     ticks = itertools.count(9)

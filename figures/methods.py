@@ -187,9 +187,9 @@ OWN_DEFAULTS = {
         "backward_steps": 5, "update": "bfgs", "inner": "shared",
         "inner_steps": 5, "newton_steps": 10, "inner_step": 1.0,
     },
-    "NBO": {"n_newton": 10},
+    "NBO": {"n_newton": 1, "inner": "shared"},
     "LancBiO": {
-        "backward_steps": 10, "longest": 10, "growth": 1.3,
+        "backward_steps": 10, "longest": 10, "growth": 10.0,
         "inner": "shared", "inner_steps": 5,
     },
     "SubBiO": {

@@ -16,8 +16,8 @@ class Solver(InnerSolver):
     longest : int
         Largest dimension of the space.  Published: 10.
     growth : float
-        Its factor at each restart, from 1.  Published: 1.3, every 50th outer
-        step.
+        Its factor at each restart, from 1.  Published: 1.3, at every 50th of
+        3,000 outer steps.
     inner : {"shared", "own"}
         The suite's forward solver, or as published ``inner_steps`` gradient
         steps per outer step, here of length 1 / ‖J‖.
@@ -30,7 +30,7 @@ class Solver(InnerSolver):
     name = "LancBiO"
     parameters = {
         **InnerSolver.parameters, "backward_steps": [10], "longest": [10],
-        "growth": [1.3],
+        "growth": [10.0],
     }
 
     def make_adjoint(self):

@@ -88,7 +88,7 @@ class Lanczos:
         Largest m.  Published: 10 for data cleaning.
     growth : float
         m is 1 at first, and grows by this factor at each restart.  Published:
-        1.3, at every 50th outer step.
+        1.3, at every 50th of 3,000 outer steps.
 
     Raises
     ------
@@ -96,7 +96,7 @@ class Lanczos:
         Where a setting is out of its range.
     """
 
-    def __init__(self, n_steps=1, longest=10, growth=1.3):
+    def __init__(self, n_steps=1, longest=10, growth=10.0):
         check_integer("backward_steps", n_steps, least=1)
         check_integer("longest", longest, least=1)
         check_number("growth", growth, least=1)

@@ -1,7 +1,7 @@
 """NBO: a Newton step for z and the adjoint system in one block solve."""
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import torch
@@ -13,6 +13,9 @@ from ..engine import RootAndAdjoint, Step, clock
 from ..implicit import TransposedJacobian, hypergradient
 from ..root import loss_gradient
 from ..root.lbfgs import CRITERIA
+
+# Whether the root finder is used at the first outer step alone, or at all.
+INNER = {"own": 0, "shared": 1}
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,16 @@ class NewtonStep:
     Parameters
     ----------
     find_root : callable, (Equation, atol, rtol, warm_start) -> Root
-        Used at the first outer step alone.
+        Used at the first outer step alone, or at all: see ``inner``.
     n_newton : int
         Most Newton steps per outer step.  With more than one, the step that
         begins within the inner tolerance is the last.  Published: 1.
     criterion : {"energy", "gradient"}
         What the inner tolerance bounds: √(½ gᵀv / h(z)), with h the energy,
         which is what `LBFGS` bounds by a known diagonal of J; or ‖g‖₂.
+    inner : {"own", "shared"}
+        Newton's steps begin at the z of the outer step before, as published,
+        or where the root finder ends.
 
     Raises
     ------
@@ -49,10 +55,12 @@ class NewtonStep:
     find_root: Callable
     n_newton: int = 1
     criterion: str = "energy"
+    inner: str = "own"
 
     def __post_init__(self):
         check_integer("n_newton", self.n_newton, least=1)
         check_choice("criterion", self.criterion, CRITERIA)
+        check_choice("inner", self.inner, INNER)
 
     @property
     def adjoint(self):
@@ -70,25 +78,31 @@ class NewtonStep:
         Returns
         -------
         Step
-            Without root, after the first.  Both solves are in its forward
-            time.
+            After the first with inner=own without root, and with
+            inner=shared with the residual before the last Newton step.  Both
+            columns of the block solve are in its forward time.
         """
         if last is None or last.q is None:
             first = RootAndAdjoint(self.find_root, self.adjoint)
             return first(equation, theta, state, None)
         began = clock(equation.start)
-        z, q, n_g, n_vjp = equation.start, last.q, 0, 0
+        root, z, q, n_g, n_vjp = None, equation.start, last.q, 0, 0
+        if self.inner == "shared":
+            root = self.find_root(
+                equation, state.atol, state.rtol, last.root
+            )
+            z, n_g, n_vjp = root.z, root.n_g, root.n_vjp
         for _ in range(self.n_newton):
             z, q, error, costs = self._newton(equation, z, q, state.eps)
             n_g, n_vjp = n_g + costs[0], n_vjp + costs[1]
             if not error > state.atol:
                 break
         solved = clock(z)
-        found = hypergradient(
-            equation, theta, SimpleNamespace(z=z, inverse=None), lambda _: q
-        )
+        root = root and replace(root, z=z)
+        at = root or SimpleNamespace(z=z, inverse=None)
+        found = hypergradient(equation, theta, at, lambda _: q)
         return Step(
-            theta, z, found.value, equation, found.grads, q,
+            theta, z, found.value, equation, found.grads, q, root,
             n_g=n_g + found.n_g, n_vjp=n_vjp + found.n_vjp,
             forward_time=solved - began, backward_time=clock(z) - solved,
         )

@@ -823,6 +823,7 @@ METHODS = {
     "unrolled": method_of(Truncated(LBFGS(), 6, 2)),
     "nbo": method_of(NewtonStep(LBFGS())),
     "nbo, several": method_of(NewtonStep(LBFGS(), 3)),
+    "nbo, shared": method_of(NewtonStep(LBFGS(), inner="shared")),
     "own steps": method_of(RootAndAdjoint(
         QuasiNewtonSteps(GradientSteps(2, 3), 3), TwoDirections(2, 2)
     )),
@@ -883,9 +884,10 @@ STEPS = [
     ("SubBiO", {"inner": "own", "inner_steps": 3, "n_power": 2},
      lambda problem: RootAndAdjoint(
          GradientSteps(3, 2), TwoDirections(10, 2))),
-    ("NBO", {"n_newton": 4, "criterion": "gradient"}, lambda problem:
-     NewtonStep(replace(FINDER, criterion="gradient", keep_pairs=False),
-                4, "gradient")),
+    ("NBO", {"inner": "own", "n_newton": 4, "criterion": "gradient"},
+     lambda problem: NewtonStep(
+         replace(FINDER, criterion="gradient"), 4, "gradient")),
+    ("NBO", {}, lambda problem: NewtonStep(FINDER, inner="shared")),
     ("Unrolled", {"backward_steps": 2, "n_power": 1}, lambda problem:
      Truncated(FINDER, 2, 1)),
     ("jaxopt", {"memory": 4, "max_iter": 9}, lambda problem:
@@ -930,6 +932,7 @@ def test_settings_reach_the_outer_loop(solvers):
     ("Nystrom", {"sketch": "rows"}, "sketch: 'rows' is not one of columns"),
     ("LancBiO", {"inner": "x"}, "inner: 'x' is not one of shared, own"),
     ("NBO", {"n_newton": 0}, "n_newton: .*0"),
+    ("NBO", {"inner": "x"}, "inner: 'x' is not one of own, shared"),
     ("qNBO", {"update": "dfp"}, "update: 'dfp' is not one of bfgs, sr1"),
     ("qNBO", {"inner": "own", "inner_step": -1}, "inner_step: .*-1"),
     ("SubBiO", {"backward_steps": 0}, "backward_steps: .*0"),

@@ -36,7 +36,8 @@ class _Basis:
         """Make one step of Lanczos's recursion with the present J."""
         row = self._next
         p = vjp(row)
-        noise = 10 * torch.finfo(p.dtype).eps * p.norm()
+        # a row of less would be rounding, and not orthogonal to the others
+        least = torch.finfo(p.dtype).eps ** 0.5 * p.norm()
         if self.rows:
             p = p - self._betas[-1] * self.rows[-1]
         alpha = row @ p
@@ -45,7 +46,7 @@ class _Basis:
         self.rows.append(row)
         self._alphas.append(alpha)
         self._betas.append(beta)
-        self._next = p / beta if beta > noise else None
+        self._next = p / beta if beta > least else None
 
     def solution(self, rhs):
         """Compute origin + Wᵀ T⁻¹ W (rhs - image)."""

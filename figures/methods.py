@@ -184,7 +184,7 @@ OWN_DEFAULTS = {
     "Nystrom": {"rank": 10, "rho": None, "sketch": "columns", "seed": 0},
     "SOBA": {"n_iter": 50, "ratio": 10.0},
     "qNBO": {
-        "backward_steps": 5, "update": "bfgs", "inner": "shared",
+        "backward_steps": 10, "update": "sr1", "inner": "shared",
         "inner_steps": 5, "newton_steps": 10, "inner_step": 1.0,
     },
     "NBO": {"n_newton": 1, "inner": "shared"},

@@ -15,7 +15,7 @@ class Solver(InnerSolver):
 
     Parameters
     ----------
-    update : {"bfgs", "sr1"}
+    update : {"sr1", "bfgs"}
         Of subroutine B, and with inner=own of the forward steps.
     backward_steps : int
         Quasi-Newton steps on the adjoint system, one product each.
@@ -32,7 +32,7 @@ class Solver(InnerSolver):
 
     name = "qNBO"
     parameters = {
-        **InnerSolver.parameters, "update": ["bfgs"], "backward_steps": [5],
+        **InnerSolver.parameters, "update": ["sr1"], "backward_steps": [10],
         "newton_steps": [10], "inner_step": [1.0],
     }
 

@@ -876,11 +876,11 @@ STEPS = [
         Shine())),
     ("Nystrom", {"rank": 4, "rho": 0.5, "sketch": "gaussian", "seed": 2},
      lambda problem: RootAndAdjoint(FINDER, Nystrom(4, 0.5, gaussian, 2))),
-    ("qNBO", {"backward_steps": 3, "update": "sr1"}, lambda problem:
-     RootAndAdjoint(FINDER, SecantSteps(3, Sr1Updates))),
-    ("qNBO", {"inner": "own", "newton_steps": 4, "inner_step": 0.5},
-     lambda problem: RootAndAdjoint(
-         QuasiNewtonSteps(GradientSteps(5, 5), 4, 0.5), SecantSteps(5))),
+    ("qNBO", {"backward_steps": 3}, lambda problem: RootAndAdjoint(
+        FINDER, SecantSteps(3, Sr1Updates))),
+    ("qNBO", {"inner": "own", "newton_steps": 4, "inner_step": 0.5,
+              "update": "bfgs"}, lambda problem: RootAndAdjoint(
+        QuasiNewtonSteps(GradientSteps(5, 5), 4, 0.5), SecantSteps(10))),
     ("SubBiO", {"inner": "own", "inner_steps": 3, "n_power": 2},
      lambda problem: RootAndAdjoint(
          GradientSteps(3, 2), TwoDirections(10, 2))),

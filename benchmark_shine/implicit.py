@@ -12,9 +12,9 @@ from .root import loss_gradient
 class TransposedJacobian:
     """Compute the products v ↦ Jᵀ v, J = ∂g/∂z at z, in reverse mode.
 
-    The graph of g is built at the first product, so that a method which needs
-    no product pays for none.  ``n_vjp`` counts products, ``n_g`` evaluations
-    of g (0 or 1).
+    The graph of g is built at the first product, or where ``residual`` is
+    asked for: a method which needs neither pays for none.  ``n_vjp`` counts
+    products, ``n_g`` evaluations of g (0 or 1).
 
     Parameters
     ----------
@@ -27,14 +27,19 @@ class TransposedJacobian:
         self._residual = None
         self.n_vjp = self.n_g = 0
 
-    def __call__(self, v):
+    @property
+    def residual(self):
+        """Give g(z), with its graph."""
         if self._residual is None:
             with torch.enable_grad():
                 self._residual = self._g(self._z)
             self.n_g = 1
+        return self._residual
+
+    def __call__(self, v):
         self.n_vjp += 1
         return torch.autograd.grad(
-            self._residual, self._z, v, retain_graph=True
+            self.residual, self._z, v, retain_graph=True
         )[0]
 
 

@@ -58,6 +58,10 @@ METHODS = tuple(Method(*row) for row in (
     ("jaxopt-SHINE", "#D55E00", LONG, "shared"),
     ("optimistix", "#332288", MIXED, "exact"),
     ("sklearn-search", "#7F5539", LONG, "search"),
+    ("qNBO", "#EE7733", MIXED, "shared"),
+    ("NBO", "#0077BB", LONG, "exact"),
+    ("LancBiO", "#117733", SOLID, "series"),
+    ("SubBiO", "#117733", MIXED, "series"),
 ))
 BY_NAME = {method.name: method for method in METHODS}
 ORDER = {method.name: place for place, method in enumerate(METHODS)}
@@ -194,6 +198,18 @@ OWN_DEFAULTS = {
     "SOBA": {"n_iter": 50, "ratio": 10.0},
     "F2SA": {"order": 1, "nu": 0.1, "tightness": 1.0},
     "BOME": {"n_iter": 10, "n_inner": 10, "eta": 0.5, "ratio": 0.1},
+    "qNBO": {
+        "backward_steps": 10, "update": "sr1", "inner": "shared",
+        "inner_steps": 5, "newton_steps": 10, "inner_step": 1.0,
+    },
+    "NBO": {"n_newton": 1, "inner": "shared"},
+    "LancBiO": {
+        "backward_steps": 10, "longest": 10, "growth": 10.0,
+        "inner": "shared", "inner_steps": 5,
+    },
+    "SubBiO": {
+        "backward_steps": 10, "inner": "shared", "inner_steps": 5,
+    },
     "Grid-search": {"n_points": 10},
     "Random-search": {"n_points": 10},
     "sklearn-search": {"n_points": 10, "tol": 1e-4},

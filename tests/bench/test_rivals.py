@@ -20,7 +20,9 @@ from benchmark_shine.adjoint import (
     ConjugateGradient, GradientDescent, Neumann, Nystrom, NystromPCG,
     Recycled, Shine, columns, gaussian, spectral_norm, stop_by_hypergradient,
 )
+from benchmark_shine.adjoint.secant_steps import SecantSteps
 from benchmark_shine.adjoint.sketch import NystromInverse, draw, sketched
+from benchmark_shine.adjoint.subspace import Lanczos, TwoDirections
 from benchmark_shine.engine import Loop, Method, RootAndAdjoint
 from benchmark_shine.evaluate.reference import measure
 from benchmark_shine.evaluate.tight import TightSolver
@@ -29,6 +31,7 @@ from benchmark_shine.loops import soba as single_loop
 from benchmark_shine.loops import unrolled
 from benchmark_shine.loops.bome import Bome
 from benchmark_shine.loops.maid import Maid
+from benchmark_shine.loops.newton import NewtonStep
 from benchmark_shine.loops.penalty import F2sa
 from benchmark_shine.loops.soba import Soba
 from benchmark_shine.loops.unrolled import Truncated
@@ -39,7 +42,11 @@ from benchmark_shine.rivals.optimistix import Optimistix
 from benchmark_shine.rivals.optuna import Tpe
 from benchmark_shine.rivals.sklearn import ScikitLearn
 from benchmark_shine.root import LBFGS, Opa, Polished, loss_gradient
+from benchmark_shine.root.gradient_steps import (
+    GradientSteps, QuasiNewtonSteps,
+)
 from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
+from benchmark_shine.root.updates import Sr1Updates
 
 from helpers.problems import (
     MODELS, counted, jacobian_at, model, network, normal, quadratic, relative,
@@ -153,6 +160,10 @@ EXACT_FAMILIES = {
     "nystrom": by_adjoint(Nystrom(100)),
     "gaussian": by_adjoint(Nystrom(100, sketch=gaussian)),
     "nystrom-pcg": by_adjoint(NystromPCG(3)),
+    "qnbo": by_adjoint(SecantSteps(100)),
+    "qnbo, sr1": by_adjoint(SecantSteps(30, Sr1Updates)),
+    "lancbio": by_adjoint(Lanczos(60)),
+    "subbio": by_adjoint(TwoDirections(400, 100)),
     "unrolled": by_unrolling,
     "jaxopt": by_library(Jaxopt),
     "optimistix": by_library(Optimistix),
@@ -924,6 +935,12 @@ def watched(problem):
 METHODS = {
     "soba": Loop(Soba(FIRST_SOLVE, 3, n_iter=4), 3),
     "unrolled": method_of(Truncated(LBFGS(), 6, 2)),
+    "nbo": method_of(NewtonStep(LBFGS())),
+    "nbo, several": method_of(NewtonStep(LBFGS(), 3)),
+    "nbo, shared": method_of(NewtonStep(LBFGS(), inner="shared")),
+    "own steps": method_of(RootAndAdjoint(
+        QuasiNewtonSteps(GradientSteps(2, 3), 3), TwoDirections(2, 2)
+    )),
     "at root": method_of(RootAndAdjoint(
         LBFGS(opa=Opa(None, root_pairs=3)), Shine()
     )),
@@ -933,8 +950,10 @@ METHODS = {
     )),
 } | {
     type(adjoint).__name__: method_of(RootAndAdjoint(LBFGS(), adjoint))
-    for adjoint in (PCG, GradientDescent(3, 2), Nystrom(3), Recycled(4),
-                    NystromPCG(3, 2))
+    for adjoint in (
+        PCG, GradientDescent(3, 2), Nystrom(3), Recycled(4), NystromPCG(3, 2),
+        SecantSteps(3), Lanczos(3), TwoDirections(2, 3),
+    )
 }
 
 
@@ -979,6 +998,18 @@ STEPS = [
         Polished(FINDER, 2), GradientDescent(10, 5))),
     ("Nystrom", {"rank": 4, "rho": 0.5, "sketch": "gaussian", "seed": 2},
      lambda problem: RootAndAdjoint(FINDER, Nystrom(4, 0.5, gaussian, 2))),
+    ("qNBO", {"backward_steps": 3}, lambda problem: RootAndAdjoint(
+        FINDER, SecantSteps(3, Sr1Updates))),
+    ("qNBO", {"inner": "own", "newton_steps": 4, "inner_step": 0.5,
+              "update": "bfgs"}, lambda problem: RootAndAdjoint(
+        QuasiNewtonSteps(GradientSteps(5, 5), 4, 0.5), SecantSteps(10))),
+    ("SubBiO", {"inner": "own", "inner_steps": 3, "n_power": 2},
+     lambda problem: RootAndAdjoint(
+         GradientSteps(3, 2), TwoDirections(10, 2))),
+    ("NBO", {"inner": "own", "n_newton": 4, "criterion": "gradient"},
+     lambda problem: NewtonStep(
+         replace(FINDER, criterion="gradient"), 4, "gradient")),
+    ("NBO", {}, lambda problem: NewtonStep(FINDER, inner="shared")),
     ("Unrolled", {"backward_steps": 2, "n_power": 1}, lambda problem:
      Truncated(FINDER, 2, 1)),
     ("F2SA", {"order": 2, "nu": 0.5, "tightness": 0.0}, lambda problem:
@@ -1012,6 +1043,9 @@ def test_settings_reach_the_outer_loop(solvers):
     sketch = method("Nystrom-PCG", rank=3, stop="hypergradient").adjoint
     assert (sketch.rank, sketch.refresh, sketch.stop) == (
         3, 5, stop_by_hypergradient)
+    lancbio = method("LancBiO", backward_steps=3, longest=4, growth=2.0)
+    assert (lancbio.adjoint.n_steps, lancbio.adjoint.longest,
+            lancbio.adjoint.growth) == (3, 4, 2.0)
     soba = method(
         "SOBA", tol=0.2, n_iter=3, ratio=2.0, n_power=1, memory=9
     ).steps
@@ -1036,6 +1070,12 @@ def test_settings_reach_the_outer_loop(solvers):
 @pytest.mark.parametrize("name, settings, reason", [
     ("AmIGO", {"n_power": "x"}, "n_power: .*x"),
     ("Nystrom", {"sketch": "rows"}, "sketch: 'rows' is not one of columns"),
+    ("LancBiO", {"inner": "x"}, "inner: 'x' is not one of shared, own"),
+    ("NBO", {"n_newton": 0}, "n_newton: .*0"),
+    ("NBO", {"inner": "x"}, "inner: 'x' is not one of own, shared"),
+    ("qNBO", {"update": "dfp"}, "update: 'dfp' is not one of bfgs, sr1"),
+    ("qNBO", {"inner": "own", "inner_step": -1}, "inner_step: .*-1"),
+    ("SubBiO", {"backward_steps": 0}, "backward_steps: .*0"),
     ("Recycled-PCG", {"backward_steps": 3}, "preconditioner: recycled"),
     ("Nystrom-PCG", {"backward_steps": 3}, "preconditioner: nystrom"),
     ("Nystrom-PCG", {"rank": 0}, "rank: .*0"),
@@ -1070,7 +1110,7 @@ def test_bad_settings_skip_the_solver(name, settings, reason, solvers):
     "SHINE-PCG", "AmIGO", "Nystrom", "SHINE-corrected", "SHINE-at-root",
     "SHINE-corrected-at-root", "Recycled-PCG", "Nystrom-PCG", "SOBA",
     "Unrolled", "jaxopt", "jaxopt-SHINE", "optimistix", "F2SA", "BOME",
-    "TPE-search", "sklearn-search",
+    "TPE-search", "sklearn-search", "qNBO", "NBO", "LancBiO", "SubBiO",
 ])
 def test_bilevel_rivals_leave_networks(name, solvers):
     skipped, told = solvers[name].get_instance().skip(network(), 3, 1)

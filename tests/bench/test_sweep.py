@@ -42,11 +42,11 @@ EVERYWHERE = {
 # what has a finder and an adjoint, and what has a way of its own
 BILEVEL_ONLY = {
     "SHINE-PCG", "Recycled-PCG", "AmIGO", "Nystrom", "SHINE-corrected",
-    "Nystrom-PCG",
+    "Nystrom-PCG", "qNBO", "LancBiO", "SubBiO",
 }
 OWN_WAY = {
     "SHINE-at-root", "SHINE-corrected-at-root", "SOBA", "Unrolled", "F2SA",
-    "BOME",
+    "BOME", "NBO",
 }
 BILEVEL = SEARCHES | EVERYWHERE | BILEVEL_ONLY | OWN_WAY
 EQUILIBRIUM = EVERYWHERE | {"SHINE-fallback", "Phantom", "Unrolled-network"}

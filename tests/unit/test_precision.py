@@ -14,6 +14,8 @@ from benchmark_shine.adjoint import (
     QuasiNewtonSolve, Recycled, Refine, ResidualRule, Shine,
     guarded_by_sample, z_as_q0,
 )
+from benchmark_shine.adjoint.secant_steps import SecantSteps
+from benchmark_shine.adjoint.subspace import Lanczos, TwoDirections
 from benchmark_shine.equation import Equation
 from benchmark_shine.implicit import TransposedJacobian, attach
 from benchmark_shine.operators import LowRank, transposed
@@ -21,6 +23,7 @@ from benchmark_shine.precision import scale_of
 from benchmark_shine.root import (
     LBFGS, AdjointBroyden, Anderson, Broyden, FixedPoint, LBFGSInverse,
 )
+from benchmark_shine.root.updates import Sr1Updates
 
 from helpers.problems import normal, quadratic, relative, spd
 
@@ -38,6 +41,10 @@ ONE = {
     "recycled": Recycled(),
     "guarded": Guarded(0),
     "nystrom": Nystrom(D, 0.01),
+    "qnbo": SecantSteps(15),
+    "qnbo, sr1": SecantSteps(10, Sr1Updates),
+    "lanczos": Lanczos(25, 10, 2.0),
+    "two directions": TwoDirections(60),
     "shine": Shine(),
     "cg, refined": Refine(Shine(), ConjugateGradient(3)),
 }
@@ -56,7 +63,7 @@ BATCH = {
     "fallback": Fallback(BROYDEN, NormRule(9.0)),
 }
 EXACT = {
-    "cg", "pcg", "recycled", "guarded", "gmres", "broyden",
+    "qnbo", "qnbo, sr1", "lanczos", "two directions", "cg", "pcg", "recycled", "guarded", "gmres", "broyden",
     "guarded by sample", "broyden, small", "anderson", "neumann",
     "neumann, scaled", "descent", "phantom", "fallback",
 }
@@ -66,6 +73,7 @@ in_batches = pytest.mark.parametrize("name", BATCH)
 PLACES = ["rhs", "rhs, warm", "q0", "product"]
 BLIND = {("shine", "q0"), ("shine", "product")} | {
     (name, "q0") for name in (
+        "qnbo", "qnbo, sr1",
         "cg, refined", "refined", "guarded by sample", "neumann",
         "neumann, scaled", "phantom", "nystrom",
     )

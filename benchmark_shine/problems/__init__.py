@@ -2,10 +2,11 @@
 from .base import BilevelProblem, NetworkProblem
 from .linear import Logistic, Multinomial, NonlinearLeastSquares, Ridge
 from .mdeq import MDEQ
+from .quadratic import Quadratic
 from .recipe import Recipe
 from .small_deq import SmallDEQ
 
 __all__ = [
     "BilevelProblem", "Logistic", "MDEQ", "Multinomial", "NetworkProblem",
-    "NonlinearLeastSquares", "Recipe", "Ridge", "SmallDEQ",
+    "NonlinearLeastSquares", "Quadratic", "Recipe", "Ridge", "SmallDEQ",
 ]

@@ -1,0 +1,2 @@
+def page(f): return ""
+def read_errors(p): return None

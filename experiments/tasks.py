@@ -21,7 +21,7 @@ TASKS = {
     **{
         f"quadratic, d = {d}, κ = {condition:g}": (
             "quadratic", {"dimension": d, "condition": condition})
-        for d in (100, 2_000) for condition in (1e2, 1e4, 1e6)
+        for d in (100, 1_000) for condition in (10, 100, 1000)
     },
 }
 # The tasks of one or few penalties whose data come with the suite.

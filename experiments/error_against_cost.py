@@ -232,26 +232,27 @@ def measure(rows, tasks, n_seeds, labels):
             print(f"{name}, seed {seed}", flush=True)
             task = Task(name, seed)
         for key in keys:
-            for row in measured(task, **key):
+            for row in measured(task, key):
                 if rows.missing(**{name: row[name] for name in KEY}):
                     rows.add(**row)
 
 
-def measured(task, start, method, tol, **key):
-    """Return the rows of one method, start and tolerance.
+def measured(task, key):
+    """Return the rows of one method, start and tolerance, a row per step.
 
     There is none of a method that is not for the problem.
     """
+    make = partial(made, key["method"], task.problem)
     try:
-        steps = task.steps(start, partial(made, method, task.problem), tol)
+        steps = task.steps(key["start"], make, key["tol"])
     except NotForThisProblem:
         return []
     sizes = {
         "d": len(task.z), "n_theta": sum(t.numel() for t in task.thetas[0]),
     }
     return [
-        key | {"start": start, "method": method, "tol": tol, "step": k}
-        | task.compared(steps.get(k), k) | sizes for k in STEPS
+        key | {"step": k} | task.compared(steps.get(k), k) | sizes
+        for k in STEPS
     ]
 
 

@@ -81,6 +81,7 @@ KINDS = {
     "alignment": ("state", "solver", "cosine"),
     "traces": ("scheme", "outer_step"),
     "points": ("top1_percent", "backward_ms"),
+    "errors": ("q_error", "gradient_error", "tol"),
 }
 
 

@@ -5,6 +5,7 @@ cost of a point is that of one outer step, forward and backward.  A case is a
 task, a seed, a theta of the path and a way to start: medians are over cases.
 """
 import math
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -27,12 +28,13 @@ CASE = ["task", "seed", "step"]
 EXACT, PLAIN = "HOAG", "SHINE"
 # Who is drawn in colour; the others are thin grey lines.
 SHOWN = (
-    "SHINE", "SHINE-OPA", "SHINE-refine", "SHINE-guarded", "SHINE-at-root",
-    "Jacobian-Free", "HOAG", "Recycled-PCG",
+    "SHINE", "SHINE-OPA", "SHINE-at-root", "SHINE-guarded", "Jacobian-Free",
+    "HOAG", "Recycled-PCG", "SHINE-PCG",
 )
 # The methods of the third sentence.
 CORRECTED = "Recycled-PCG", "SHINE-PCG", "SHINE-guarded"
 GRADIENT = 1e-2  # the error of the hypergradient of that sentence
+NAMES = {"q_error": "q", "gradient_error": "the hypergradient"}
 HIGHEST = 3.0  # higher errors are drawn here
 Y_LABELS = {
     "q_error": "relative error of $q$",
@@ -93,11 +95,11 @@ def curve(own, column):
     return found.sort_index(ascending=False)
 
 
-def at_equal_cost(frame, column):
+def at_equal_cost(frame, column, tol):
     """Return each method's lowest error within the cost of EXACT.
 
-    That is the cost of EXACT at the middle tolerance in the same case; of a
-    method's tolerances the best one counts, and infinity where even the
+    That is the cost of EXACT at the tolerance ``tol`` in the same case; of a
+    method's own tolerances the best one counts, and infinity where even the
     loosest costs more.
 
     Returns
@@ -105,7 +107,7 @@ def at_equal_cost(frame, column):
     Series
         By case and method.
     """
-    exact = frame[(frame["method"] == EXACT) & (frame["tol"] == middle(frame))]
+    exact = frame[(frame["method"] == EXACT) & (frame["tol"] == tol)]
     budget = exact.set_index(CASE)["cost"].rename("budget")
     joined = frame.join(budget, on=CASE)
     return _least(
@@ -130,10 +132,10 @@ def _least(frame, some, column):
         everyone, fill_value=math.inf)
 
 
-def middle(frame):
-    """Return the tolerance in the middle of those of the file."""
-    tolerances = sorted(frame["tol"].unique())
-    return tolerances[len(tolerances) // 2]
+def budgets(frame):
+    """Return the loosest tolerance of the file, and that in the middle."""
+    tolerances = sorted(frame["tol"].unique(), reverse=True)
+    return [*dict.fromkeys(tolerances[i] for i in (0, len(tolerances) // 2))]
 
 
 # Pictures
@@ -155,7 +157,7 @@ def plot_task(ax, rows, column, styles):
         ax.fill_between(found["cost"], ys["low"], ys["high"], linewidth=0,
                         color=line.get_color(), alpha=0.1)
     ax.set(xscale="log", yscale="log")
-    plain_numbers(ax.xaxis)
+    plain_numbers(ax.xaxis, (1, 2, 5))
 
 
 def plot(frame, column, caption):
@@ -167,6 +169,8 @@ def plot(frame, column, caption):
         PAGE if n_columns > 1 else COLUMN, 2.0 * n_rows))
     axes = figure.subplots(n_rows, n_columns, squeeze=False).flatten()
     styles = styles_of(frame)
+    order = [
+        label_of(method) for method in sorted(styles, key=rank)] + ["others"]
     for ax, task in zip(axes, tasks):
         plot_task(ax, frame[frame["task"] == task], column, styles)
         ax.set(title=literal(task), xlabel=X_LABELS["evaluations"])
@@ -175,14 +179,20 @@ def plot(frame, column, caption):
     for ax in axes[len(tasks):]:
         ax.axis("off")
     add_caption(figure, caption)
-    if len(tasks) < len(axes):
-        handles = {}
-        for ax in axes[:len(tasks)]:
-            handles |= dict(zip(*ax.get_legend_handles_labels()[::-1]))
-        axes[-1].legend(handles.values(), handles, loc="center")
+    if len(tasks) == len(axes):
+        add_legend(figure, axes, order, most=5)
     else:
-        add_legend(figure, axes, most=5)
+        _put_legend(axes[-1], axes[:len(tasks)], order)
     return figure
+
+
+def _put_legend(place, axes, order):
+    """Put the legend of some axes into an empty place of the grid."""
+    handles = {}
+    for ax in axes:
+        handles |= dict(zip(*ax.get_legend_handles_labels()[::-1]))
+    labels = [name for name in map(literal, order) if name in handles]
+    place.legend([handles[name] for name in labels], labels, loc="center")
 
 
 def styles_of(frame):
@@ -205,9 +215,8 @@ def caption_of(frame, start):
         "One outer step at a fixed θ, with all of its evaluations of g and "
         f"products, {begins}. A curve's points are inner tolerances, from "
         f"{tolerances[-1]:g} to {tolerances[0]:g}; medians of "
-        f"{frame['seed'].nunique()} seed(s) × {frame['step'].nunique()} θ, "
-        "bands are quartiles; errors above "
-        f"{HIGHEST:g} are drawn there."
+        f"{_drawn(frame)}, bands are quartiles; errors above {HIGHEST:g} are "
+        "drawn there."
     )
 
 
@@ -258,19 +267,18 @@ def page(frame):
 
 def tables(frame):
     """Tabulate errors at equal cost, by tolerance, and costs to an error."""
-    yield (
-        f"Error of q within the cost of {EXACT} at tolerance "
-        f"{middle(frame):g} (median over cases; ∞: even the loosest "
-        "tolerance costs more in most cases):\n"
-    )
-    yield _by_task(at_equal_cost(frame, "q_error"), _error)
-    yield "Error of the hypergradient within the same cost:\n"
-    yield _by_task(at_equal_cost(frame, "gradient_error"), _error)
+    for (column, name), tol in product(NAMES.items(), budgets(frame)):
+        yield (
+            f"Error of {name} within the cost of {EXACT} at tolerance "
+            f"{tol:g} (median over cases; ∞: even the loosest tolerance "
+            "costs more in most cases):\n"
+        )
+        yield _by_task(at_equal_cost(frame, column, tol), _error)
     yield "Error of q by tolerance (median over all cases):\n"
     yield _by_tolerance(frame)
     yield (
-        f"Cost of a hypergradient within {GRADIENT:.0%} (median over cases; "
-        "∞: no tolerance is enough in most cases):\n"
+        f"Cost of a hypergradient within {100 * GRADIENT:g} % (median over "
+        "cases; ∞: no tolerance is enough in most cases):\n"
     )
     yield _by_task(cost_to_reach(frame, "gradient_error", GRADIENT), _count)
     polished = polish(frame)
@@ -368,30 +376,36 @@ def _ratios(frame, method, plain, column):
 
 def sentences(frame):
     """Say in three sentences what the measurement of one start says."""
-    seeds, thetas = frame["seed"].nunique(), frame["step"].nunique()
     n = (f"{frame.groupby(CASE).ngroups} cases: {frame['task'].nunique()} "
-         f"tasks, {seeds} seed{'s' if seeds > 1 else ''}, {thetas} θ")
+         f"tasks, {_drawn(frame)}")
+    lowest = "; ".join(_who_is_lowest(frame, tol) for tol in budgets(frame))
     return [
-        f"1. {_who_is_lowest(frame)} ({n}).",
+        f"1. The lowest median error of q is, {lowest} ({n}).",
         f"2. {_what_floors(frame)}.", f"3. {_what_corrections_cost(frame)}.",
     ]
 
 
-def _who_is_lowest(frame):
-    medians = at_equal_cost(frame, "q_error").dropna().groupby(
+def _drawn(frame):
+    """Say how many seeds and theta there are."""
+    counts = frame.groupby("task")["seed"].nunique()
+    low, high = counts.min(), counts.max()
+    seeds = f"{low}" if low == high else f"{low} to {high}"
+    return (f"{seeds} seed{'s' if high > 1 else ''} × "
+            f"{frame['step'].nunique()} θ")
+
+
+def _who_is_lowest(frame, tol):
+    medians = at_equal_cost(frame, "q_error", tol).dropna().groupby(
         ["task", "method"]).median().unstack("method")
     best = {}
     for task, row in medians.iterrows():
         best.setdefault(row.idxmin(), []).append((task, row.min()))
-    said = "; ".join(
-        f"{label_of(method)} on " + ", ".join(
-            f"{task} ({value:.0e})" for task, value in best[method])
+    said = ", ".join(
+        f"that of {label_of(method)} on " + " and ".join(
+            f"“{task}” ({value:.0e})" for task, value in best[method])
         for method in sorted(best, key=rank)
     )
-    return (
-        f"Within the cost of {EXACT} at tolerance {middle(frame):g}, the "
-        f"lowest median error of q is that of {said}"
-    )
+    return f"within the cost of {EXACT} at tolerance {tol:g}, {said}"
 
 
 def _what_floors(frame):
@@ -432,7 +446,7 @@ def _what_corrections_cost(frame):
     there = np.isfinite(costs[EXACT]).sum()
     plain = np.isfinite(costs[PLAIN]).sum() if PLAIN in costs else 0
     return (
-        f"To a hypergradient within {GRADIENT:.0%} "
+        f"To a hypergradient within {100 * GRADIENT:g} % "
         + ", ".join(said or [f"only {EXACT} was measured"])
         + f" of {len(costs)} cases; {EXACT} does in {there}, {PLAIN} in "
         f"{plain} (geometric means over the cases in which both do)"

@@ -54,6 +54,10 @@ MEASURED = (
     "ridge", "text", "breast_cancer, by feature", "digits, by class",
     *(task for task in TASKS if task.startswith("quadratic")),
 )
+# The tasks and the seeds of each scale, unless others are asked for.
+SCALES = {
+    "quick": (MEASURED, 3), "paper": ((*MEASURED, "20news, 30 groups"), 10),
+}
 EXACT = "HOAG"
 N_OUTER = 6
 STEPS = 2, 4, 6
@@ -261,19 +265,23 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path,
                         default=Path("outputs/error_against_cost.csv"))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tasks", nargs="+", default=MEASURED, choices=TASKS,
-                        metavar="TASK", help="; ".join(TASKS))
+    parser.add_argument("--scale", choices=SCALES, default="quick")
+    parser.add_argument("--seeds", type=int)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, metavar="TASK",
+                        help="; ".join(TASKS))
     parser.add_argument("--methods", nargs="+", default=METHODS,
                         metavar="METHOD", help="such as SHINE[polish=1]")
     options = parser.parse_args()
+    tasks, n_seeds = SCALES[options.scale]
+    if options.seeds is not None:
+        n_seeds = options.seeds
     try:
-        check_integer("seeds", options.seeds, least=1)
+        check_integer("seeds", n_seeds, least=1)
         first = problem_of("ridge", 0)
         for label in options.methods:
             made(label, first)
         measure(
-            Rows(options.output, KEY), options.tasks, options.seeds,
+            Rows(options.output, KEY), options.tasks or tasks, n_seeds,
             options.methods,
         )
     except ValueError as error:

@@ -47,6 +47,9 @@ RECIPES = {
         f"deq_inversion {network} --scale {{scale}}"
         for network in ("dense", "mdeq")
     }),
+    "error_against_cost": Recipe(measured={
+        "error_against_cost_{scale}": "error_against_cost --scale {scale}",
+    }),
 }
 ALL = [name for name in RECIPES if name != "quickstart"]
 

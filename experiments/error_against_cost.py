@@ -31,13 +31,13 @@ from types import SimpleNamespace
 import torch
 
 from benchmark_shine.adjoint import AdjointSystem, ConjugateGradient
+from benchmark_shine.bench.lifecycle import NotForThisProblem
 from benchmark_shine.checks import check_integer
 from benchmark_shine.engine import Method, leaves
 from benchmark_shine.evaluate.dense import refined
 from benchmark_shine.evaluate.reference import errors_of
 from benchmark_shine.evaluate.tight import TightSolver, hessian
 from benchmark_shine.implicit import TransposedJacobian, hypergradient
-from benchmark_shine.solver import NotForThisProblem
 from figures.error_against_cost import page, read_errors
 from figures.results import bare_name, settings_in_name
 

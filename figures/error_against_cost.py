@@ -5,7 +5,7 @@ cost of a point is that of one outer step, forward and backward.  A case is a
 task, a seed, a theta of the path and a way to start: medians are over cases.
 """
 import math
-from itertools import product
+from itertools import cycle, product
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,7 @@ Y_LABELS = {
     "q_error": "relative error of $q$",
     "gradient_error": "relative error of $dF/d\\theta$",
 }
+MARKS = "osDv^oPX"
 OTHERS = {"color": "#B5B5B5", "linewidth": 0.6, "zorder": 1}
 FAMILY = "quadratic"  # its tasks have a figure of their own
 
@@ -151,8 +152,8 @@ def plot_task(ax, rows, column, styles):
             ax.plot(found["cost"], ys["error"], label="others", **OTHERS)
             continue
         line, = ax.plot(
-            found["cost"], ys["error"], marker="o",
-            label=literal(label_of(method)), **styles[method],
+            found["cost"], ys["error"], label=literal(label_of(method)),
+            **styles[method],
         )
         ax.fill_between(found["cost"], ys["low"], ys["high"], linewidth=0,
                         color=line.get_color(), alpha=0.1)
@@ -201,7 +202,9 @@ def styles_of(frame):
         method for method in frame["method"].unique()
         if method in SHOWN or "polish" in method
     ]
-    return looks(shown)
+    marks = zip(sorted(shown, key=rank), cycle(MARKS))
+    chosen = looks(shown)
+    return {method: chosen[method] | {"marker": m} for method, m in marks}
 
 
 def caption_of(frame, start):

@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 
+from benchmark_shine.evaluate import tight
 from benchmark_shine.evaluate.dense import solve_densely
 from experiments import error_against_cost, tasks
 from experiments.error_against_cost import (
@@ -91,6 +92,7 @@ def test_nothing_is_remembered_after_a_cold_start(tiny):
 @pytest.mark.parametrize("dense", [1000, 10])
 def test_what_is_exact_agrees_with_dense_algebra(monkeypatch, dense):
     monkeypatch.setattr(error_against_cost, "DENSE", dense)
+    monkeypatch.setattr(tight, "ROOT_TOL", 1e-2)  # Newton's step does the rest
     problem = tasks.problem_of("words", 0)
     method = tasks.method_of("HOAG", problem, 2)
     *_, (step, _, _) = method.run(problem)
@@ -98,7 +100,7 @@ def test_what_is_exact_agrees_with_dense_algebra(monkeypatch, dense):
     exact = solve_densely(step.equation, step.theta, step.z)
     for ours, theirs in ((found.z, exact.z), (found.q, exact.q),
                          (found.grads[0], exact.grads[0])):
-        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
+        assert float((ours - theirs).norm()) < 1e-11 * float(theirs.norm())
 
 
 def test_a_label_has_settings(tiny):

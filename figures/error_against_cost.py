@@ -383,7 +383,8 @@ def sentences(frame):
          f"tasks, {_drawn(frame)}")
     lowest = "; ".join(_who_is_lowest(frame, tol) for tol in budgets(frame))
     return [
-        f"1. The lowest median error of q is, {lowest} ({n}).",
+        f"1. Of the tasks, the lowest median error of q is, {lowest} ({n}; "
+        "bold in the tables).",
         f"2. {_what_floors(frame)}.", f"3. {_what_corrections_cost(frame)}.",
     ]
 
@@ -400,15 +401,12 @@ def _drawn(frame):
 def _who_is_lowest(frame, tol):
     medians = at_equal_cost(frame, "q_error", tol).dropna().groupby(
         ["task", "method"]).median().unstack("method")
-    best = {}
-    for task, row in medians.iterrows():
-        best.setdefault(row.idxmin(), []).append((task, row.min()))
+    best = medians.idxmin(axis="columns").value_counts()
     said = ", ".join(
-        f"that of {label_of(method)} on " + " and ".join(
-            f"“{task}” ({value:.0e})" for task, value in best[method])
-        for method in sorted(best, key=rank)
+        f"{label_of(method)} on {best[method]}"
+        for method in sorted(best.index, key=lambda m: (-best[m], rank(m)))
     )
-    return f"within the cost of {EXACT} at tolerance {tol:g}, {said}"
+    return f"within the cost of {EXACT} at tolerance {tol:g}, that of {said}"
 
 
 def _what_floors(frame):
@@ -422,14 +420,14 @@ def _what_floors(frame):
         )
 
     said = [
-        f"that of {label_of(method)} goes from {between(method, 'q_error')}"
+        f"that of {label_of(method)}'s q from {between(method, 'q_error')}"
         for method in (PLAIN, "SHINE-OPA", EXACT, "Jacobian-Free")
         if method in set(frame["method"])
     ]
     return (
         f"From tolerance {ends[0]:g} to {ends[1]:g} the median error of "
-        f"{EXACT}'s root goes from {between(EXACT, 'z_error')}, and of the "
-        "errors of q " + ", ".join(said)
+        f"{EXACT}'s root goes from {between(EXACT, 'z_error')}, "
+        + ", ".join(said)
     )
 
 

@@ -104,9 +104,9 @@ def test_labels_are_words():
 
 def test_the_page_says_what_the_numbers_say(frame):
     text = page(frame)
-    assert "that of Recycled-PCG on “ridge” (2e-05) and “text”" in text
-    assert "(8 cases: 2 tasks, 2 seeds × 2 θ)" in text
-    assert "that of SHINE goes from 0.8 to 0.2" in text
+    assert "at tolerance 0.001, that of Recycled-PCG on 2" in text
+    assert "(8 cases: 2 tasks, 2 seeds × 2 θ; bold" in text
+    assert "that of SHINE's q from 0.8 to 0.2" in text
     assert ("Recycled-PCG takes 0.50 times the evaluations and products of "
             "HOAG and gets there in 8") in text
     assert "of 8 cases; HOAG does in 8, SHINE in 0" in text

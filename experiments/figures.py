@@ -48,6 +48,9 @@ RECIPES = {
         for network in ("dense", "mdeq")
     }),
     "theory": Recipe(measured={"theory": "theory"}),
+    "error_against_cost": Recipe(measured={
+        "error_against_cost_{scale}": "error_against_cost --scale {scale}",
+    }),
 }
 ALL = [name for name in RECIPES if name != "quickstart"]
 

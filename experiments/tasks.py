@@ -14,8 +14,18 @@ TASKS = {
     "breast_cancer": ("breast_cancer", {}),
     "digits": ("digits_multinomial", {}),
     "20news": ("20news", {}),
+    "breast_cancer, by feature": ("breast_cancer", {"groups": "feature"}),
+    "digits, by class": ("digits_multinomial", {"groups": "class"}),
+    "20news, 30 groups": (
+        "20news", {"groups": "frequency", "n_groups": 30}),
+    **{
+        f"quadratic, d = {d}, κ = {condition:g}": (
+            "quadratic", {"dimension": d, "condition": condition})
+        for d in (100, 1_000) for condition in (10, 100, 1000)
+    },
 }
-BUNDLED = tuple(name for name in TASKS if name != "20news")
+# The tasks of one or few penalties whose data come with the suite.
+BUNDLED = "ridge", "text", "breast_cancer", "digits"
 
 
 @cache
@@ -48,9 +58,12 @@ def method_of(solver, problem, n_outer, **settings):
     Raises
     ------
     ValueError
-        Where there is no such solver, or it has no meaning for the problem.
+        Where there is no such solver or setting, or it has no meaning for
+        the problem.
     """
     if solver not in _classes("solvers"):
         raise ValueError(f"methods: there is no solver {solver}")
-    instance = _classes("solvers")[solver].get_instance(**settings)
-    return instance.method(problem, n_outer)
+    cls = _classes("solvers")[solver]
+    for name in settings.keys() - cls.parameters.keys():
+        raise ValueError(f"methods: {solver} has no setting {name}")
+    return cls.get_instance(**settings).method(problem, n_outer)

@@ -3,7 +3,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from . import convergence, deq, fig2, fig3, figE2, profiles, theory
+from . import (
+    convergence, deq, error_against_cost, fig2, fig3, figE2, profiles, theory,
+)
 
 RUNS = "result files of `benchopt run`"
 
@@ -67,5 +69,9 @@ FIGURES = {
     "profiles": Entry(
         "Profiles: how much each method solves, and how soon",
         RUNS, profiles.draw,
+    ),
+    "error_against_cost": Entry(
+        "Error of q and of the hypergradient against their cost, theta fixed",
+        "CSV files of that measurement", error_against_cost.draw,
     ),
 }

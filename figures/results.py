@@ -82,6 +82,7 @@ KINDS = {
     "traces": ("scheme", "outer_step"),
     "points": ("top1_percent", "backward_ms"),
     "theory": ("steps", "hypergradient_error", "q_error"),
+    "errors": ("q_error", "gradient_error", "tol"),
 }
 
 

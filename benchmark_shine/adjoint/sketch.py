@@ -96,6 +96,11 @@ class Nystrom:
             check_number("rho", self.rho, above=0)
         check_integer("seed", self.seed, least=0)
 
+    @property
+    def needs_diagonal(self):
+        """Whether it is for systems with a known ``diagonal`` alone."""
+        return self.rho is None
+
     @linear_in_rhs
     def __call__(self, system):
         rhs, D = system.rhs, system.diagonal
@@ -187,6 +192,8 @@ class NystromPCG:
         Where a setting is out of its range, or (on a call) the system knows
         no diagonal.
     """
+
+    needs_diagonal = True
 
     def __init__(self, rank=20, refresh=1, sketch=gaussian, seed=0,
                  stop=stop_by_residual):

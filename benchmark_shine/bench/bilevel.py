@@ -3,7 +3,7 @@ from dataclasses import replace
 
 from ..checks import check_choice, check_integer
 from ..engine import Loop, Method, RootAndAdjoint
-from ..loops.maid import Maid, check_diagonal
+from ..loops.maid import Maid
 from ..outer import Hoag, Search, Secant, from_now, from_start
 from ..root import LBFGS, Polished
 from .lifecycle import Lifecycle, NotForThisProblem
@@ -116,17 +116,29 @@ class BilevelSolver(Lifecycle):
 
     def bilevel(self, problem, n_outer):
         find_root = self.make_finder(problem, n_outer)
-        if self.step == "maid":
-            check_diagonal(problem.draw(*problem.start(), 0))
+        adjoint = self.make_adjoint()
+        maid = self.step == "maid"
+        if maid or any(
+            getattr(part, "needs_diagonal", False)
+            for part in (find_root, adjoint)
+        ):
+            _check_diagonal(problem, "step=maid" if maid else self.name)
+        if maid:
             if self.polish:
                 raise ValueError("polish: has no meaning with step=maid")
             find_root = replace(find_root, criterion="gradient")
-            return Loop(
-                Maid(find_root, self.make_adjoint(), n_outer), n_outer
-            )
+            return Loop(Maid(find_root, adjoint, n_outer), n_outer)
         return Method(
-            RootAndAdjoint(find_root, self.make_adjoint()),
-            self.make_outer(), n_outer,
+            RootAndAdjoint(find_root, adjoint), self.make_outer(), n_outer
+        )
+
+
+def _check_diagonal(problem, name):
+    """Refuse a problem of which no diagonal part of J is known."""
+    if problem.draw(*problem.start(), 0).diagonal is None:
+        raise NotForThisProblem(
+            f"{name}: needs an equation that says which diagonal theta adds "
+            "to J"
         )
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from .measures import inner_residual
 from .reference import DIVERGED, MEASURED, NO_ROOT, errors_of, measure
 from .tight import TightSolver
-from .value import ManyThetas, ValueFunction
+from .value import ClosedForm, ManyThetas, ValueFunction
 
 
 def metrics(problem, step):
@@ -34,10 +34,12 @@ def comparison(problem):
     """
     if not problem.unique_root:
         return NextToTheRun(problem)
+    if problem.solution is not None:
+        return SeveralThetas(ClosedForm(problem))
     theta, _ = problem.start()
     if sum(t.numel() for t in theta) == 1:
         return OneTheta(problem)
-    return SeveralThetas(problem)
+    return SeveralThetas(ManyThetas(problem))
 
 
 class NextToTheRun:
@@ -64,10 +66,15 @@ class OneTheta:
 
 
 class SeveralThetas:
-    """Compare steps with tight solves from their own z and q."""
+    """Compare steps with formulas, or with tight solves from their z and q.
 
-    def __init__(self, problem):
-        self._function = ManyThetas(problem)
+    Parameters
+    ----------
+    function : ClosedForm or ManyThetas
+    """
+
+    def __init__(self, function):
+        self._function = function
 
     def __call__(self, step, method):
         if step.diverged:

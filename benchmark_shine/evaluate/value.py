@@ -34,6 +34,9 @@ STARTS, DESCENT, FURTHER = (-4.0, 0.0, 4.0), 50, 300
 # and a long z the optimum is said to be unknown.
 MOST = 1000
 
+# Relative errors of formulas.
+ROUNDING = 1e-12
+
 # Nodes from which the guess of a new node is extrapolated.
 NEIGHBOURS = 3
 
@@ -190,6 +193,32 @@ class ValueFunction:
                     for vectors in zip(*((n.z, n.q) for n in nodes))
                 ))
         return min(guesses, key=lambda guess: equation.energy(guess[0])[0])
+
+
+class ClosedForm:
+    """Read F of a problem that has formulas for it.
+
+    Parameters
+    ----------
+    problem : BilevelProblem
+        With ``solution`` and ``optimum``.
+    """
+
+    def __init__(self, problem):
+        self._problem = problem
+
+    def at(self, theta, z=None, q=None):
+        """Read F at theta, a tuple of Tensor; no guess is needed."""
+        theta = tuple(t.detach() for t in theta)
+        found = self._problem.solution(theta)
+        return Reading(
+            found.value, ROUNDING * abs(found.value), found.grads,
+            ROUNDING * float(found.grads.norm()), found.q, ROUNDING,
+        )
+
+    def optimum(self):
+        """Return the least value of F."""
+        return self._problem.optimum()[0]
 
 
 class ManyThetas:

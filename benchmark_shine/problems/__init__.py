@@ -3,10 +3,12 @@ from .base import BilevelProblem, NetworkProblem
 from .cleaning import Cleaning
 from .linear import Logistic, Multinomial, NonlinearLeastSquares, Ridge
 from .mdeq import MDEQ
+from .quadratic import Quadratic
 from .recipe import Recipe
 from .small_deq import SmallDEQ
 
 __all__ = [
     "BilevelProblem", "Cleaning", "Logistic", "MDEQ", "Multinomial",
-    "NetworkProblem", "NonlinearLeastSquares", "Recipe", "Ridge", "SmallDEQ",
+    "NetworkProblem", "NonlinearLeastSquares", "Quadratic", "Recipe", "Ridge",
+    "SmallDEQ",
 ]

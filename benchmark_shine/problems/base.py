@@ -84,6 +84,12 @@ class BilevelProblem(Problem):
     fingerprint : str or None
         Of all that F depends on, where exact values of F shall be kept on
         disk.  The suite's own models need none.
+    solution : callable, tuple of Tensor -> object, or None
+        Where there are formulas: maps theta to an object with z*(theta) as
+        ``z``, ``q``, F as ``value`` and dF/dtheta, flat, as ``grads``.  None
+        (the default): they are solved for.
+    optimum : callable, () -> (float, Tensor), or None
+        With ``solution``: the least value of F, and theta there.
     """
 
     n_steps = 30
@@ -92,6 +98,7 @@ class BilevelProblem(Problem):
     unique_root = False
     unit = 1.0
     fingerprint = None
+    solution = optimum = None
 
     def every(self, n_outer):
         """Every outer step is a point of the curve."""

@@ -106,6 +106,11 @@ class LBFGS:
         if self.scale not in (None, "diagonal"):
             check_number("scale", self.scale, above=0)
 
+    @property
+    def needs_diagonal(self):
+        """Whether it is for equations with a known ``diagonal`` alone."""
+        return self.keep_pairs == "corrected" or self.scale == "diagonal"
+
     @own_precision
     def __call__(self, equation, atol=0.0, rtol=0.0, warm_start=None):
         """Minimise the equation's energy until its gradient is small.

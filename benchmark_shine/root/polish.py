@@ -48,6 +48,11 @@ class Polished:
     def __post_init__(self):
         check_integer("polish", self.n_steps, least=1)
 
+    @property
+    def needs_diagonal(self):
+        """Whether the finder is for equations with a ``diagonal`` alone."""
+        return getattr(self.find_root, "needs_diagonal", False)
+
     @own_precision
     def __call__(self, equation, atol=0.0, rtol=0.0, warm_start=None):
         """Find a root and correct it; see `LBFGS` for the parameters.

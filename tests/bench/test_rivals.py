@@ -49,8 +49,8 @@ from benchmark_shine.root.lbfgs_inverse import LBFGSInverse
 from benchmark_shine.root.updates import Sr1Updates
 
 from helpers.problems import (
-    MODELS, counted, jacobian_at, model, network, normal, quadratic, relative,
-    ridge_solution, spd, system, theta_of, tight_root,
+    MODELS, cleaning, counted, jacobian_at, model, network, normal, quadratic,
+    relative, ridge_solution, spd, system, theta_of, tight_root,
 )
 
 D = 9
@@ -1104,6 +1104,19 @@ def test_bad_settings_skip_the_solver(name, settings, reason, solvers):
     assert re.match(reason, told)
     usual = solvers[name].get_instance()
     assert usual.skip(model("ridge"), 3, 1) == (False, None)
+
+
+@pytest.mark.parametrize("name, settings", [
+    ("Nystrom", {}), ("Nystrom-PCG", {}), ("SHINE-corrected", {}),
+    ("SHINE-corrected", {"polish": 1}), ("HOAG", {"step": "maid"}),
+])
+def test_a_method_that_needs_a_diagonal_is_skipped_without(
+        name, settings, solvers):
+    solver = solvers[name].get_instance(**settings)
+    skipped, told = solver.skip(cleaning(), 3, 1)
+    assert skipped and "which diagonal theta adds" in told
+    assert solvers[name].get_instance().skip(model("ridge"), 3, 1) == (
+        False, None)
 
 
 @pytest.mark.parametrize("name", [

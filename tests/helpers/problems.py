@@ -12,7 +12,8 @@ from benchmark_shine.adjoint import AdjointSystem
 from benchmark_shine.data.pictures import pictures
 from benchmark_shine.equation import Equation
 from benchmark_shine.problems import (
-    Logistic, Multinomial, NonlinearLeastSquares, Recipe, Ridge, SmallDEQ,
+    Cleaning, Logistic, Multinomial, NonlinearLeastSquares, Recipe, Ridge,
+    SmallDEQ,
 )
 from benchmark_shine.root import LBFGS
 
@@ -188,3 +189,15 @@ def network(d=10, contraction=0.8, dtype=torch.float64):
         Recipe(batch_size=8, epochs=2, tol=1e-12), d, contraction,
         dtype=dtype,
     )
+
+
+def cleaning(losses="mean", sparse=False, ridge=0.05, **settings):
+    """Hyper-cleaning of 12 samples, 4 features, 3 classes; 5 are wrong."""
+    n, p, k = 12, 4, 3
+    rng = np.random.RandomState(0)
+    X = rng.randn(3 * n, p)
+    y = (X @ rng.randn(p, k) + 0.5 * rng.randn(3 * n, k)).argmax(axis=1)
+    make = scipy.sparse.csr_matrix if sparse else np.array
+    parts = [(make(X[i::3]), y[i::3]) for i in range(3)]
+    given = {"corrupted": np.arange(n) < 5, "ridge": ridge} | settings
+    return Cleaning(*parts, losses=losses, **given)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.sparse
 import torch
 from sklearn.metrics import roc_auc_score
 
@@ -14,13 +13,13 @@ from benchmark_shine.evaluate.store import identity
 from benchmark_shine.evaluate.tight import TightSolver, hessian
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.loops.soba import Soba
-from benchmark_shine.problems import Cleaning
 from benchmark_shine.problems.cleaning import share_below
 from benchmark_shine.rivals.base import of_kind
 from benchmark_shine.root import LBFGS
 
 from helpers.problems import (
-    MODELS, jacobian_at, model, normal, relative, theta_of, tight_root,
+    MODELS, cleaning, jacobian_at, model, normal, relative, theta_of,
+    tight_root,
 )
 
 N, P, K = 12, 4, 3
@@ -29,16 +28,6 @@ N, P, K = 12, 4, 3
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv(store.VARIABLE, str(tmp_path))
-
-
-def cleaning(losses="mean", sparse=False, ridge=0.05, **settings):
-    rng = np.random.RandomState(0)
-    X = rng.randn(3 * N, P)
-    y = (X @ rng.randn(P, K) + 0.5 * rng.randn(3 * N, K)).argmax(axis=1)
-    make = scipy.sparse.csr_matrix if sparse else np.array
-    parts = [(make(X[i::3]), y[i::3]) for i in range(3)]
-    given = {"corrupted": np.arange(N) < 5, "ridge": ridge} | settings
-    return Cleaning(*parts, losses=losses, **given)
 
 
 def point(problem):

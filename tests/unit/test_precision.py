@@ -63,7 +63,8 @@ BATCH = {
     "fallback": Fallback(BROYDEN, NormRule(9.0)),
 }
 EXACT = {
-    "qnbo", "qnbo, sr1", "lanczos", "two directions", "cg", "pcg", "recycled", "guarded", "gmres", "broyden",
+    "qnbo", "qnbo, sr1", "lanczos", "two directions", "cg", "pcg",
+    "recycled", "guarded", "gmres", "broyden",
     "guarded by sample", "broyden, small", "anderson", "neumann",
     "neumann, scaled", "descent", "phantom", "fallback",
 }

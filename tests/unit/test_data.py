@@ -671,7 +671,10 @@ def test_large_data_wait_to_be_asked_for(datasets, root_dir):
 
     assert reason() == "runs only if it is asked for by name: -d 20news"
     assert reason("20news").startswith("formulation: ")
-    bundled = {"breast_cancer", "digits", "digits_multinomial", "simulated"}
+    bundled = {
+        "breast_cancer", "digits", "digits_multinomial", "quadratic",
+        "simulated",
+    }
     by_path = {"imagenet", "pictures", "svmlight"}
     assert {name for name, data in datasets.items()
             if not data.by_name_only} == bundled | by_path

@@ -15,7 +15,7 @@ from pathlib import Path
 from .gallery import FIGURES
 from .plotting import save
 from .results import ResultError, read_inputs
-from .tables import claims, front, league, reproduce
+from .tables import claims, front, league, race, reproduce
 from .tables.markdown import put
 
 PATIENCE = 2  # seconds before it is told which file is read
@@ -101,6 +101,22 @@ def write_front(name, options):
     if options.page:
         for mark, text in texts.items():
             put(options.page, mark, text, command_of(name, options.words))
+
+
+def write_race(name, options):
+    """Write who wins where; put the short table into a page."""
+    inputs = read(options)
+    problems, warnings = league.problems_of(inputs.need_runs())
+    warn(warnings)
+    problems = race.fair(problems)
+    if options.page:
+        text = race.short(problems)
+        print(text, end="")
+        put(options.page, "race", text, command_of(name, options.words))
+        return
+    text = race.full(problems, claims.places_in(inputs, problems))
+    print(text, end="")
+    print(write(options.output_dir / f"{options.name}.md", text))
 
 
 def write_report(name, options):
@@ -199,6 +215,10 @@ TABLES = {
         "What the runs say, and some methods in a small table, for the README",
         write_front,
     ),
+    "race": (
+        "Who wins where: every method on every task, and the rivals of SHINE",
+        write_race,
+    ),
     "reproduce": (
         "The paper's numbers beside those in a folder", write_reproduction,
     ),
@@ -231,7 +251,7 @@ def make_parser():
         _add_files(own, name)
         if name == "league":
             _add_league(own)
-        if name == "front":
+        if name in ("front", "race"):
             _add_page(own, name)
     return parser
 

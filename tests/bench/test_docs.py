@@ -148,7 +148,7 @@ COUNTED = {
     (name, where): int(count)
     for name, (*_, bilevel, networks) in rows()
     for where, count in (("bilevel", bilevel), ("networks", networks))
-    if count.isdigit() and not name.startswith("Unrolled")
+    if count.isdigit() and not name.startswith(("Unrolled", "jaxopt"))
 }
 
 

@@ -19,7 +19,7 @@ from benchmark_shine.evaluate.reference import DIVERGED
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.outer import GradientOptimizer
 from benchmark_shine.problems import MDEQ, Recipe, SmallDEQ
-from benchmark_shine.problems.classifier import jacobian_penalty
+from benchmark_shine.problems.equilibrium import jacobian_penalty
 from benchmark_shine.problems.functional import BoundNetwork
 from benchmark_shine.problems.mdeq import LARGE, SMALL, TINY, branch_shapes
 from benchmark_shine.root import Broyden, FixedPoint
@@ -401,7 +401,7 @@ def test_scores_are_those_of_the_test_data():
     network = problem.bind(theta, x)
     with torch.no_grad():
         z = FixedPoint(500)(problem.equation(network, x, y, 0), 1e-5).z
-        logits = network.logits(z)
+        logits = network.head(z)
     loss = torch.nn.functional.cross_entropy(logits, y)
     assert found["test_loss"] == pytest.approx(float(loss), rel=1e-4)
     hits = float((logits.argmax(dim=1) == y).double().mean())

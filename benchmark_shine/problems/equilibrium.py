@@ -338,8 +338,13 @@ class EquilibriumNetwork(NetworkProblem):
             penalty = jacobian_penalty(network.f, z, generator)
             return loss(z) + recipe.jacobian_weight * penalty
 
-        asked = k > 0 and recipe.jacobian_weight > 0
         return Equation(
-            g, penalised if asked else loss, start, step=k, restrict=restrict,
-            warm_startable=False,
+            g, penalised if self._has_penalty(k) else loss, start, step=k,
+            restrict=restrict, warm_startable=False,
         )
+
+    def _has_penalty(self, k):
+        if k < 1 or not self.recipe.jacobian_weight:
+            return False
+        drawn = torch.rand((), generator=self.generator(PENALTY, k, 0))
+        return float(drawn) < self.recipe.jacobian_frequency

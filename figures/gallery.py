@@ -3,7 +3,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from . import convergence, deq, fig2, fig3, figE2, profiles
+from . import convergence, deq, fig2, fig3, figE2, lm, profiles
 
 RUNS = "result files of `benchopt run`"
 
@@ -59,6 +59,10 @@ FIGURES = {
     "deq": Entry(
         "Networks: test loss and accuracy of every method against time",
         RUNS + " on networks", deq.draw,
+    ),
+    "lm": Entry(
+        "Language: bits per character of every method, and of counting models",
+        RUNS + " on text", lm.draw,
     ),
     "profiles": Entry(
         "Profiles: how much each method solves, and how soon",

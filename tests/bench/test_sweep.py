@@ -57,6 +57,7 @@ NOT_SWEPT = {"jaxopt", "sklearn-search"}
 DATASETS = {
     "simulated", "breast_cancer", "digits_multinomial", "20news", "real-sim",
     "svmlight", "digits", "fashion_mnist", "cifar10", "imagenet", "pictures",
+    "text",
 }
 SIZES = "'formulation, n_samples, n_features'"
 RIDGE = f"simulated[{SIZES}=[('ridge', 60, 10)]]"

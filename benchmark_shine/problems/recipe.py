@@ -78,6 +78,7 @@ class Recipe:
             ("unrolled_layers", 1), ("warm_up", 0),
         ):
             check_integer(name, getattr(self, name), least)
+        check_number("rate", self.rate, above=0)
         check_number("jacobian_weight", self.jacobian_weight, least=0)
         check_number(
             "jacobian_frequency", self.jacobian_frequency, least=0, most=1

@@ -35,7 +35,7 @@ import torch
 from torch import nn
 from torch.nn.functional import embedding, layer_norm, linear, log_softmax, pad
 
-from ..checks import check_integer, check_number
+from ..checks import check_choice, check_integer, check_number
 from ..data.ngrams import bigram_loss, unigram_loss
 from .equilibrium import EquilibriumNetwork
 from .functional import norms, part, rescaled
@@ -104,6 +104,7 @@ class Configuration:
             )
         for name in "dropout", "attention_dropout":
             check_number(name, getattr(self, name), least=0, below=1)
+        check_choice("pre_norm", self.pre_norm, {False: None, True: None})
 
     @property
     def n_positions(self):
@@ -129,8 +130,8 @@ class Configuration:
 SMALL = Configuration(
     width=64, n_heads=4, inner=256, segment=48, memory=16, spread=0.05,
     recipe=Recipe(
-        batch_size=16, epochs=1, rate=2e-3, clip=0.25, forward_steps=12,
-        backward_steps=13, tol=1e-3, unrolled_layers=2,
+        batch_size=16, epochs=1, rate=3e-3, warm_up=50, clip=1.0,
+        forward_steps=12, backward_steps=13, tol=1e-3, unrolled_layers=4,
     ),
 )
 

@@ -18,6 +18,7 @@ from benchmark_shine.implicit import hypergradient
 from benchmark_shine.outer import GradientOptimizer
 from benchmark_shine.problems import DEQTransformer, Recipe
 from benchmark_shine.problems import sequence
+from benchmark_shine.problems.embedding import groups_of
 from benchmark_shine.problems.sequence import CONFIGURATIONS, Configuration
 from benchmark_shine.root import Broyden
 
@@ -225,7 +226,7 @@ def test_published_sizes(name):
     d, inner = 700, 48_000
     gains = 3 * d + d + d + inner + d
     total = own + d * d + gains
-    assert config.groups(267_735)[-1] == (200_000, 267_735)
+    assert groups_of(267_735, config.cutoffs)[-1] == (200_000, 267_735)
     # torchdeq and its authors say 98 M.  The authors' sum counts the three
     # matrices that are tied a second time; the paper's 110 M are of another
     # feed-forward width

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from benchmark_shine.bench.dataset import ProblemDataset, named_path
 from benchmark_shine.bench.networks import available
-from benchmark_shine.checks import check_choice, check_seed
+from benchmark_shine.checks import check_choice, check_path, check_seed
 from benchmark_shine.data.text import (
     SOURCES, Segments, keep, read_text, split, tokenise,
 )
@@ -70,10 +70,15 @@ class Dataset(ProblemDataset):
         if self.path is None:
             text = check_choice("source", self.source, SOURCES)()
         else:
-            text = read_text(named_path(self.path))
+            text = self._text_of("path")
         if self.test_path is None:
             return split(text, self.test_share)
-        return text, read_text(named_path(self.test_path))
+        return text, self._text_of("test_path")
+
+    def _text_of(self, name):
+        value = getattr(self, name)
+        check_path(name, value)
+        return read_text(named_path(value), name)
 
     def build(self, train, test):
         check_seed(self.seed)

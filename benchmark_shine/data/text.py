@@ -27,22 +27,27 @@ TOKENISERS = {
 UNKNOWN = 0  # the number of all tokens that are not in the vocabulary
 
 
-def read_text(path):
+def read_text(path, name="path"):
     """Read a text file in UTF-8; a byte-order mark is left out.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        Of the setting that named the file, for the message.
 
     Raises
     ------
     ValueError
         Where there is no such file, or it is not UTF-8.
     """
-    path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
+        raise ValueError(f"{name}: there is no file {path}")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path}: not a text in UTF-8 (byte {error.start}); convert it, "
+            f"{name}: {path} is no text in UTF-8 (byte {error.start}); convert it, "
             "for example with iconv"
         ) from None
 

@@ -97,7 +97,7 @@ class Configuration:
             ("width", 2), ("n_heads", 1), ("inner", 1), ("segment", 1),
             ("memory", 0), ("division", 1),
         ):
-            check_integer(name, getattr(self, name), least, most=2 ** 20)
+            check_integer(name, getattr(self, name), least, most=2 ** 16)
         if self.width % self.n_heads or self.width % 2:
             raise ValueError(
                 f"width: must be even and a multiple of the {self.n_heads} "

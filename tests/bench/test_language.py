@@ -80,7 +80,7 @@ def test_settings_take_the_place_of_the_configurations(data):
 
 
 @pytest.mark.parametrize("settings, words", [
-    ({"path": "no/such.txt"}, "no/such.txt: there is no such file"),
+    ({"path": "no/such.txt"}, "path: there is no file no/such.txt"),
     ({"path": None, "source": "poem"}, "source: 'poem' is not one of topics"),
     ({"tokens": "bytes"}, "tokens: 'bytes'"), ({"n_test": 3}, "segment: "),
     ({"n_test": 0}, "n_train, n_test: "), ({"network": "tiny"}, "network: "),

@@ -122,13 +122,18 @@ def test_f_is_its_definition(pre_norm):
     net = problem(pre_norm=pre_norm)
     theta, equation, z = at_random(net)
     x, _ = net.batch(1)
-    with torch.no_grad():
-        f = (z - equation.g(z)).view(len(x), T, WIDTH)
-        expected = torch.stack([
-            by_hand(net, theta, *pair)
-            for pair in zip(x, z.view(f.shape))
-        ])
+    f = (z - equation.g(z)).view(len(x), T, WIDTH)
+    expected = torch.stack([
+        by_hand(net, theta, *pair) for pair in zip(x, z.view(f.shape))
+    ])
     torch.testing.assert_close(f, expected, rtol=1e-10, atol=1e-10)
+    weights = torch.randn(f.shape, generator=generator(2)).to(f)
+    torch.testing.assert_close(*(
+        torch.autograd.grad(
+            (value * weights).sum(), theta, allow_unused=True,
+            materialize_grads=True,
+        ) for value in (f, expected)
+    ))
 
 
 def test_attention_without_relative_terms_is_torchs():
@@ -180,7 +185,13 @@ def test_a_plain_head_is_a_softmax_tied_to_the_embedding():
     expected = torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), y.flatten()
     )
-    torch.testing.assert_close(net.loss(network, z, y), expected)
+    found = net.loss(network, z, y)
+    torch.testing.assert_close(found, expected)
+    table = w["stem.embedding.tables.0"]
+    torch.testing.assert_close(*(
+        torch.autograd.grad(value, table, retain_graph=True)[0]
+        for value in (found, expected)
+    ))
     loss, hits = net.tally(network, z, y)
     torch.testing.assert_close(loss, expected * y.numel())
     assert int(hits) == int((logits.argmax(dim=2) == y).sum())

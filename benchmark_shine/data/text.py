@@ -47,8 +47,8 @@ def read_text(path, name="path"):
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{name}: {path} is no text in UTF-8 (byte {error.start}); convert it, "
-            "for example with iconv"
+            f"{name}: {path} is no text in UTF-8 (byte {error.start}); "
+            "convert it, for example with iconv"
         ) from None
 
 

@@ -19,7 +19,7 @@ def test_text_files_are_utf8(tmp_path):
     path.write_bytes("\ufeffné\r\nzwei".encode())
     assert read_text(path) == "né\nzwei"
     path.write_bytes(b"ab\xff")
-    with pytest.raises(ValueError, match="path: .*a.txt is no text in UTF-8 .*2"):
+    with pytest.raises(ValueError, match="path: .*a.txt is no text .*2"):
         read_text(path)
     with pytest.raises(ValueError, match="path: there is no file .*b.txt"):
         read_text(tmp_path / "b.txt")

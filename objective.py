@@ -15,7 +15,9 @@ from benchmark_shine.root import LBFGS
 
 # What is measured of a step; of some problems only some of it.
 MEASURED = (
-    "test_loss", "test_accuracy", "test_residual", "corrupted_auc", "theta",
+    "test_loss", "test_accuracy", "test_residual", "corrupted_auc",
+    "perplexity", "bits_per_character", "baseline_unigram",
+    "baseline_bigram", "theta",
     "inner_residual",
     "value_function", "value_error", "optimum", "q_cosine",
     "q_cosine_median", "q_rel_error", "q_error", "q_solved",

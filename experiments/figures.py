@@ -42,6 +42,7 @@ RECIPES = {
     "nls": Recipe("nls_{scale}"),
     "fig3": Recipe("deq_{scale}"),
     "deq": Recipe("deq_{scale}"),
+    "lm": Recipe("lm_quick"),  # the paper has no language model
     "figE2": Recipe(measured={
         f"figE2_{{scale}}_{network}":
         f"deq_inversion {network} --scale {{scale}}"

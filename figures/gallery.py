@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from . import (
-    convergence, deq, error_against_cost, fig2, fig3, figE2, profiles, theory,
+    convergence, deq, error_against_cost, fig2, fig3, figE2, lm, profiles,
+    theory,
 )
 
 RUNS = "result files of `benchopt run`"
@@ -61,6 +62,10 @@ FIGURES = {
     "deq": Entry(
         "Networks: test loss and accuracy of every method against time",
         RUNS + " on networks", deq.draw,
+    ),
+    "lm": Entry(
+        "Language: bits per character of every method, and of counting models",
+        RUNS + " on text", lm.draw,
     ),
     "theory": Entry(
         "Theorems 1 to 3: how exact SHINE is at each inner iteration",

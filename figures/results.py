@@ -41,6 +41,10 @@ NUMBERS = {
 OPTIONAL = {
     "p_dataset_seed": "seed",
     "objective_test_accuracy": "test_accuracy",
+    "objective_perplexity": "perplexity",
+    "objective_bits_per_character": "bits_per_character",
+    "objective_baseline_unigram": "baseline_unigram",
+    "objective_baseline_bigram": "baseline_bigram",
     "objective_q_cosine": "q_cosine",
     "objective_q_cosine_median": "q_cosine_median",
     "objective_q_rel_error": "q_rel_error",

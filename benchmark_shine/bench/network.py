@@ -69,7 +69,7 @@ class NetworkSolver(Lifecycle):
         return GradientOptimizer(
             partial(recipe.optimizer, lr=recipe.rate),
             tol=recipe.backward_tol, decay=1.0, atol=problem.atol,
-            rate=partial(recipe.rate_at, n_steps=n_outer),
+            rate=partial(recipe.rate_at, n_steps=n_outer), clip=recipe.clip,
         )
 
     def network(self, problem, n_outer):

@@ -33,6 +33,17 @@ def check_device(device):
         ) from None
 
 
+def available(device):
+    """Return a device that torch can compute on, as `check_device` insists.
+
+    It is the CPU on a machine that only sends runs to a cluster's nodes.
+    """
+    if is_distributed_frontal() and str(device).startswith("cuda"):
+        return "cpu"
+    check_device(device)
+    return device
+
+
 def augmentation(network):
     """Give ``padding`` and ``flips`` of the network's recipe, a dict."""
     config = check_network(network)
@@ -65,9 +76,7 @@ def build(network, train, test, seed=0, device="cpu", width=64,
     """
     config = check_network(network)
     check_seed(seed)
-    if is_distributed_frontal() and str(device).startswith("cuda"):
-        device = "cpu"  # nothing is run here, but on a cluster's nodes
-    check_device(device)
+    device = available(device)
     asked = {
         "batch_size": batch_size, "epochs": epochs,
         "unrolled_steps": unrolled_steps, "jacobian_weight": jacobian_weight,

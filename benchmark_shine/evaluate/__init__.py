@@ -5,14 +5,14 @@ depends on its class.  Neither is on the clock of a solver, or changes its
 state.
 """
 from ..problems import BilevelProblem
-from ..problems.classifier import EquilibriumClassifier
+from ..problems.equilibrium import EquilibriumNetwork
 from . import bilevel, networks
 from .measures import compare, comparison, metrics
 from .reference import unmeasured
 
 metrics.register(BilevelProblem, bilevel.metrics)
-metrics.register(EquilibriumClassifier, networks.metrics)
+metrics.register(EquilibriumNetwork, networks.metrics)
 comparison.register(BilevelProblem, bilevel.comparison)
-compare.register(EquilibriumClassifier, networks.compare)
+compare.register(EquilibriumNetwork, networks.compare)
 
 __all__ = ["compare", "comparison", "metrics", "unmeasured"]

@@ -31,7 +31,7 @@ def metrics(problem, step):
     dict of float
         ``inner_residual``, ‖g‖₂ at z.  `BilevelProblem`: also ``theta``, its
         first entry, and the problem's own ``scores``.  Equilibrium
-        classifiers: also those of `benchmark_shine.evaluate.networks.scores`.
+        networks: also those of `benchmark_shine.evaluate.networks.scores`.
     """
     return {"inner_residual": inner_residual(step)}
 
@@ -47,7 +47,7 @@ def compare(problem, step, method):
     problem, step
         As for `metrics`.
     method : object
-        With ``find_root`` and ``adjoint``; equilibrium classifiers ask a copy
+        With ``find_root`` and ``adjoint``; equilibrium networks ask a copy
         of both for a root and a q on a fixed batch.
 
     Returns
@@ -55,7 +55,7 @@ def compare(problem, step, method):
     dict of float
         Those of `benchmark_shine.evaluate.reference.measure`, at the step's
         own z.  Where z is a batch, those of `measure_batch`; equilibrium
-        classifiers: those of `benchmark_shine.evaluate.networks.compare`.
+        networks: those of `benchmark_shine.evaluate.networks.compare`.
     """
     if step.z.ndim == 1:
         return measure(step, TightSolver())

@@ -5,10 +5,9 @@ from dataclasses import replace
 from inspect import ismethod
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from ..implicit import hypergradient
-from ..problems.classifier import CALIBRATION, PROBE
+from ..problems.equilibrium import CALIBRATION, PROBE
 from ..root import Broyden
 from .measures import inner_residual
 from .memory import peak_memory
@@ -32,10 +31,10 @@ def statistics(problem, theta, find_root):
     total = problem.blank_buffers(theta[0])
     for index in range(N_CALIBRATION if total else 0):
         x, y = problem.fixed_batch(CALIBRATION, index)
-        x, buffers = x.to(theta[0]), problem.blank_buffers(theta[0])
+        buffers = problem.blank_buffers(theta[0])
         network = problem.bind(theta, x, buffers=buffers)
         equation = problem.equation(network, x, y, 0)
-        network.logits(find_root(equation, problem.atol, 0.0, None).z)
+        network.head(find_root(equation, problem.atol, 0.0, None).z)
         for name, buffer in buffers.items():
             total[name] += buffer
     return {name: t / N_CALIBRATION for name, t in total.items()}
@@ -50,30 +49,30 @@ def scores(problem, theta, find_root):
     Returns
     -------
     dict of float
-        ``test_loss``, the mean cross-entropy; ``test_accuracy``, the share
-        of samples whose class has the highest score; ``test_residual``, the
-        root mean square of ‖g‖ / ‖z‖ over samples.
+        ``test_loss``, the mean loss of a target; ``test_accuracy``, the
+        share of targets that the network finds most likely;
+        ``test_residual``, the root mean square of ‖g‖ / ‖z‖ over samples;
+        and what the problem has as ``further_scores``.
     """
     theta = tuple(t.detach() for t in theta)
     buffers = statistics(problem, theta, find_root)
-    loss = hits = squared = 0.0
+    loss = hits = squared = n_targets = 0.0
     everything = torch.arange(len(problem.test))
     for indices in everything.split(problem.recipe.batch_size):
         x, y = problem.test.batch(indices)
-        x = x.to(theta[0])
         network = problem.bind_for_scores(theta, x, buffers)
         equation = problem.equation(network, x, y, 0)
         z = find_root(equation, problem.atol, 0.0, None).z
-        logits, y = network.logits(z), y.to(x.device)
-        loss += float(cross_entropy(logits, y, reduction="sum"))
-        hits += float((logits.argmax(dim=1) == y).sum())
+        found = problem.tally(network, z, y.to(z.device))
+        loss, hits = loss + float(found[0]), hits + float(found[1])
+        n_targets += y.numel()
         gap = equation.g(z).norm(dim=1) / z.norm(dim=1)
         squared += float(gap.square().sum())
-    n = len(problem.test)
     return {
-        "test_loss": loss / n,
-        "test_accuracy": hits / n,
-        "test_residual": math.sqrt(squared / n),
+        "test_loss": loss / n_targets,
+        "test_accuracy": hits / n_targets,
+        "test_residual": math.sqrt(squared / len(problem.test)),
+        **problem.further_scores(loss / n_targets),
     }
 
 
@@ -87,7 +86,6 @@ def probe(problem, theta, dtype=None, index=0):
     """
     theta = tuple(t.to(dtype=dtype) for t in theta)
     x, y = problem.fixed_batch(PROBE, index, n_affordable(problem.d))
-    x = x.to(theta[0])
     return problem.equation(problem.bind(theta, x), x, y, 0)
 
 
@@ -115,7 +113,7 @@ def spectral_radius(g, z, generator, n_iter=50):
 
 
 def metrics(problem, step):
-    """Score one step of an `EquilibriumClassifier`."""
+    """Score one step of an `EquilibriumNetwork`."""
     n_steps = problem.recipe.forward_steps
     return {
         **scores(problem, step.theta, Broyden(n_steps, n_steps)),

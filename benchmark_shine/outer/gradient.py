@@ -1,4 +1,5 @@
 """Optimisers of torch.optim as outer optimisers."""
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -37,10 +38,14 @@ class GradientOptimizer:
     rate : callable, int -> float, or None
         Learning rate of outer step k, from 1; None: the optimiser's own.
 
+    clip : float
+        A hypergradient whose 2-norm over all of theta is larger is scaled to
+        this norm (Pascanu, Mikolov and Bengio, ICML 2013, algorithm 1).
+
     Raises
     ------
     ValueError
-        Where ``tol`` or ``decay`` is out of its range.
+        Where ``tol``, ``decay`` or ``clip`` is out of its range.
     """
 
     optimizer: Callable
@@ -48,10 +53,13 @@ class GradientOptimizer:
     decay: float = 0.9
     atol: float | None = None
     rate: Callable[[int], float] | None = None
+    clip: float = math.inf
 
     def __post_init__(self):
         check_number("tol", self.tol, above=0)
         check_number("decay", self.decay, above=0, most=1)
+        if self.clip != math.inf:
+            check_number("clip", self.clip, above=0)
 
     def start(self, theta):
         leaves = [t.detach().clone() for t in theta]
@@ -62,7 +70,7 @@ class GradientOptimizer:
 
     def step(self, state, value, grads, first_residual):
         leaves = state.optimizer.param_groups[0]["params"]
-        for leaf, grad in zip(leaves, grads):
+        for leaf, grad in zip(leaves, self._clipped(grads)):
             leaf.grad = grad
         if self.rate is not None:
             for group in state.optimizer.param_groups:
@@ -76,6 +84,13 @@ class GradientOptimizer:
             tuple(leaf.detach().clone() for leaf in leaves), eps, 0.0,
             state.optimizer, atol, state.k + 1,
         )
+
+    def _clipped(self, grads):
+        if self.clip == math.inf:
+            return grads
+        norm = torch.stack([grad.norm() for grad in grads]).norm()
+        # the step's own gradients stay as they are: they are reported
+        return [grad * (self.clip / norm).clamp(max=1) for grad in grads]
 
     def store(self, state):
         """Turn a state into a dict of tensors and plain values, for a file."""

@@ -5,10 +5,11 @@ from .linear import Logistic, Multinomial, NonlinearLeastSquares, Ridge
 from .mdeq import MDEQ
 from .quadratic import Quadratic
 from .recipe import Recipe
+from .sequence import DEQTransformer
 from .small_deq import SmallDEQ
 
 __all__ = [
-    "BilevelProblem", "Cleaning", "Logistic", "MDEQ", "Multinomial",
-    "NetworkProblem", "NonlinearLeastSquares", "Quadratic", "Recipe", "Ridge",
-    "SmallDEQ",
+    "BilevelProblem", "Cleaning", "DEQTransformer", "Logistic", "MDEQ",
+    "Multinomial", "NetworkProblem", "NonlinearLeastSquares", "Quadratic",
+    "Recipe", "Ridge", "SmallDEQ",
 ]

@@ -32,7 +32,7 @@ class _Deferred(torch.autograd.Function):
         return None, None, *found
 
 
-def _part(name, tensors):
+def part(name, tensors):
     """Select one part's tensors, under their names within that part."""
     prefix = f"{name}."
     return {
@@ -41,17 +41,17 @@ def _part(name, tensors):
     }
 
 
-def _call(shell, buffers, part, weights, *inputs):
+def _call(shell, buffers, name, weights, *inputs):
     """Evaluate one part of a network with these weights and buffers."""
-    tensors = weights | _part(part, buffers)
-    return functional_call(getattr(shell, part), tensors, inputs, strict=True)
+    tensors = weights | part(name, buffers)
+    return functional_call(getattr(shell, name), tensors, inputs, strict=True)
 
 
 def _prepare(call, effective, names, cell_names, x, *values):
     """Compute what f needs beside z: injection and effective weights."""
     theta = dict(zip(names, values))
-    injection = call("stem", _part("stem", theta), x)
-    weights = effective(_part("cell", theta))
+    injection = call("stem", part("stem", theta), x)
+    weights = effective(part("cell", theta))
     return injection, *(weights[name] for name in cell_names)
 
 
@@ -64,16 +64,16 @@ class BoundNetwork:
         With parts stem, cell and head; its own tensors are not used.
     effective : callable, dict of Tensor -> dict of Tensor
         Computes the cell's weights from those in theta.
-    theta, buffers : dict of name and Tensor
+    theta, head, buffers : dict of name and Tensor
+        All of theta; the head's weights, under their names in the head.
     x : Tensor, shape (B, ...)
         Input of the stem.
     mask : Tensor, shape (B, ...), or None
         Dropout mask of the cell.
     """
 
-    def __init__(self, shell, effective, theta, buffers, x, mask):
-        self._mask = mask
-        self._head = _part("head", theta)
+    def __init__(self, shell, effective, theta, head, buffers, x, mask):
+        self._mask, self._head = mask, head
         self._theta = {
             name: t for name, t in theta.items()
             if not name.startswith("head.")
@@ -140,6 +140,23 @@ class BoundNetwork:
             out, = _Deferred.apply(compute, known, *theta)
         return lambda z: z - out
 
-    def logits(self, z):
-        """Compute class scores of shape (B, n_classes)."""
-        return self._call("head", self._head, z)
+    def zeros(self, *shape):
+        """Return zeros of the dtype and on the device of theta."""
+        return next(iter(self._theta.values())).new_zeros(shape)
+
+    def head(self, z, *more):
+        """Evaluate the head; of a classifier, class scores (B, n_classes)."""
+        return self._call("head", self._head, z, *more)
+
+
+def norms(v):
+    """Compute the norm of v[i] for each i, in a shape that divides v."""
+    return v.flatten(1).norm(dim=1).view(-1, *[1] * (v.ndim - 1))
+
+
+def rescaled(v, gain):
+    """Normalise weights: gain v / ‖v‖ for each output; no gain: v itself.
+
+    Salimans and Kingma, *Weight normalization*, NeurIPS 2016, equation 2.
+    """
+    return v if gain is None else v * (gain / norms(v))

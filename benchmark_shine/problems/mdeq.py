@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from .classifier import EquilibriumClassifier
+from .functional import norms, rescaled
 from .recipe import Recipe
 
 
@@ -406,7 +407,7 @@ class MDEQ(EquilibriumClassifier):
                     value.uniform_(-bound, bound, generator=generator)
                 theta[full] = value
                 if normalised:
-                    gains[f"{full}.gain"] = _norms(value)
+                    gains[f"{full}.gain"] = norms(value)
         return theta | gains
 
     def _normalised(self, name):
@@ -416,7 +417,7 @@ class MDEQ(EquilibriumClassifier):
 
     def effective(self, weights):
         return {
-            name: _rescaled(v, weights.get(f"{name}.gain"))
+            name: rescaled(v, weights.get(f"{name}.gain"))
             for name, v in weights.items() if not name.endswith(".gain")
         }
 
@@ -427,12 +428,3 @@ class MDEQ(EquilibriumClassifier):
         shape = len(like), sum(self.config.channels)
         kept = torch.rand(shape, generator=generator) >= p
         return kept.to(like) / (1 - p)
-
-
-def _norms(v):
-    """Euclidean norm of each output channel, shape (n_out, 1, 1, 1)."""
-    return v.flatten(1).norm(dim=1)[:, None, None, None]
-
-
-def _rescaled(v, gain):
-    return v if gain is None else v * (gain / _norms(v))

@@ -20,6 +20,10 @@ class Recipe:
     rate, last_rate : float
         First and last learning rate of a cosine schedule (Loshchilov and
         Hutter, *SGDR*, ICLR 2017, equation 5, without restarts).
+    warm_up : int
+        The rate of outer step k < ``warm_up`` is rate · k / warm_up.
+    clip : float
+        A longer hypergradient is scaled to this 2-norm; default: none is.
     forward_steps, backward_steps : int
         Most iterations of the root finder and of the exact adjoint solve.
     tol : float
@@ -36,6 +40,8 @@ class Recipe:
         Kolter, *Stabilizing equilibrium models by Jacobian regularization*,
         ICML 2021).  No solver's count includes the evaluation of f and the
         product with Jᵀ that the penalty needs.
+    jacobian_frequency : float
+        Share of the outer steps that have the penalty, drawn at random.
 
     Raises
     ------
@@ -54,6 +60,8 @@ class Recipe:
     optimizer: Callable = torch.optim.Adam
     rate: float = 1e-3
     last_rate: float = 1e-6
+    warm_up: int = 0
+    clip: float = math.inf
     forward_steps: int = 20
     backward_steps: int = 20
     tol: float = 1e-5
@@ -61,18 +69,25 @@ class Recipe:
     unrolled_steps: int = 0
     unrolled_layers: int = 10
     jacobian_weight: float = 0.0
+    jacobian_frequency: float = 1.0
 
     def __post_init__(self):
         for name, least in (
             ("batch_size", 1), ("epochs", 1), ("forward_steps", 1),
             ("backward_steps", 0), ("unrolled_steps", 0),
-            ("unrolled_layers", 1),
+            ("unrolled_layers", 1), ("warm_up", 0),
         ):
             check_integer(name, getattr(self, name), least)
+        check_number("rate", self.rate, above=0)
         check_number("jacobian_weight", self.jacobian_weight, least=0)
+        check_number(
+            "jacobian_frequency", self.jacobian_frequency, least=0, most=1
+        )
 
     def rate_at(self, k, n_steps):
         """Return the learning rate of outer step k = 1 … n_steps."""
+        if k < self.warm_up:
+            return self.rate * k / self.warm_up
         share = min(k - 1, n_steps) / n_steps
         swing = (1 + math.cos(math.pi * share)) / 2
         return self.last_rate + (self.rate - self.last_rate) * swing

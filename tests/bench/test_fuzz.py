@@ -138,6 +138,7 @@ def usual_settings(folder):
         "breast_cancer": {}, "digits_multinomial": {},
         "svmlight": {"path": str(folder / "good.svm"), "train_size": 0.5},
         "digits": {"width": 4, "batch_size": 32, "epochs": 1},
+        "text": {"n_train": 2_000, "n_test": 500, "width": 8, "inner": 8},
     }
 
 

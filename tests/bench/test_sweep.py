@@ -65,7 +65,7 @@ NOT_SWEPT = {"jaxopt", "jaxopt-SHINE", "optimistix", "sklearn-search"}
 DATASETS = {
     "simulated", "breast_cancer", "digits_multinomial", "20news", "real-sim",
     "hyper_cleaning", "ijcnn1", "quadratic", "svmlight", "digits",
-    "fashion_mnist", "cifar10", "imagenet", "pictures",
+    "fashion_mnist", "cifar10", "imagenet", "pictures", "text",
 }
 SIZES = "'formulation, n_samples, n_features'"
 RIDGE = f"simulated[{SIZES}=[('ridge', 60, 10)]]"

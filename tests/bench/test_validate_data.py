@@ -46,7 +46,7 @@ def test_the_page_shows_what_is_printed(tmp_path, suite):
 
 @pytest.mark.parametrize("name", [
     "template_dataset", "simulated", "breast_cancer", "digits_multinomial",
-    "digits", "hyper_cleaning", "quadratic",
+    "digits", "hyper_cleaning", "quadratic", "text",
 ])
 def test_bundled_data_sets_pass(name, suite):
     lines = told(Source(ROOT / "datasets" / f"{name}.py"), suite)

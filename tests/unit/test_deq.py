@@ -19,7 +19,7 @@ from benchmark_shine.evaluate.reference import DIVERGED
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.outer import GradientOptimizer
 from benchmark_shine.problems import MDEQ, Recipe, SmallDEQ
-from benchmark_shine.problems.classifier import jacobian_penalty
+from benchmark_shine.problems.equilibrium import jacobian_penalty
 from benchmark_shine.problems.functional import BoundNetwork
 from benchmark_shine.problems.mdeq import LARGE, SMALL, TINY, branch_shapes
 from benchmark_shine.root import Broyden, FixedPoint
@@ -340,6 +340,22 @@ def test_penalty_is_in_the_loss_where_it_is_asked_for():
     assert losses[0] < losses[1]
 
 
+def test_penalty_is_in_a_share_of_the_steps():
+    plain, all_, some = (
+        small(jacobian_weight=w, jacobian_frequency=p)
+        for w, p in ((0.0, 1.0), (1.0, 1.0), (1.0, 0.3))
+    )
+    kinds = []
+    for k in range(1, 101):
+        a, b, c = (
+            at_random(p, k)[1].loss(at_random(p, k)[2]).detach()
+            for p in (plain, all_, some)
+        )
+        assert c in (a, b)
+        kinds.append(bool(c == b))
+    assert 20 <= sum(kinds) <= 40
+
+
 # ------------------------------------------------ batches, sharing, scores
 
 
@@ -401,7 +417,7 @@ def test_scores_are_those_of_the_test_data():
     network = problem.bind(theta, x)
     with torch.no_grad():
         z = FixedPoint(500)(problem.equation(network, x, y, 0), 1e-5).z
-        logits = network.logits(z)
+        logits = network.head(z)
     loss = torch.nn.functional.cross_entropy(logits, y)
     assert found["test_loss"] == pytest.approx(float(loss), rel=1e-4)
     hits = float((logits.argmax(dim=1) == y).double().mean())
@@ -499,3 +515,11 @@ def test_the_probe_is_of_the_step_it_is_compared_at():
 @pytest.mark.parametrize("k, rate", [(1, 1e-3), (51, 5.005e-4), (101, 1e-6)])
 def test_learning_rate_is_a_cosine(k, rate):
     assert TINY.recipe.rate_at(k, 100) == pytest.approx(rate)
+
+
+def test_learning_rate_warms_up():
+    recipe = replace(TINY.recipe, warm_up=10)
+    assert recipe.rate_at(1, 100) == pytest.approx(recipe.rate / 10)
+    assert recipe.rate_at(9, 100) == pytest.approx(0.9 * recipe.rate)
+    for k in 10, 60:
+        assert recipe.rate_at(k, 100) == TINY.recipe.rate_at(k, 100)

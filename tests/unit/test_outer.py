@@ -238,6 +238,20 @@ def test_torch_is_the_optimiser_run_by_hand(momentum):
     assert [t.tolist() for t in first] == [[3.0, -2.0], [0.5]]
 
 
+@pytest.mark.parametrize("clip, factor", [(10.0, 1.0), (2.5, 0.5)])
+def test_long_hypergradients_are_clipped(clip, factor):
+    sgd = partial(torch.optim.SGD, lr=1.0)
+    outer = GradientOptimizer(sgd, clip=clip)
+    grads = torch.tensor([3.0, 0.0]), torch.tensor([4.0])  # of norm 5
+    state = outer.start(tuple(map(torch.zeros_like, grads)))
+    moved = outer.step(state, 0.0, grads, 1.0).theta
+    for t, grad in zip(moved, grads):
+        torch.testing.assert_close(t, -factor * grad)
+    assert grads[0].tolist() == [3.0, 0.0]  # reported as it was
+    with pytest.raises(ValueError, match="clip"):
+        GradientOptimizer(sgd, clip=0.0)
+
+
 def test_torch_tolerances_decay():
     outer = GradientOptimizer(
         partial(torch.optim.SGD, lr=0.1), tol=1e-2, decay=0.5

@@ -1,0 +1,114 @@
+"""Language: held-out bits per character of every method along its run.
+
+Left against outer steps, right against time.  The two horizontal lines are
+what models that count tokens, and pairs of tokens, need for the same text.
+"""
+import numpy as np
+import pandas as pd
+
+from . import methods
+from .networks import (
+    by_method, mean_and_std, network_runs, steps_in_words, summarise,
+)
+from .plotting import (
+    GREY, X_LABELS, Drawing, add_caption, add_legend, band_in_words, literal,
+    make_grid, paper_style, plot_medians,
+)
+from .results import ResultError
+from .tables.markdown import cell, markdown
+
+QUANTILES = (0.1, 0.9)
+AXES = {"n_outer": "outer steps", "time": X_LABELS["time"]}
+# Column -> what it is called, its line's dashes.
+BASELINES = {
+    "baseline_unigram": ("unigram", (0, (1, 1.2))),
+    "baseline_bigram": ("bigram, Kneser-Ney", (0, (5, 2))),
+}
+
+
+def text_runs(runs):
+    """Select the runs on text; baselines are in bits per character, too.
+
+    The other columns are those of `networks.network_runs`.
+    """
+    frame = network_runs(runs)
+    frame = frame[frame["bits_per_character"].notna()]
+    if frame.empty:
+        raise ResultError(
+            "no runs on text in these files; run benchopt with --config "
+            "configs/lm_quick.yml"
+        )
+    bits = (frame["bits_per_character"] / frame["test_loss"]).groupby(
+        frame["dataset"]).transform("median")
+    dead = frame["diverged"] > 0
+    return frame.assign(
+        bits_per_character=frame["bits_per_character"].mask(dead, np.inf),
+        **{name: frame[name] * bits for name in BASELINES},
+    )
+
+
+def plot(frame, caption):
+    """Draw a row of panels per data set of `text_runs`."""
+    names, looks = sorted(frame["dataset"].unique()), methods.looks(
+        frame["method"])
+    places = {
+        (name, x): (i, j)
+        for i, name in enumerate(names) for j, x in enumerate(AXES)
+    }
+    figure, axes = make_grid(places)
+    for (name, x), place in places.items():
+        ax, runs = axes[place], frame[frame["dataset"] == name]
+        plot_medians(ax, runs, x, "bits_per_character", looks, QUANTILES)
+        _draw_baselines(ax, runs)
+        ax.set_title(literal(name))
+        ax.set_xlabel(AXES[x])
+        ax.set_ylabel("bits per character")
+    add_caption(figure, caption)
+    add_legend(figure, axes.flat, methods.in_order(frame), most=4)
+    return figure
+
+
+def _draw_baselines(ax, runs):
+    """Draw what counting models need, the weakest near the upper edge."""
+    levels = {name: runs[name].median() for name in BASELINES}
+    for name, level in levels.items():
+        label, dashes = BASELINES[name]
+        ax.axhline(
+            level, color=GREY, linewidth=0.8, linestyle=dashes, label=label)
+    # the first points, of an untrained network, lie far above
+    ax.set_ylim(top=1.08 * max(levels.values()))
+
+
+def table_of(frame):
+    """Tabulate where runs end, and what a backward pass costs."""
+    rows = []
+    for own in by_method(summarise(frame)):
+        first = own.iloc[0]
+        rows.append({
+            "data set": first["dataset"],
+            "method": first["base"] + first["variant"],
+            "backward steps": steps_in_words(first["backward_steps"]),
+            "seeds": str(len(own)),
+            "diverged": f"{own['diverged'].sum():.0f}",
+            "bits per character": mean_and_std(
+                own["bits_per_character"], ".3f"),
+            "unigram": cell(first["baseline_unigram"], ".3f"),
+            "bigram": cell(first["baseline_bigram"], ".3f"),
+            "perplexity": mean_and_std(own["perplexity"], ".2f"),
+            "accuracy (%)": mean_and_std(own["test_accuracy"], ".1f"),
+            "backward (ms)": cell(own["backward_time"].median(), ".3g"),
+            "products": cell(own["n_vjp"].median(), ".1f"),
+            "cosine of q": cell(own["q_cosine_median"].median(), ".4f"),
+            "spectral radius": cell(own["spectral_radius"].median(), ".2f"),
+        })
+    return pd.DataFrame(rows)
+
+
+def draw(inputs):
+    """Draw the figure from `results.Inputs`."""
+    frame = text_runs(inputs.need_runs())
+    caption = band_in_words(frame, QUANTILES)
+    with paper_style():
+        figure = plot(frame, caption)
+    return Drawing(
+        {"": figure}, caption, {"": markdown(table_of(frame))})

@@ -1,0 +1,76 @@
+"""The figure of language models, of rows whose every number is known."""
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.figure_rows import assert_nothing_overlaps, rows, runs_of
+from figures import lm, results
+
+STEPS = np.array([0, 5, 10])
+NATS = math.log(2) * 2  # of one bit per character, at two characters a token
+
+
+def run_of(solver, seed, bits, dataset="text", **columns):
+    bits = np.array(bits, dtype=float)
+    return rows(solver, seed, len(bits), dataset, **{
+        "stop_val": STEPS, "time": 1.5 + STEPS, "n_outer": STEPS.astype(float),
+        "test_loss": NATS * bits, "bits_per_character": bits,
+        "perplexity": np.exp(NATS * bits), "test_accuracy": 1 / (1 + bits),
+        "baseline_unigram": 5 * NATS, "baseline_bigram": 4 * NATS,
+        "forward_time": 4e-3 * STEPS, "backward_time": 2e-3 * STEPS,
+    } | columns)
+
+
+def race():
+    return pd.concat([
+        run_of(solver, seed, [6, 3, end + seed / 10])
+        for seed in (0, 1, 2)
+        for solver, end in (("HOAG", 2.0), ("SHINE", 2.2))
+    ] + [run_of("Phantom", 0, [6, 3, 2], diverged=[0.0, 0.0, 1.0])])
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    pictures = rows("SHINE", 0, 3, "digits", test_accuracy=0.5)
+    return lm.draw(results.Inputs(runs_of(race(), pictures)))
+
+
+def test_lines_are_medians_in_bits(drawn):
+    by_step, by_time = drawn.figures[""].axes
+    lines = {line.get_label(): line for line in by_step.lines}
+    assert lines["HOAG"].get_xdata().tolist() == [0, 5, 10]
+    assert lines["HOAG"].get_ydata() == pytest.approx([6, 3, 2.1])
+    assert lines["SHINE"].get_ydata() == pytest.approx([6, 3, 2.3])
+    assert lines["unigram"].get_ydata() == pytest.approx([5, 5])
+    assert lines["bigram, Kneser-Ney"].get_ydata() == pytest.approx([4, 4])
+    # a run that diverged ends its line
+    assert np.isnan(lines["Phantom"].get_ydata()[-1])
+    times = {line.get_label(): line for line in by_time.lines}
+    assert times["HOAG"].get_xdata().tolist() == [0, 5, 10]
+    assert by_step.get_ylim()[1] == pytest.approx(5.4)
+    assert "medians of 1 to 3 seeds" in drawn.caption
+    assert_nothing_overlaps(drawn.figures[""])
+
+
+def test_the_table_has_the_ends_and_the_counting_models(drawn):
+    head, _, *body = drawn.tables[""].splitlines()
+    names = [cell.strip() for cell in head.split("|")]
+    table = {
+        cells[2]: dict(zip(names, cells)) for cells in (
+            [cell.strip() for cell in line.split("|")] for line in body)
+    }
+    assert set(table) == {"HOAG", "SHINE", "Phantom"}
+    assert table["SHINE"]["bits per character"] == "2.300 ± 0.100"
+    assert table["SHINE"]["unigram"] == "5.000"
+    assert table["SHINE"]["bigram"] == "4.000"
+    assert table["SHINE"]["backward (ms)"] == "2"
+    assert table["Phantom"]["diverged"] == "1"
+    assert table["Phantom"]["bits per character"] == "-"
+
+
+def test_without_text_it_says_what_to_run():
+    pictures = rows("SHINE", 0, 3, "digits", test_accuracy=0.5)
+    with pytest.raises(results.ResultError, match="lm_quick.yml"):
+        lm.draw(results.Inputs(runs_of(pictures)))

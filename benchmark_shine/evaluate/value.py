@@ -30,9 +30,9 @@ FINE, ROUGH, GROWTH = 1e-7, 1e-6, 1e-4
 # where z is long and a solve takes seconds.
 STARTS, DESCENT, FURTHER = (-4.0, 0.0, 4.0), 50, 300
 
-# Most entries of theta with which such a third is enough: with more of them
-# and a long z the optimum is said to be unknown.
-MOST = 1000
+# Most entries of dz*/dtheta with which the descents take minutes: with more of
+# them the optimum is said to be unknown.
+MOST = 1_000_000
 
 # Relative errors of formulas.
 ROUNDING = 1e-12
@@ -245,11 +245,11 @@ class ManyThetas:
         L-BFGS-B of SciPy descends the exact F from three starts, each one
         number for all entries of theta, and goes on from the best end.  F
         is not convex: nothing says that there is no lower value.  The
-        optimum is NaN, unknown, where theta has more than MOST entries and
-        z more than DENSE: the descents would take hours.
+        optimum is NaN, unknown, where dz*/dtheta has more than MOST
+        entries: the descents would take an hour.
         """
         theta, z = self._problem.start()
-        if len(z) > DENSE and sum(t.numel() for t in theta) > MOST:
+        if len(z) * sum(t.numel() for t in theta) > MOST:
             return math.nan
         if self._optimum is None:
             self._optimum = _kept(store_of(self._problem), self._least)

@@ -30,8 +30,8 @@ PACKAGE = {
               ".extras .implicit .operators .outer .problems .rivals .root",
     "bench": "torch numpy sklearn tqdm click joblib benchopt yaml "
              ".adjoint .bench .checks .data .engine .equation .evaluate "
-             ".extras .fingerprints .implicit .operators .outer .problems "
-             ".root",
+             ".extras .fingerprints .implicit .loops .operators .outer "
+             ".problems .root",
     "solver": ".bench",
     "__init__": ".adjoint .equation .implicit .root",
 }
@@ -43,8 +43,8 @@ FOLDERS = {
     "plots": "benchopt numpy",
     "experiments": "numpy pandas torch scipy sklearn benchopt click "
                    "matplotlib figures .adjoint .bench .checks .data .engine "
-                   ".evaluate .fingerprints .implicit .operators .outer "
-                   ".problems .root",
+                   ".equation .evaluate .fingerprints .implicit .operators "
+                   ".outer .problems .root",
     "benchmark_utils": "benchopt joblib",
 }
 OBJECTIVE = (

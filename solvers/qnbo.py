@@ -1,7 +1,7 @@
 from benchmark_shine.adjoint.secant_steps import SecantSteps
 from benchmark_shine.bench.inner import InnerSolver
 from benchmark_shine.checks import check_choice
-from benchmark_shine.root.gradient_steps import QuasiNewtonSteps
+from benchmark_shine.loops.gradient_steps import QuasiNewtonSteps
 from benchmark_shine.root.updates import UPDATES
 
 

@@ -1,6 +1,6 @@
 """The forward pass of rivals that publish inner steps of their own."""
 from ..checks import check_choice
-from ..root.gradient_steps import GradientSteps
+from ..loops.gradient_steps import GradientSteps
 from .bilevel import BilevelSolver
 
 INNER = {"shared": 0, "own": 1}

@@ -36,7 +36,7 @@ from torch import nn
 from torch.nn.functional import layer_norm, pad
 
 from ..checks import check_choice, check_integer, check_number
-from ..data.ngrams import bigram_loss, unigram_loss
+from .ngrams import bigram_loss, unigram_loss
 from .embedding import Embedding, TiedSoftmax
 from .equilibrium import EquilibriumNetwork
 from .functional import norms, part, rescaled
@@ -298,7 +298,7 @@ class DEQTransformer(EquilibriumNetwork):
     ----------
     baselines : dict of float
         ``baseline_unigram`` and ``baseline_bigram``, losses on the same
-        tokens as the test loss; see :mod:`benchmark_shine.data.ngrams`.
+        tokens as the test loss; see :mod:`benchmark_shine.problems.ngrams`.
 
     Raises
     ------

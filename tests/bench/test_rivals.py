@@ -42,7 +42,7 @@ from benchmark_shine.rivals.optimistix import Optimistix
 from benchmark_shine.rivals.optuna import Tpe
 from benchmark_shine.rivals.sklearn import ScikitLearn
 from benchmark_shine.root import LBFGS, Opa, Polished, loss_gradient
-from benchmark_shine.root.gradient_steps import (
+from benchmark_shine.loops.gradient_steps import (
     GradientSteps, QuasiNewtonSteps,
 )
 from benchmark_shine.root.lbfgs_inverse import LBFGSInverse

@@ -16,7 +16,7 @@ from benchmark_shine.loops import newton
 from benchmark_shine.loops.newton import NewtonStep
 from benchmark_shine.operators import Dense
 from benchmark_shine.root import LBFGS, LBFGSInverse
-from benchmark_shine.root.gradient_steps import (
+from benchmark_shine.loops.gradient_steps import (
     GradientSteps, QuasiNewtonSteps,
 )
 from benchmark_shine.root.updates import (

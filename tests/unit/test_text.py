@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from benchmark_shine.data.ngrams import (
+from benchmark_shine.problems.ngrams import (
     bigram_loss, bigram_probabilities, unigram_loss,
 )
 from benchmark_shine.data.text import (

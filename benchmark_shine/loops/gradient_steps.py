@@ -1,16 +1,12 @@
-"""A fixed number of inner steps without a tolerance, as rivals publish them.
-
-The package `root` does not import this module, which needs more of the suite
-than root finders do.
-"""
+"""A fixed number of inner steps, without a tolerance, as rivals have them."""
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..checks import check_integer, check_number
 from ..implicit import norm_of_jacobian
 from ..precision import own_precision
-from .base import Root
-from .updates import BfgsUpdates, Multiple
+from ..root import Root
+from ..root.updates import BfgsUpdates, Multiple
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ METHODS = (
     "HOAG[backward_steps=20]", "Recycled-PCG", "SHINE-PCG", "SHINE",
     "SHINE-refine", "SHINE-OPA", "SHINE-guarded", "SHINE-at-root",
     "SHINE-corrected", "Jacobian-Free", "Neumann", "AmIGO", "Nystrom",
+    "SHINE[polish=1]", "HOAG[polish=1]", "Nystrom-PCG", "qNBO", "NBO",
+    "LancBiO",
 )
 MEASURED = (
     "ridge", "text", "breast_cancer, by feature", "digits, by class",

@@ -91,16 +91,14 @@ def write_reproduction(name, options):
 
 
 def write_front(name, options):
-    """Print the README's sentences and its table; put them into a page."""
+    """Print what the runs say of the claims; put it into a page."""
     inputs = read(options)
     problems, warnings = league.problems_of(inputs.need_runs())
     warn(warnings)
-    texts = {"says": front.says(claims.places_in(inputs, problems)),
-             "front": front.table(problems)}
-    print(*texts.values(), sep="\n", end="")
+    text = front.says(claims.places_in(inputs, problems))
+    print(text, end="")
     if options.page:
-        for mark, text in texts.items():
-            put(options.page, mark, text, command_of(name, options.words))
+        put(options.page, "says", text, command_of(name, options.words))
 
 
 def write_race(name, options):
@@ -108,13 +106,13 @@ def write_race(name, options):
     inputs = read(options)
     problems, warnings = league.problems_of(inputs.need_runs())
     warn(warnings)
-    problems = race.fair(problems)
+    problems, command = race.fair(problems), command_of(name, options.words)
     if options.page:
         text = race.short(problems)
         print(text, end="")
-        put(options.page, "race", text, command_of(name, options.words))
+        put(options.page, "race", text, command)
         return
-    text = race.full(problems, claims.places_in(inputs, problems))
+    text = race.full(problems, claims.places_in(inputs, problems), command)
     print(text, end="")
     print(write(options.output_dir / f"{options.name}.md", text))
 
@@ -212,8 +210,7 @@ TABLES = {
     ),
     "claims": ("The paper's claims, judged by these files", write_claims),
     "front": (
-        "What the runs say, and some methods in a small table, for the README",
-        write_front,
+        "What the runs say of the paper's claims, for the README", write_front,
     ),
     "race": (
         "Who wins where: every method on every task, and the rivals of SHINE",

@@ -562,7 +562,7 @@ def full(places):
         tested = found[found["verdict"] != UNTESTED]
         n_families += tested["family"].nunique()
         parts.append("\n".join(f"- {line}" for line in summary(found)))
-        parts.append(_table(found).rstrip())
+        parts.append(table(found).rstrip())
     head = [
         "# The paper's claims", RULES.strip(),
         f"Tested on this page: {n_families} families of comparisons. If no "
@@ -600,7 +600,8 @@ def counts_in_words(verdicts):
     ])
 
 
-def _table(found):
+def table(found):
+    """Write the comparisons of `findings`, in Markdown."""
     return markdown(pd.DataFrame({
         "where": [
             ", ".join(filter(None, names))

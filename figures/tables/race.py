@@ -10,24 +10,29 @@ from .. import stats
 from ..methods import base_of, rank
 from ..results import ResultError
 from . import claims
-from .league import BILEVEL, SUBOPTIMALITIES, in_words, number
+from .league import BILEVEL, SUBOPTIMALITIES, number
 from .markdown import markdown
 
 FAIR, EXACT = "fair", "HOAG"
 STAY = "evaluations to stay at {}"
-GOAL = "1e-2"
+GOALS = "1e-1", "1e-2", "1e-4"
+# The README's.
+BRIEF = (
+    "HOAG", "Recycled-PCG", "SHINE", "SHINE-OPA", "SHINE-guarded",
+    "SHINE-at-root", "Jacobian-Free", "qNBO", "NBO", "LancBiO",
+)
 # Papers that compare with SHINE, or that share its idea, and came later.
 RIVALS = "qNBO", "NBO", "LancBiO", "SubBiO", "F2SA"
 AGAINST = "SHINE", "SHINE-OPA", "Recycled-PCG"
 
 EXPLAINED = """\
 A cell is the median over seeds of the evaluations of g plus the products with
-J and Jᵀ from which on a run is within {goal} of F* up to its end, relative to
-F(θ₀) − F*. "{star}" has fewer runs there than seeds: "(3 of 5)" counts them,
-"–" is an infinite median, an empty cell was not run. Bold is the lowest median
-of a column. *HOAG / own* is the median over the tasks of HOAG's median divided
-by the method's: above 1, the method needs fewer. Methods are sorted by the
-mean of their ranks over the tasks that they have.
+J and Jᵀ from which on a run is within that part of F* up to its end, relative
+to F(θ₀) − F*. A number in brackets says how many runs get there, where not all
+do; "–" is an infinite median; an empty cell was not run. Bold is the lowest
+median of a column. *HOAG / own* is the median over the tasks of HOAG's median
+divided by the method's: above 1, the method needs fewer. Methods are sorted by
+the mean of their ranks over the tasks that they have.
 """
 HEAD = """\
 ## {one} against SHINE, SHINE-OPA and Recycled-PCG
@@ -69,33 +74,50 @@ def _numbers(problem, title):
     return own[title].dropna()
 
 
-def table(problems, goal=GOAL):
-    """Write a row per method and a column per task, in Markdown."""
-    title = STAY.format(goal)
-    found = medians(problems, title)
-    order = in_order(found)
-    rows = {name: {"method": f"`{name}`"} for name in order}
-    for problem in problems:
-        lowest = found[problem.dataset].min()
-        groups = dict(iter(_numbers(problem, title).groupby("method")))
-        for name in order:
-            middle = found.loc[name, problem.dataset]
-            rows[name][problem.dataset] = "" if name not in groups else (
-                _cell(groups[name], middle, middle == lowest))
-    ratios = found.loc[EXACT] / found if EXACT in found.index else found * 0
-    for name in order:
-        of_tasks = ratios.loc[name].dropna()
-        rows[name]["HOAG / own"] = "–" if of_tasks.empty else number(
-            of_tasks.median(), ".2f")
-    return markdown(pd.DataFrame(rows.values()))
+def table(problems, goals, only=None):
+    """Write a row per method and a column per task, in Markdown.
+
+    Parameters
+    ----------
+    problems : list of league.Problem
+    goals : sequence of str
+        Keys of SUBOPTIMALITIES: a cell has a number for each.  The last one
+        orders the methods, and is that of the ratio to HOAG.
+    only : collection of str, or None
+        Methods that are shown; None: all.
+    """
+    titles = [STAY.format(goal) for goal in goals]
+    found = [medians(problems, title) for title in titles]
+    last = found[-1]
+    shown = [name for name in in_order(last) if not only or name in only]
+    rows = []
+    for name in shown:
+        row = {"method": f"`{name}`"}
+        for problem in problems:
+            row[problem.dataset] = " / ".join(filter(None, (
+                _cell(problem, title, name, middles[problem.dataset])
+                for title, middles in zip(titles, found)
+            )))
+        ratios = (last.loc[EXACT] / last.loc[name]).dropna() if (
+            EXACT in last.index) else pd.Series()
+        row["HOAG / own"] = "–" if ratios.empty else number(
+            ratios.median(), ".2f")
+        rows.append(row)
+    return markdown(pd.DataFrame(rows))
 
 
-def _cell(numbers, middle, best):
+def _cell(problem, title, name, middles):
+    """Write a median and how many runs arrived; "" where there is none."""
+    if np.isnan(middle := middles.get(name, np.nan)):
+        return ""
+    numbers = _numbers(problem, title).xs(name, level="method")
     arrived = np.isfinite(numbers).sum()
-    text = "–" if np.isinf(middle) else number(middle, ".0f")
-    text = f"**{text}**" if best and np.isfinite(middle) else text
-    few = arrived < len(numbers)
-    return f"{text} ({arrived} of {len(numbers)})" if few else text
+    if np.isinf(middle):
+        text = "–"
+    else:
+        text = number(middle, ".0f")
+        text = f"**{text}**" if middle == middles.min() else text
+    return f"{text} ({arrived})" if 0 < arrived < len(numbers) else text
 
 
 def in_order(found):
@@ -119,14 +141,14 @@ def claim_of(rival):
     )
 
 
-def full(problems, places):
-    """Write the page: the tables of two gaps, and the rivals' duels."""
-    parts = ["# The race"]
-    for goal in GOAL, "1e-4":
+def full(problems, places, command):
+    """Write the page: a table per goal, and the rivals' duels."""
+    parts = ["# The race", f"Made by `{command}`.", EXPLAINED.strip()]
+    for goal in GOALS:
         parts += [
-            f"## Evaluations to stay at {goal}", table(problems, goal).rstrip()
+            f"## Evaluations to stay at {goal}",
+            table(problems, [goal]).rstrip(),
         ]
-    parts.append(EXPLAINED.format(goal="that part", star="n (k of m)").strip())
     places = [place for place in places if place.protocol == FAIR]
     for rival in RIVALS:
         found = claims.findings(claim_of(rival), places)
@@ -135,21 +157,21 @@ def full(problems, places):
         parts += [
             HEAD.format(one=rival).rstrip(),
             "\n".join(f"- {line}" for line in claims.summary(found)),
-            claims._table(found).rstrip(),
+            claims.table(found).rstrip(),
         ]
     return "\n\n".join(parts) + "\n"
 
 
 def short(problems):
     """Write the README's table, with what its cells are."""
-    n = sorted({
-        int(_numbers(p, STAY.format(GOAL)).groupby("method").size().max())
-        for p in problems
-    })
-    seeds = in_words(n[0], "seed") if len(n) == 1 else (
-        f"{n[0]} to {n[-1]} seeds")
-    return table(problems) + (
-        f"\nMedians over {seeds} of the evaluations and products until a run "
-        f"stays\nwithin {GOAL} of F*; how many runs do, where not all.  Bold: "
-        "the fewest.\n*HOAG / own*: the median over tasks of the ratio.\n"
-    )
+    counts = {
+        int(_numbers(problem, STAY.format("1e-2")).groupby("method").size()
+            .max()) for problem in problems
+    }
+    seeds = " or ".join(map(str, sorted(counts)))
+    return table(problems, ["1e-1", "1e-2"], BRIEF) + f"""
+Evaluations and products until a run stays within 1e-1 / 1e-2 of F*, medians
+over {seeds} seeds; in brackets how many runs do, where not all; bold is the
+fewest of all methods. *HOAG / own* is the median of the ratios at 1e-2. Every
+method, and the rivals against SHINE: [race.md](results/race.md).
+"""

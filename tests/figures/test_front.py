@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from figures.results import ResultError
-from figures.tables import claims, front, league
+from figures.tables import claims, front, league, race
 
 from helpers.figure_rows import bilevel, run, save, table
 from helpers.league_numbers import problem
@@ -16,10 +16,9 @@ RUNS = problem({
     FIRST: {"SHINE": [100] * 10, "HOAG": [150] * 10, "Grid-search": [9] * 10},
     STAY: {"SHINE": [100] * 3 + [INF] * 7, "HOAG": [150] * 10,
            "Grid-search": [9] * 10},
+    "evaluations to stay at 1e-1": {
+        "SHINE": [9] * 10, "HOAG": [8] * 10, "Grid-search": [7] * 10},
 })
-NETWORK = problem({
-    "accuracy": {"SHINE": [95.0, 95, 95]}, "backward": {"SHINE": [4.0] * 3},
-}, dataset="net", family=league.NETWORK)
 
 
 def test_a_row_says_first_stay_and_how_sure():
@@ -55,47 +54,23 @@ def test_a_comparison_that_is_not_tested_says_why():
         front.says(claims.places_of([short])))
 
 
-def test_the_table_counts_who_is_there():
-    shown = {row["method"]: row for row in table(
-        front.table([RUNS, NETWORK]), "toy")}
-    stay = f"toy, fair: {STAY}"
-    assert shown["`HOAG`"][stay] == "150 (10 of 10)"
-    assert shown["`SHINE`"][stay] == "– (3 of 10)"
-    assert set(shown) == {"`SHINE`", "`HOAG`"}
-    assert shown["`SHINE`"]["net, fair: accuracy"] == "95.0 % (95.0–95.0)"
-    assert shown["`SHINE`"]["net, fair: backward"] == "4 ms"
-    assert shown["`HOAG`"]["net, fair: backward"] == "–"
-    never = problem({STAY: {"SHINE": [INF] * 3}})
-    row, = table(front.table([never]), "toy")
-    assert row[stay] == "never (0 of 3)"
-
-
-@pytest.mark.parametrize("accuracies, cell", [
-    ([95.0], "95.0 %"), ([95.0, -INF, 94], "1 of 3 diverged")])
-def test_accuracies_without_an_interval(accuracies, cell):
-    net = problem({"accuracy": {"SHINE": accuracies}, "backward": {
-        "SHINE": [4.0]}}, dataset="net", family=league.NETWORK)
-    row, = table(front.table([net]), "net")
-    assert row["net, fair: accuracy"] == cell
-
-
 def test_without_its_methods_there_is_a_sentence():
     search = problem({STAY: {"Grid-search": [1.0]}})
-    with pytest.raises(ResultError, match="none of the methods HOAG"):
-        front.table([search])
     with pytest.raises(ResultError, match="run SHINE and HOAG"):
         front.says(claims.places_of([search]))
 
 
-def test_the_command_fills_both_places_of_a_page(tmp_path, capsys,
-                                                 monkeypatch):
+@pytest.mark.parametrize("name, mark, text", [
+    ("front", "says", lambda: front.says(claims.places_of([RUNS]))),
+    ("race", "race", lambda: race.short([RUNS])),
+])
+def test_a_command_fills_its_place_of_a_page(
+        name, mark, text, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(league, "problems_of", lambda runs: ([RUNS], []))
     page = tmp_path / "page.md"
     page.write_text(
-        "a\n<!-- says:begin -->\n<!-- says:end -->\nb\n"
-        "<!-- front:begin -->\n<!-- front:end -->\n", encoding="utf-8")
+        f"a\n<!-- {mark}:begin -->\n<!-- {mark}:end -->\nb\n",
+        encoding="utf-8")
     path = save(tmp_path / "a.parquet", bilevel("SHINE", 0, [1, 0]))
-    assert run(capsys, "front", path, "--page", page)[0] == 0
-    text = page.read_text(encoding="utf-8")
-    assert front.says(claims.places_of([RUNS])) in text
-    assert front.table([RUNS]) in text
+    assert run(capsys, name, path, "--page", page)[0] == 0
+    assert text() in page.read_text(encoding="utf-8")

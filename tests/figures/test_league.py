@@ -520,7 +520,9 @@ def test_readme_needs_one_pair_of_marks(tmp_path, capsys, text):
 
 
 @pytest.mark.parametrize("name, marked", [
-    ("README.md", r"<!-- front:begin (.*) -->"),
+    ("README.md", r"<!-- says:begin (.*) -->"),
+    ("README.md", r"<!-- race:begin (.*) -->"),
+    ("results/race.md", r"Made by `(.*)`"),
     ("results/league.md", r"Made by `(.*)`"),
 ])
 def test_committed_tables_are_not_stale(name, marked, tmp_path, monkeypatch,

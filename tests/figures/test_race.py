@@ -23,29 +23,41 @@ def of(**tasks):
 
 def test_the_table_says_who_is_first_where():
     three = {"HOAG": [9] * 8, "SHINE": [8] * 8, "qNBO": [10] * 8}
-    found = table(race.table(of(one=ONE, two=TWO, three=three)), "method")
+    found = table(race.table(
+        of(one=ONE, two=TWO, three=three), ["1e-2"]), "method")
     # the ranks are 1 3 1, 2 2 2, 3 1 3
     assert [row["method"] for row in found] == [
         "`SHINE`", "`HOAG`", "`qNBO`"]
-    found = table(race.table(of(one=ONE, two=TWO)), "method")
+    found = table(race.table(of(one=ONE, two=TWO), ["1e-2"]), "method")
     rows = {row["method"]: row for row in found}
     assert [rows[f"`{name}`"]["one"] for name in ONE] == [
-        "200", "**100**", "– (4 of 8)"]
+        "200", "**100**", "– (4)"]
     assert rows["`qNBO`"]["two"] == "**50**"
     assert rows["`qNBO`"]["HOAG / own"] == "1.00"  # of 0 and 2
-    assert rows["`SHINE`"]["two"] == "– (0 of 8)"
+    assert rows["`SHINE`"]["two"] == "–"
     assert rows["`SHINE`"]["HOAG / own"] == "1.00"  # of 2 and 0
 
 
 def test_a_method_that_was_not_run_has_an_empty_cell():
-    rows = table(race.table(of(one=ONE, two={"HOAG": [9] * 3})), "method")
+    rows = table(race.table(
+        of(one=ONE, two={"HOAG": [9] * 3}), ["1e-2"]), "method")
     shine, = [row for row in rows if row["method"] == "`SHINE`"]
     assert (shine["two"], shine["HOAG / own"]) == ("", "2.00")
 
 
+def test_the_short_table_has_two_goals():
+    fast = {name: [x / 2 for x in xs] for name, xs in ONE.items()}
+    numbers = {title: ONE for title in TITLES} | {TITLES[0]: fast}
+    text = race.short([problem(numbers, "one")])
+    rows = {row["method"]: row for row in table(text, "method")}
+    assert rows["`SHINE`"]["one"] == "**50** / **100**"
+    assert rows["`qNBO`"]["one"] == "– (4) / – (4)"
+    assert "over 8 seeds" in text
+
+
 def test_rivals_are_judged_against_shine_and_its_relatives():
     problems = of(one=ONE, two=TWO)
-    page = race.full(problems, claims.places_of(problems))
+    page = race.full(problems, claims.places_of(problems), "")
     rows = {row["where"]: row for row in table(
         page[page.index("## qNBO"):], "where")
         if row["quantity"] == "evaluations to stay at 1e-2"}
@@ -57,7 +69,7 @@ def test_rivals_are_judged_against_shine_and_its_relatives():
 
 def test_no_verdict_depends_on_the_other_tasks():
     def told(problems):
-        page = race.full(problems, claims.places_of(problems))
+        page = race.full(problems, claims.places_of(problems), "")
         return [
             row for row in table(page[page.index("## qNBO"):], "where")
             if row["where"] == "one, fair"]

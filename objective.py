@@ -135,6 +135,7 @@ class Objective(BaseObjective):
             "forward_time": totals.forward_time,
             "backward_time": totals.backward_time,
             "diverged": float(step.diverged),
+            "reconstruction_error": step.reconstruction_error,
             "solver": solver,
             "solver_fingerprint": solver_fingerprint,
             "settings": json.dumps({

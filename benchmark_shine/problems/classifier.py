@@ -290,10 +290,10 @@ class EquilibriumClassifier(NetworkProblem):
         """
         recipe, y = self.recipe, y.to(x.device)
         start = x.new_zeros(len(x), self.d)
-        g, restrict = network.g, network.restrict
+        g, restrict, parts = network.g, network.restrict, network.prepared
         if 1 <= k <= recipe.unrolled_steps:
-            g = network.unrolled(start, recipe.unrolled_layers)
-            restrict = None
+            out = network.unrolled(start, recipe.unrolled_layers)
+            g, restrict, parts = lambda z: z - out, None, (out,)
 
         def loss(z):
             return cross_entropy(network.logits(z), y)
@@ -306,5 +306,5 @@ class EquilibriumClassifier(NetworkProblem):
         asked = k > 0 and recipe.jacobian_weight > 0
         return Equation(
             g, penalised if asked else loss, start, step=k, restrict=restrict,
-            warm_startable=False,
+            warm_startable=False, theta_parts=parts,
         )

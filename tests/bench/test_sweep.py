@@ -23,11 +23,11 @@ from benchmark_shine.adjoint import (
 )
 from benchmark_shine.bench.solver import broyden_steps
 from benchmark_shine.fingerprints import fingerprint
+from benchmark_shine.loops.reversible import ReversedSeries
 from benchmark_shine.operators import transposed, untransposed
 from benchmark_shine.outer import (
     Hoag, Search, Secant, from_now, from_start,
 )
-from benchmark_shine.loops.reversible import ReversedSeries
 from benchmark_shine.rivals.torchdeq import TorchDEQ
 from benchmark_shine.root import (
     LBFGS, AdjointBroyden, Anderson, Broyden, EveryFewSteps, Opa,

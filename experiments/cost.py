@@ -200,7 +200,7 @@ def training_rows(problem, network, label, n_epochs):
             }
 
 
-def measure_training(path, seeds=3, n_epochs=20, width=64):
+def measure_training(path, seeds=3, n_epochs=10, width=64):
     """Train what the file lacks; a run is written when it is complete."""
     rows = Rows(path, ("network", "method", "seed", "epoch"))
     for seed in range(seeds):

@@ -7,8 +7,9 @@ it makes as many steps.  So no tolerance ends a solve here, and every sample
 makes the recipe's steps: 18 forward, 20 in a full backward pass.  (In the
 authors' code, single precision does not reach the backward tolerance either.)
 On each batch of training pictures all methods take turns, so that a slow
-minute of the machine slows all of them.  A first turn, with the memory
-counted, warms up and is not timed.  One thread.
+minute of the machine slows all of them; those with one root finder share its
+solve.  A first turn, whole steps with the memory counted, warms up and is not
+timed.  One thread.
 
 Notes
 -----
@@ -24,8 +25,9 @@ import torch
 
 from benchmark_shine.bench.networks import check_device
 from benchmark_shine.checks import check_integer
-from benchmark_shine.engine import leaves
+from benchmark_shine.engine import RootAndAdjoint, clock, leaves
 from benchmark_shine.evaluate.memory import peak_memory
+from benchmark_shine.root import Root
 from figures.results import bare_name, settings_in_name
 
 from .rows import Rows
@@ -87,6 +89,21 @@ def device_name(device):
     return str(device)
 
 
+@dataclass(frozen=True)
+class Solve:
+    """A root, and the seconds that it took."""
+
+    root: Root
+    seconds: float
+
+    @classmethod
+    def timed(cls, finder, equation):
+        """Find the root of an equation, to no tolerance."""
+        began = clock(equation.start)
+        root = finder(equation, 0.0, 0.0, None)
+        return cls(root, clock(root.z) - began)
+
+
 class Turns:
     """The methods that take turns on the batches of one network.
 
@@ -115,21 +132,39 @@ class Turns:
         _, z = self.problem.start()
         return self.problem.draw(self.theta, z, batch + 1)
 
-    def step(self, label, equation):
-        """Make one outer step of a method."""
-        return self.steps[label](equation, self.theta, EXHAUSTIVE, None)
-
     def warm_up(self):
-        """Let each method take a turn, and measure its peak of memory."""
+        """Let each method make a step, and measure its peak of memory."""
         equation = self.equation(0)
-        for label in self.steps:
+        for label, step in self.steps.items():
             _, self.memory[label] = peak_memory(
-                lambda: self.step(label, equation), self.problem.device
+                lambda: step(equation, self.theta, EXHAUSTIVE, None),
+                self.problem.device,
             )
 
-    def row(self, label, equation):
+    def step(self, label, equation, solves):
+        """Make one outer step of a method.
+
+        Parameters
+        ----------
+        label : str
+        equation : Equation
+        solves : dict of root finder to `Solve`
+            What this batch has had; the step adds to it.
+        """
+        step = self.steps[label]
+        if not isinstance(step, RootAndAdjoint):
+            return step(equation, self.theta, EXHAUSTIVE, None)
+        finder = step.find_root
+        if finder not in solves:
+            solves[finder] = Solve.timed(finder, equation)
+        solve = solves[finder]
+        known = replace(step, find_root=lambda *_: solve.root)
+        made = known(equation, self.theta, EXHAUSTIVE, None)
+        return replace(made, forward_time=solve.seconds)
+
+    def row(self, label, equation, solves):
         """Measure one turn of a method: seconds, counts, bytes."""
-        step = self.step(label, equation)
+        step = self.step(label, equation, solves)
         root_products = 0 if step.root is None else step.root.n_vjp
         return {
             "steps": steps_of(label),
@@ -164,10 +199,10 @@ def measure(rows, setting, device, methods=METHODS, say=print):
         for key in keys:
             if key["batch"] != batch:
                 batch = key["batch"]
-                equation = turns.equation(batch)
+                equation, solves = turns.equation(batch), {}
                 say(f"{network}: batch {batch} of {setting.batches}")
             rows.add(
-                **key, **turns.row(key["method"], equation),
+                **key, **turns.row(key["method"], equation, solves),
                 dataset=setting.dataset, device=device_name(device),
             )
 

@@ -108,7 +108,7 @@ def plot_network(ax, own, published):
             theirs = published[name].sort_index()
             ax.plot(
                 theirs.index.map(PLACES), theirs, linestyle=":",
-                linewidth=0.7, markerfacecolor="white", zorder=2.5,
+                linewidth=0.7, markerfacecolor="white", zorder=3,
                 label=f"{label}, published", **style,
             )
     ax.set_yscale("log")

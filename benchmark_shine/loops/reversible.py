@@ -8,7 +8,6 @@ from ..adjoint.base import linear_in_rhs
 from ..checks import check_integer, check_number
 from ..engine import Step, clock
 from ..implicit import Counted
-from ..operators import Identity
 from ..root import Root
 
 # Rounding grows by (1 - beta)^-n at least; an error above this is refused.
@@ -235,7 +234,7 @@ class _Tape:
 
 @dataclass(frozen=True)
 class _Forward:
-    """Give the forward pass the form of a root finder, see `find_root`."""
+    """Give the forward pass the form of a root finder, without inverse."""
 
     method: Reversible
 
@@ -243,7 +242,7 @@ class _Forward:
         g = Counted(equation.g)
         _, z = self.method.forward(g, equation.start)
         return Root(
-            z, Identity(), None, math.nan, self.method.steps, g.n_g,
+            z, None, None, math.nan, self.method.steps, g.n_g,
             converged=False,
         )
 

@@ -11,8 +11,8 @@
 # make install        make .venv; rivals: add jaxopt, optimistix, Optuna and
 #                     torchdeq; cluster: dask and submitit, see docs/cluster.md
 #
-# NAME: fig1 fig2 fig3 figE1 figE2 nls deq lm theory error_against_cost;
-# SCALE: quick (the default), paper.
+# NAME: fig1 fig2 fig3 figE1 figE2 nls deq lm theory error_against_cost
+# backward_times cost; SCALE: quick (the default), paper.
 # Results, pictures and tables go to outputs/, or to OUTPUTS=FOLDER.
 # Another Python: make run PYTHON=python3.13 (3.11 to 3.13; it goes to VENV).
 

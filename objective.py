@@ -122,7 +122,8 @@ class Objective(BaseObjective):
         evaluations of g and products with Jᵀ, ``forward_time`` and
         ``backward_time`` are seconds in the two passes, all since the start.
         See `benchmark_shine.evaluate` for the rest; NaN where a problem has
-        no such thing, or none is due.
+        no such thing, or none is due.  ``reconstruction_error`` is that of
+        `benchmark_shine.loops.reversible.Reversible` alone.
 
         Columns of text: the bare names ``solver`` and ``dataset``, the
         fingerprints of their sources and data, and ``settings``, which is
@@ -137,6 +138,7 @@ class Objective(BaseObjective):
             "forward_time": totals.forward_time,
             "backward_time": totals.backward_time,
             "diverged": float(step.diverged),
+            "reconstruction_error": step.reconstruction_error,
             "solver": solver,
             "solver_fingerprint": solver_fingerprint,
             "settings": json.dumps({

@@ -35,6 +35,9 @@ class Step:
         Evaluations of g and products with Jᵀ.
     forward_time, backward_time : float
         Seconds in the root finder, and in the loss and its hypergradient.
+    reconstruction_error : float
+        Relative error of the start that `Reversible` walks back to; NaN for
+        every other method.
     """
 
     theta: tuple[Tensor, ...]
@@ -48,6 +51,7 @@ class Step:
     n_vjp: int = 0
     forward_time: float = 0.0
     backward_time: float = 0.0
+    reconstruction_error: float = math.nan
 
     @property
     def n_outer(self):

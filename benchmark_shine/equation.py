@@ -43,6 +43,11 @@ class Equation:
         A function with the derivative in theta of the energy, up to what does
         not depend on z: penalty methods differentiate differences of the
         energy in theta.
+    theta_parts : tuple of Tensor, or None
+        Tensors with a graph, functions of theta alone, through which alone g
+        depends on theta: a method that differentiates many evaluations of g
+        adds up its derivatives in these, and goes on to theta once.  None:
+        theta itself.
     """
 
     g: Callable[[Tensor], Tensor]
@@ -55,3 +60,4 @@ class Equation:
     warm_startable: bool = True
     diagonal: Tensor | None = None
     energy_theta: Callable[[Tensor], Tensor] | None = None
+    theta_parts: tuple[Tensor, ...] | None = None

@@ -20,7 +20,6 @@ A method is a solver and its settings, as "SHINE[backward_steps=5]": any whose
 refused.  A Markdown file beside the rows says what came out.  One thread.
 """
 import argparse
-import ast
 import math
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,10 +38,9 @@ from benchmark_shine.evaluate.reference import errors_of
 from benchmark_shine.evaluate.tight import TightSolver, hessian
 from benchmark_shine.implicit import TransposedJacobian, hypergradient
 from figures.error_against_cost import page, read_errors
-from figures.results import bare_name, settings_in_name
 
 from .rows import Rows
-from .tasks import TASKS, method_of, problem_of
+from .tasks import TASKS, made_of, method_of, problem_of
 
 METHODS = (
     "HOAG", "HOAG[backward_steps=1]", "HOAG-limited",
@@ -115,24 +113,13 @@ def made(label, problem):
         Where there is no such solver or setting, or the method has an outer
         loop of its own, or (`NotForThisProblem`) no meaning for the problem.
     """
-    settings = {
-        name: _value(text) for name, text in settings_in_name(label).items()
-    }
-    method = method_of(bare_name(label), problem, N_OUTER, **settings)
+    method = made_of(label, problem, N_OUTER)
     if not isinstance(method, Method):
         raise ValueError(
             f"{label}: has an outer loop of its own, which no path of theta "
             "can lead; leave it out"
         )
     return method
-
-
-def _value(text):
-    """Read a setting: a number, a tuple, True, None, or else text."""
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
 
 
 class Task:

@@ -49,6 +49,13 @@ RECIPES = {
         for network in ("dense", "mdeq")
     }),
     "theory": Recipe(measured={"theory": "theory"}),
+    "backward_times": Recipe(measured={
+        "backward_times_{scale}": "backward_times --scale {scale}",
+    }),
+    "cost": Recipe(measured={
+        "cost_memory": "cost memory", "cost_training": "cost training",
+        "backward_times_{scale}": "backward_times --scale {scale}",
+    }),
     "error_against_cost": Recipe(measured={
         "error_against_cost_{scale}": "error_against_cost --scale {scale}",
     }),

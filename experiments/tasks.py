@@ -1,8 +1,11 @@
-"""The bi-level tasks of experiments, by short names, and their methods."""
+"""The tasks of experiments, by short names, and their methods."""
+import ast
 from functools import cache
 from pathlib import Path
 
 from benchopt.benchmark import Benchmark
+
+from figures.results import bare_name, settings_in_name
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("formulation", "n_samples", "n_features")
@@ -44,9 +47,22 @@ def problem_of(task, seed, **settings):
         Where its data cannot be had; the message says what to do.
     """
     name, own = TASKS[task]
-    data = _classes("datasets")[name].get_instance(
-        seed=seed, **own, **settings
-    ).get_data()
+    return _load(name, {"seed": seed, **own, **settings})
+
+
+def network_of(dataset, **settings):
+    """Build the problem of a data set of pictures.
+
+    Raises
+    ------
+    ValueError
+        Where its data cannot be had; the message says what to do.
+    """
+    return _load(dataset, settings)
+
+
+def _load(dataset, settings):
+    data = _classes("datasets")[dataset].get_instance(**settings).get_data()
     if data["problem"] is None:
         raise ValueError(data["reason"])
     return data["problem"]
@@ -67,3 +83,25 @@ def method_of(solver, problem, n_outer, **settings):
     for name in settings.keys() - cls.parameters.keys():
         raise ValueError(f"methods: {solver} has no setting {name}")
     return cls.get_instance(**settings).method(problem, n_outer)
+
+
+def made_of(label, problem, n_outer):
+    """Build the `Method` of a label, as "SHINE[backward_steps=5]".
+
+    Raises
+    ------
+    ValueError
+        As `method_of`.
+    """
+    settings = {
+        name: _value(text) for name, text in settings_in_name(label).items()
+    }
+    return method_of(bare_name(label), problem, n_outer, **settings)
+
+
+def _value(text):
+    """Read a setting: a number, a tuple, True, None, or else text."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from . import (
-    convergence, deq, error_against_cost, fig2, fig3, figE2, lm, profiles,
-    theory,
+    backward_times, convergence, cost, deq, error_against_cost, fig2, fig3,
+    figE2, lm, profiles, theory,
 )
 
 RUNS = "result files of `benchopt run`"
@@ -45,6 +45,10 @@ FIGURES = {
         "Figure 3: accuracy of networks against time of a backward pass",
         RUNS + " on networks", fig3.draw,
     ),
+    "backward_times": Entry(
+        "Figure 3, x axis: times of backward passes beside the published ones",
+        "the CSV file of that measurement", backward_times.draw,
+    ),
     "figE1": Entry(
         "Figure E.1: as figure 1, with every method but OPA",
         RUNS, partial(convergence.draw, convergence.FIGE1),
@@ -70,6 +74,10 @@ FIGURES = {
     "theory": Entry(
         "Theorems 1 to 3: how exact SHINE is at each inner iteration",
         "the CSV file of that measurement", theory.draw,
+    ),
+    "cost": Entry(
+        "What equilibrium networks cost: memory, time, and training",
+        "CSV files of these measurements", cost.draw,
     ),
     "profiles": Entry(
         "Profiles: how much each method solves, and how soon",

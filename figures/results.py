@@ -87,6 +87,9 @@ KINDS = {
     "points": ("top1_percent", "backward_ms"),
     "theory": ("steps", "hypergradient_error", "q_error"),
     "errors": ("q_error", "gradient_error", "tol"),
+    "backward_times": ("backward_seconds", "backward_products", "batch"),
+    "cost_memory": ("depth", "bytes_of_z", "peak_memory"),
+    "cost_training": ("epoch", "n_parameters", "test_accuracy"),
 }
 
 

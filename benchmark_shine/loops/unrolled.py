@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..adjoint import Phantom
-from ..checks import check_integer
+from ..checks import check_integer, check_number
 from ..engine import Step, clock
 from ..implicit import Counted, norm_of_jacobian
 from ..root import FixedPoint
@@ -78,9 +78,11 @@ class Truncated:
     Truncated back-propagation (Shaban, Cheng, Hatch and Boots, AISTATS 2019)
     in reverse mode through gradient descent (Franceschi, Donini, Frasconi and
     Pontil, ICML 2017): the root finder stops at its tolerance, then steps
-    z ← z - g / ‖J‖ follow, and autograd keeps the graph of these steps alone.
-    At the root itself the gradient is that of the Neumann series with as many
-    terms.
+    z ← z - tau g / ‖J‖ follow, and autograd keeps the graph of these steps
+    alone.  At the root itself the gradient is that of the Neumann series with
+    as many terms.  With ‖J‖ = 1, this is the phantom gradient in its unrolled
+    form (Geng, Zhang, Bai, Wang and Lin, NeurIPS 2021), as the steps are then
+    z ← (1 - tau) z + tau f(z).
 
     Parameters
     ----------
@@ -90,6 +92,8 @@ class Truncated:
         first, one product with Jᵀ.
     n_power : int
         Power iterations for ‖J‖; 0 takes ‖J‖ = 1.
+    tau : float
+        Damping, in (0, 1].
 
     Raises
     ------
@@ -100,10 +104,17 @@ class Truncated:
     find_root: Callable
     n_steps: int = 20
     n_power: int = 5
+    tau: float = 1.0
 
     def __post_init__(self):
         check_integer("backward_steps", self.n_steps, least=1)
         check_integer("n_power", self.n_power, least=0)
+        check_number("tau", self.tau, above=0, most=1)
+
+    @property
+    def adjoint(self):
+        """Return what the gradient amounts to at a root, if ‖J‖ = 1."""
+        return None if self.n_power else Phantom(self.n_steps, self.tau)
 
     def __call__(self, equation, theta, state, last):
         """Make one outer step; see `benchmark_shine.engine.Method`.
@@ -123,7 +134,7 @@ class Truncated:
         with torch.enable_grad():
             for _ in range(self.n_steps):
                 residual = g(z)
-                z = z - residual / norm
+                z = z - residual / (norm / self.tau)
             loss = equation.loss(z)
         grads = torch.autograd.grad(loss, theta)
         root = replace(

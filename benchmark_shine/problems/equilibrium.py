@@ -325,10 +325,10 @@ class EquilibriumNetwork(NetworkProblem):
         """
         recipe, start = self.recipe, network.zeros(len(x), self.d)
         y = y.to(start.device)
-        g, restrict = network.g, network.restrict
+        g, restrict, parts = network.g, network.restrict, network.prepared
         if 1 <= k <= recipe.unrolled_steps:
-            g = network.unrolled(start, recipe.unrolled_layers)
-            restrict = None
+            out = network.unrolled(start, recipe.unrolled_layers)
+            g, restrict, parts = lambda z: z - out, None, (out,)
 
         def loss(z):
             return self.loss(network, z, y)
@@ -340,7 +340,7 @@ class EquilibriumNetwork(NetworkProblem):
 
         return Equation(
             g, penalised if self._has_penalty(k) else loss, start, step=k,
-            restrict=restrict, warm_startable=False,
+            restrict=restrict, warm_startable=False, theta_parts=parts,
         )
 
     def _has_penalty(self, k):

@@ -70,6 +70,12 @@ class BoundNetwork:
         Input of the stem.
     mask : Tensor, shape (B, ...), or None
         Dropout mask of the cell.
+
+    Attributes
+    ----------
+    prepared : tuple of Tensor
+        The injection and the effective weights, with a graph: all that f has
+        of theta.
     """
 
     def __init__(self, shell, effective, theta, head, buffers, x, mask):
@@ -91,7 +97,7 @@ class BoundNetwork:
         with torch.no_grad():
             self._known = self._prepare(*theta)
         with torch.enable_grad():
-            self._prepared = _Deferred.apply(
+            self.prepared = _Deferred.apply(
                 self._prepare, self._known, *theta
             )
 
@@ -101,7 +107,7 @@ class BoundNetwork:
 
     def f(self, z):
         """Evaluate the map whose fixed point is sought, (B, d) -> (B, d)."""
-        return self._f(z, self._mask, *self._prepared)
+        return self._f(z, self._mask, *self.prepared)
 
     def g(self, z):
         """Evaluate z - f(z)."""
@@ -119,11 +125,15 @@ class BoundNetwork:
         return lambda z: z - self._f(z, mask, injection, *weights)
 
     def unrolled(self, start, n_layers):
-        """Return the function g(z) = z - f(f(… f(start))), n_layers times f.
+        """Compute out = f(f(… f(start))), n_layers times f, with a graph.
 
-        Its J is the identity: the root is the output of the unrolled network
-        and takes one step, every method finds q = dl/dz, and the
-        hypergradient is back-propagation through the layers.
+        In the equation z - out = 0, J is the identity: the root takes one
+        step, every method finds q = dl/dz, and the hypergradient is
+        back-propagation through the layers.
+
+        Returns
+        -------
+        Tensor, shape (B, d)
         """
         def compute(*values):
             z, prepared = start, self._prepare(*values)
@@ -138,7 +148,7 @@ class BoundNetwork:
         # k evaluations goes back through the layers once.
         with torch.enable_grad():
             out, = _Deferred.apply(compute, known, *theta)
-        return lambda z: z - out
+        return out
 
     def zeros(self, *shape):
         """Return zeros of the dtype and on the device of theta."""

@@ -148,8 +148,18 @@ COUNTED = {
     (name, where): int(count)
     for name, (*_, bilevel, networks) in rows()
     for where, count in (("bilevel", bilevel), ("networks", networks))
-    if count.isdigit() and not name.startswith(("Unrolled", "jaxopt"))
+    if count.isdigit() and not name.startswith(
+        ("Unrolled", "jaxopt", "Reversible")
+    )
 }
+
+
+def instance_of(name):
+    """The solver of a row, as ``Phantom[form=unrolled]``."""
+    base, _, settings = name.rstrip("]").partition("[")
+    return solver_classes()[base].get_instance(**dict(
+        pair.split("=") for pair in settings.split(",") if pair
+    ))
 
 
 @pytest.mark.parametrize("name, where", COUNTED)
@@ -170,14 +180,14 @@ def test_products_are_those_of_the_overview(name, where):
         torch.randn(shape, dtype=torch.float64)
         if where == "bilevel" else None, 0.0, torch.full_like(M[0], 0.5),
     )
-    solver = solver_classes()[name].get_instance()
+    solver = instance_of(name)
     solver.method(problems()[where], 5).adjoint(system)
     assert len(calls) == COUNTED[name, where]
 
 
 def test_where_a_method_runs():
     for name, (*_, bilevel, networks) in rows():
-        solver = solver_classes()[name].get_instance()
+        solver = instance_of(name)
         for problem, count in zip(problems().values(), (bilevel, networks)):
             skipped, _ = solver.skip(problem, 5, 1)
             assert skipped == (count == "–"), (name, problem)

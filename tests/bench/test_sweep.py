@@ -23,6 +23,7 @@ from benchmark_shine.adjoint import (
 )
 from benchmark_shine.bench.solver import broyden_steps
 from benchmark_shine.fingerprints import fingerprint
+from benchmark_shine.loops.reversible import ReversedSeries
 from benchmark_shine.operators import transposed, untransposed
 from benchmark_shine.outer import (
     Hoag, Search, Secant, from_now, from_start,
@@ -49,7 +50,9 @@ OWN_WAY = {
     "BOME", "NBO",
 }
 BILEVEL = SEARCHES | EVERYWHERE | BILEVEL_ONLY | OWN_WAY
-EQUILIBRIUM = EVERYWHERE | {"SHINE-fallback", "Phantom", "Unrolled-network"}
+EQUILIBRIUM = EVERYWHERE | {
+    "SHINE-fallback", "Phantom", "Unrolled-network", "Reversible",
+}
 # those of a library that may be missing
 OPTIONAL = {
     "torchdeq": "torchdeq", "torchdeq-defaults": "torchdeq",
@@ -423,6 +426,8 @@ def test_a_solver_is_its_adjoint(name, settings, adjoint, solvers, problem):
     ("SHINE-fallback", {"rule": "residual"},
      Fallback(Shine(), ResidualRule())),
     ("Phantom", {}, Phantom(5, 1.0)),
+    ("Phantom", {"form": "unrolled", "tau": 0.5}, Phantom(5, 0.5)),
+    ("Reversible", {"steps": 4}, ReversedSeries(4, 0.8)),
     ("torchdeq", {"backward": "anderson"},
      QuasiNewtonSolve(TorchDEQ("anderson", 50))),
     ("torchdeq", {"backward": "phantom"}, Phantom(5, 1.0)),
@@ -743,6 +748,9 @@ def network(benchmark):
     ("SHINE", {"estimate": "cold"}, "estimate: needs backward_steps"),
     ("SHINE-PCG", {}, "SHINE-PCG: preconditioner .*networks"),
     ("Phantom", {"tau": 2.0}, "tau: .*2.0"),
+    ("Phantom", {"form": "unrolled", "k": 0}, "k: .*0"),
+    ("Phantom", {"form": "closed"}, "form: 'closed' is not one of"),
+    ("Reversible", {"steps": 8}, "steps: 8 .*float32.*at most 7"),
     ("torchdeq", {"backward": "cg"}, "backward: 'cg' is not one of"),
     ("Unrolled-network", {"n_layers": 0}, "n_layers: .*0"),
 ])

@@ -142,6 +142,8 @@ def changed(**change):
 
 @pytest.mark.parametrize("change, message", [
     ({}, None),
+    ({"theta_parts": lambda e: e.theta_parts[:1]},
+     "theta_parts: g depends on theta in other ways too"),
     ({"restrict": lambda e: lambda i: e.restrict(i.flip(0))},
      "restrict: is not g of those samples alone"),
     ({"energy": lambda e: lambda z: (float(z.sum()), e.g(z))},

@@ -120,3 +120,18 @@ def assert_nothing_overlaps(figure):
         assert box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1
         assert box.y0 >= -1 and box.y1 <= figure.bbox.y1 + 1
         assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def pass_times(factor):
+    """Times of passes: Jacobian-Free takes a part of the full solve."""
+    return pd.DataFrame([
+        {"network": "tiny", "method": method, "dataset": "toy",
+         "device": "cpu", "fingerprint": "abc", "batch": batch,
+         "steps": steps, "forward_seconds": 0.1,
+         "backward_seconds": batch * times, "evaluations": 20,
+         "products": 0, "backward_products": 0, "peak_memory": 2 ** 20,
+         "batch_size": 4}
+        for batch in (1, 2, 7)
+        for method, steps, times in (
+            ("HOAG", np.inf, 1.0), ("Jacobian-Free", 0, factor))
+    ])

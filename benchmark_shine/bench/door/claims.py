@@ -83,6 +83,24 @@ def theta_slope(p):
     return distance(ours, exact)
 
 
+def parts_slope(p):
+    """Compare (dg/dtheta)ᵀ v by way of theta_parts with that of g."""
+    parts = p.equation.theta_parts
+    if parts is None:
+        return None
+    number = (p.equation.g(p.z) * p.direction()).sum()
+    in_parts = torch.autograd.grad(
+        number, parts, retain_graph=True, allow_unused=True,
+        materialize_grads=True,
+    )
+    through = sum((a * b).sum() for a, b in zip(parts, in_parts))
+    ours, exact = (
+        torch.cat([t.flatten() for t in in_theta(total, p)])
+        for total in (through, number)
+    )
+    return distance(ours, exact)
+
+
 def energy_theta_slope(p):
     """Compare differences of energy_theta, in theta, with those of g."""
     function = p.equation.energy_theta
@@ -154,6 +172,10 @@ CLAIMS = {
     "g_theta against g": (
         theta_slope, "g_theta", "its derivative in theta is not that of g; "
         "write the same term in both, or leave g_theta out",
+    ),
+    "theta_parts against g": (
+        parts_slope, "theta_parts", "g depends on theta in other ways too; "
+        "name every tensor by which it does, or leave theta_parts out",
     ),
     "energy_theta against g": (
         energy_theta_slope, "energy_theta", "its derivative in theta is not "

@@ -194,7 +194,7 @@ def exact_at(problem, step):
     if len(z) <= DENSE:
         def solver(system):
             with torch.enable_grad():
-                J = hessian(problem, equation, system.z)
+                J = hessian(problem, step.theta, system.z)
             return refined(J, system.rhs)
     else:
         solver = ConjugateGradient()

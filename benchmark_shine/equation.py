@@ -61,3 +61,23 @@ class Equation:
     diagonal: Tensor | None = None
     energy_theta: Callable[[Tensor], Tensor] | None = None
     theta_parts: tuple[Tensor, ...] | None = None
+
+
+def need_diagonal(part, what):
+    """Refuse an equation, or a linear system, without a known ``diagonal``.
+
+    Parameters
+    ----------
+    part : Equation or AdjointSystem
+    what : str
+        What needs it, for the message.
+
+    Raises
+    ------
+    ValueError
+    """
+    if part.diagonal is None:
+        raise ValueError(
+            f"{what} needs an equation that says which diagonal theta adds "
+            "to J"
+        )

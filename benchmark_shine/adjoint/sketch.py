@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ..checks import check_integer, check_number
+from ..equation import need_diagonal
 from ..operators import LinearOperator
 from .base import linear_in_rhs
 from .krylov import ConjugateGradient, stop_by_residual
@@ -206,12 +207,8 @@ class NystromPCG:
 
     @linear_in_rhs
     def __call__(self, system):
+        need_diagonal(system, "preconditioner: nystrom")
         D = system.diagonal
-        if D is None:
-            raise ValueError(
-                "preconditioner: nystrom needs an equation that says which "
-                "diagonal theta adds to J"
-            )
         if self._due(system):
             rhs = system.rhs
             omega = draw(self.sketch, len(rhs), self.rank, self.seed, rhs)

@@ -1,14 +1,18 @@
 """Methods for bi-level problems, and searches over theta."""
-from dataclasses import replace
-
 from ..checks import check_choice, check_integer
 from ..engine import Loop, Method, RootAndAdjoint
+from ..equation import need_diagonal
 from ..loops.maid import Maid
 from ..outer import Hoag, Search, Secant, from_now, from_start
 from ..root import LBFGS, Polished
 from .lifecycle import Lifecycle, NotForThisProblem
 
 STEPS = {"secant": 0, "hoag": 1, "maid": 2}
+# What the rule sets that the other outer rules leave to the user.
+MAID = {
+    "criterion": "gradient", "tol": None, "decay": None, "anchor": None,
+    "moves": None, "polish": 0,
+}
 ANCHORS = {"start": from_start, "now": from_now}
 
 
@@ -117,29 +121,26 @@ class BilevelSolver(Lifecycle):
     def bilevel(self, problem, n_outer):
         find_root = self.make_finder(problem, n_outer)
         adjoint = self.make_adjoint()
-        maid = self.step == "maid"
-        if maid or any(
-            getattr(part, "needs_diagonal", False)
-            for part in (find_root, adjoint)
-        ):
-            _check_diagonal(problem, "step=maid" if maid else self.name)
-        if maid:
-            if self.polish:
-                raise ValueError("polish: has no meaning with step=maid")
-            find_root = replace(find_root, criterion="gradient")
+        equation = problem.draw(*problem.start(), 0)
+        for part in find_root, adjoint:
+            if getattr(part, "needs_diagonal", False):
+                need_diagonal(equation, f"{self.name}:")
+        if self.step == "maid":
+            need_diagonal(equation, "step: maid")
             return Loop(Maid(find_root, adjoint, n_outer), n_outer)
         return Method(
             RootAndAdjoint(find_root, adjoint), self.make_outer(), n_outer
         )
 
-
-def _check_diagonal(problem, name):
-    """Refuse a problem of which no diagonal part of J is known."""
-    if problem.draw(*problem.start(), 0).diagonal is None:
-        raise NotForThisProblem(
-            f"{name}: needs an equation that says which diagonal theta adds "
-            "to J"
-        )
+    def settings(self, problem):
+        """Return the settings that run: those of MAID are its own."""
+        found = super().settings(problem)
+        if found.get("step") != "maid":
+            return found
+        for name in MAID:
+            if self._parameters.get(name) is not None:
+                raise ValueError(f"{name}: has no meaning with step=maid")
+        return found | {name: MAID[name] for name in MAID if name in found}
 
 
 class SearchSolver(BilevelSolver):

@@ -31,6 +31,11 @@ class InnerSolver(BilevelSolver):
         check_choice("inner", self.inner, INNER)
         if self.inner == "shared":
             return super().make_finder(problem, n_outer)
+        if self.polish or self.step == "maid":
+            raise ValueError(
+                "inner: own leaves no tolerance to step=maid, and no inverse "
+                "to polish; take inner=shared"
+            )
         return self.make_own_finder()
 
     def make_own_finder(self):

@@ -7,6 +7,7 @@ from torch.autograd import grad
 
 from ..checks import check_integer, check_number
 from ..engine import Step, clock, leaves, start
+from ..equation import need_diagonal
 from ..implicit import TransposedJacobian, hypergradient
 from ..root import loss_gradient
 
@@ -114,7 +115,7 @@ class Maid:
             As in :meth:`benchmark_shine.engine.Method.run`.
         """
         first = start(problem, *problem.start())
-        check_diagonal(first.equation)
+        need_diagonal(first.equation, "step: maid")
         yield first
         run = _Run(self, problem, first.theta, first.z)
         for k in range(1, self.n_outer + 1):
@@ -123,20 +124,6 @@ class Maid:
             if k == self.n_outer or step.diverged:
                 return
             run.move(step)
-
-
-def check_diagonal(equation):
-    """Refuse an equation of which no modulus of convexity is known.
-
-    Raises
-    ------
-    ValueError
-    """
-    if equation.diagonal is None:
-        raise ValueError(
-            "step: maid needs an equation that says which diagonal theta "
-            "adds to J, of which it takes the modulus of convexity"
-        )
 
 
 class _Run:

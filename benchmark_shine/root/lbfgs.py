@@ -3,6 +3,7 @@ import math
 from dataclasses import dataclass
 
 from ..checks import check_choice, check_integer, check_number
+from ..equation import need_diagonal
 from ..precision import own_precision
 from .base import Root, inherited
 from .lbfgs_inverse import LBFGSInverse
@@ -197,10 +198,10 @@ class LBFGS:
 
     def _memory(self, warm_start, equation):
         if self.keep_pairs == "corrected":
-            _check_diagonal("keep_pairs: 'corrected'", equation)
+            need_diagonal(equation, "keep_pairs: 'corrected'")
         scale = self.scale
         if scale == "diagonal":
-            _check_diagonal("scale: 'diagonal'", equation)
+            need_diagonal(equation, "scale: 'diagonal'")
             if equation.diagonal.numel() > 1:
                 raise ValueError(
                     "scale: 'diagonal' needs one penalty for all entries of "
@@ -215,11 +216,3 @@ class LBFGS:
         elif self.keep_pairs == "corrected" and len(B):
             B.shift(equation.diagonal - warm_start.diagonal)
         return B
-
-
-def _check_diagonal(setting, equation):
-    if equation.diagonal is None:
-        raise ValueError(
-            f"{setting} needs an equation that says which diagonal theta "
-            "adds to J"
-        )

@@ -1056,6 +1056,8 @@ def test_settings_reach_the_outer_loop(solvers):
                   n_power=1).steps
     assert bome == Bome(bome.find_root, 7, 3, 2, 0.1, 4.0, 1)
     assert bome.find_root.keywords == {"atol": 0.2}
+    told = solvers["HOAG"].get_instance(step="maid").settings(problem)
+    assert (told["criterion"], told["tol"]) == ("gradient", None)
     maid = method("HOAG", step="maid", memory=9).steps
     assert maid == Maid(
         LBFGS(9, keep_pairs=True), ConjugateGradient(
@@ -1089,6 +1091,10 @@ def test_settings_reach_the_outer_loop(solvers):
     ("Unrolled", {"backward_steps": 0}, "backward_steps: .*0"),
     ("F2SA", {"order": 3}, "order: 3 is not one of 1, 2"),
     ("F2SA", {"step": "maid"}, "step: maid needs a method of a root"),
+    ("HOAG", {"step": "maid", "tol": 0.1}, "tol: has no meaning with step"),
+    ("HOAG", {"step": "maid", "polish": 1}, "polish: has no meaning with"),
+    ("qNBO", {"step": "maid", "inner": "own"}, "inner: own leaves no toler"),
+    ("qNBO", {"polish": 1, "inner": "own"}, "inner: own leaves no toler"),
     ("BOME", {"n_inner": 0}, "n_inner: .*0"),
     ("jaxopt", {"memory": 0}, "memory: .*0"),
     ("jaxopt", {"q": "gmres"}, "q: 'gmres' is not one of cg, shine"),

@@ -14,11 +14,12 @@ from benchmark_shine.loops.bome import Bome
 from benchmark_shine.loops.maid import Maid
 from benchmark_shine.loops.penalty import F2sa, loss_and_gradient, penalised
 from benchmark_shine.outer import Secant
+from benchmark_shine.problems import Quadratic
 from benchmark_shine.root import LBFGS
 
 from helpers.problems import (
-    jacobian_at, model, quadratic, relative, ridge_solution, theta_of,
-    tight_root,
+    cleaning, jacobian_at, model, quadratic, relative, ridge_solution,
+    theta_of, tight_root,
 )
 
 FIRST_SOLVE = partial(LBFGS(), rtol=1e-3)
@@ -69,6 +70,34 @@ def test_the_error_of_f2sa_falls_like_a_power_of_nu(kind, order):
     assert errors[0] < 0.05
     for coarse, fine in zip(errors, errors[1:]):
         assert coarse / fine == pytest.approx(2 ** order, rel=0.1)
+
+
+@pytest.mark.parametrize("make", [cleaning, lambda: Quadratic(20, 10.0)])
+@pytest.mark.parametrize("order", [1, 2])
+def test_f2sa_on_problems_with_other_thetas(make, order):
+    """Where theta is no penalty the energy's derivative is another one."""
+    problem = make()
+    (theta,), z = problem.start()
+    theta = (theta.clone().requires_grad_(),)
+    exact = exact_gradient(problem, theta)
+    state = Secant(tol=1e-6).start(theta)
+    found = F2sa(tight, order, 1.0, 0.0)(
+        problem.draw(theta, z, 1), theta, state, None)
+    assert relative(found.grads[0], exact) < 0.03
+
+
+def test_a_derivative_of_the_energy_that_is_not_free_is_counted():
+    """Two roots: the energies' derivatives take an evaluation each."""
+    problem = cleaning()
+    theta, z = problem.start()
+    theta = tuple(t.clone().requires_grad_() for t in theta)
+    equation = problem.draw(theta, z, 1)
+    free = replace(equation, g_theta=lambda z: z)
+    costs = [
+        F2sa(FINDER)(each, theta, Secant().start(theta), None).n_g
+        for each in (equation, free)
+    ]
+    assert costs[0] == costs[1] + 2
 
 
 @pytest.mark.parametrize("order, tightness, power", [

@@ -19,8 +19,8 @@ PACKAGE = {
     "nn": "torch .adjoint .checks .equation .implicit .precision .root",
     "outer": "torch .checks .outer",
     "engine": "torch .equation .implicit .root",
-    "loops": "torch .adjoint .checks .engine .implicit .loops .precision "
-             ".root",
+    "loops": "torch .adjoint .checks .engine .equation .implicit .loops "
+             ".precision .root",
     "data": "numpy scipy sklearn torch PIL pooch libsvmdata .checks .data "
             ".extras .fingerprints",
     "problems": "torch numpy scipy .checks .equation .problems",

@@ -72,8 +72,8 @@ class NewtonStep:
 
         Costs: one evaluation of g per Newton step, and one more for its
         energy where there may be several; a product with J for J q, and one
-        per direction of the block solve.  Newton steps after the first take a
-        gradient of the outer loss each, which is not counted.
+        per direction of the block solve.  Each Newton step takes a gradient
+        of the outer loss beside that of the hypergradient; it is not counted.
 
         Returns
         -------

@@ -171,6 +171,6 @@ def short(problems):
     return table(problems, ["1e-1", "1e-2"], BRIEF) + f"""
 Evaluations and products until a run stays within 1e-1 / 1e-2 of F*, medians
 over {seeds} seeds; in brackets how many runs do, where not all; bold is the
-fewest of all methods. *HOAG / own* is the median of the ratios at 1e-2. Every
-method, and the rivals against SHINE: [race.md](results/race.md).
+fewest of all methods. *HOAG / own* is the median of the ratios at 1e-2, 0 if
+the method mostly never stays. Rivals and SHINE: [race.md](results/race.md).
 """

@@ -40,7 +40,7 @@ Y_LABELS = {
     "q_error": "relative error of $q$",
     "gradient_error": "relative error of $dF/d\\theta$",
 }
-MARKS = "osDv^oPX"
+MARKS = "osDv^PX<>dh*"
 OTHERS = {"color": "#B5B5B5", "linewidth": 0.6, "zorder": 1}
 FAMILY = "quadratic"  # its tasks have a figure of their own
 

@@ -34,6 +34,17 @@ def scale_of(v):
     return torch.where((largest > 0) & largest.isfinite(), scale, 1.0)
 
 
+def forbid_tf32():
+    """Let no NVIDIA GPU round the float32 factors of a product to 11 bits.
+
+    cuDNN's convolutions do so unless they are told otherwise: a root would
+    have a relative error of 1e-3, and its residual as well.  This holds for
+    the whole process.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def eager(function):
     """Leave a function, and all that it calls, out of torch.compile.
 

@@ -4,8 +4,9 @@
 
 Nothing is trained: an outer step takes as long at one theta as at another, if
 it makes as many steps.  So no tolerance ends a solve here, and every sample
-makes the recipe's steps: 18 forward, 20 in a full backward pass.  (In the
-authors' code, single precision does not reach the backward tolerance either.)
+makes as many steps as the network's recipe grants, forward and in a full
+backward pass.  (In the authors' code, single precision does not reach the
+backward tolerance either.)
 On each batch of training pictures all methods take turns, so that a slow
 minute of the machine slows all of them; those with one root finder share its
 solve.  A first turn, whole steps with the memory counted, warms up and is not
@@ -13,7 +14,8 @@ timed.  One thread.
 
 Notes
 -----
-Published: MDEQ (LARGE), median over 100 batches of 32 on one GPU.
+Published: median over 100 batches of 32 on one GPU, MDEQ (LARGE) on CIFAR-10
+and MDEQ (SMALL) on ImageNet, whose pictures are 224 × 224.
 """
 import argparse
 import sys
@@ -42,8 +44,7 @@ METHODS = (
     "SHINE[forward=anderson]", "SHINE-OPA", "Phantom",
     "Phantom[form=unrolled]", "Reversible", "Unrolled-network",
 )
-FORWARD_STEPS, BACKWARD_STEPS = 18, 20
-KEY = "network", "method", "batch"
+KEY = "network", "device", "method", "batch"
 # Of no tolerance a solve is done.
 EXHAUSTIVE = SimpleNamespace(atol=0.0, rtol=0.0, eps=0.0)
 
@@ -64,6 +65,8 @@ SETTINGS = {
     "try": Setting("digits", {}, batches=2, batch_size=2),
     "quick": Setting("digits", {}),
     "paper": Setting("cifar10", CIFAR10, ("large", "tiny")),
+    "imagenet": Setting(
+        "pictures", {"size": 224, "n_train": 1024, "n_test": 100}, ("small",)),
 }
 
 
@@ -115,9 +118,7 @@ class Turns:
 
     def __init__(self, problem, methods):
         recipe = replace(
-            problem.recipe, forward_steps=FORWARD_STEPS,
-            backward_steps=BACKWARD_STEPS, unrolled_steps=0,
-            jacobian_weight=0.0,
+            problem.recipe, unrolled_steps=0, jacobian_weight=0.0
         )
         self.problem = problem.under(recipe)
         self.theta = leaves(self.problem.start()[0])
@@ -180,9 +181,11 @@ class Turns:
 def measure(rows, setting, device, methods=METHODS, say=print):
     """Measure what the file lacks."""
     torch.set_num_threads(1)
+    name = device_name(device)
     for network in setting.networks:
         keys = [
-            {"network": network, "method": label, "batch": batch}
+            {"network": network, "device": name, "method": label,
+             "batch": batch}
             for batch in range(1, setting.batches + 1) for label in methods
         ]
         keys = [key for key in keys if rows.missing(**key)]
@@ -203,7 +206,7 @@ def measure(rows, setting, device, methods=METHODS, say=print):
                 say(f"{network}: batch {batch} of {setting.batches}")
             rows.add(
                 **key, **turns.row(key["method"], equation, solves),
-                dataset=setting.dataset, device=device_name(device),
+                dataset=setting.dataset,
             )
 
 
@@ -218,9 +221,17 @@ def main(words=None):
                         help="pictures in a batch; default: 32, as published")
     parser.add_argument("--batches", type=int, metavar="N",
                         help="default: 20")
+    parser.add_argument("--methods", nargs="+", default=METHODS,
+                        metavar="METHOD", help="default: all")
+    parser.add_argument("--pictures", metavar="FOLDER",
+                        help="for the scale imagenet: train/<class>/*.jpg, "
+                             "and val/ or test/, of any size")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(words)
     setting = SETTINGS[options.scale]
+    if options.pictures:
+        setting = replace(
+            setting, pictures=setting.pictures | {"path": options.pictures})
     given = {
         "networks": options.networks and tuple(options.networks),
         "batch_size": options.batch, "batches": options.batches,
@@ -234,7 +245,7 @@ def main(words=None):
         check_device(options.device)
         measure(
             Rows(options.output, KEY), setting, torch.device(options.device),
-            say=lambda line: print(line, flush=True),
+            options.methods, lambda line: print(line, flush=True),
         )
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

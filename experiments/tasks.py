@@ -5,6 +5,8 @@ from pathlib import Path
 
 from benchopt.benchmark import Benchmark
 
+from benchmark_shine.precision import forbid_tf32
+
 from figures.results import bare_name, settings_in_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,6 +60,7 @@ def network_of(dataset, **settings):
     ValueError
         Where its data cannot be had; the message says what to do.
     """
+    forbid_tf32()
     return _load(dataset, settings)
 
 

@@ -7,6 +7,7 @@ import torch
 from benchopt import BaseSolver
 from benchopt.stopping_criterion import NoCriterion
 
+from ..precision import forbid_tf32
 from ..problems.base import BilevelProblem
 from . import protocols
 from .checkpoint import Checkpoint, keep, location, resume
@@ -158,6 +159,7 @@ class Lifecycle(BaseSolver):
 
     def set_objective(self, problem, n_outer, threads):
         torch.set_num_threads(threads)
+        forbid_tf32()
         self._problem = problem
         self._method = self.method(problem, n_outer)
         self._every = problem.every(n_outer)

@@ -16,6 +16,10 @@ from .reference import DIVERGED, measure_batch, n_affordable
 # Training batches over which the statistics of batch normalisation are taken.
 N_CALIBRATION = 10
 
+# Entries of z in a batch of test data: more of them cost memory, fewer cost a
+# GPU time.
+N_SCORED = 2_000_000
+
 
 def statistics(problem, theta, find_root):
     """Average the batch-normalisation statistics that go with theta.
@@ -58,7 +62,8 @@ def scores(problem, theta, find_root):
     buffers = statistics(problem, theta, find_root)
     loss = hits = squared = n_targets = 0.0
     everything = torch.arange(len(problem.test))
-    for indices in everything.split(problem.recipe.batch_size):
+    size = max(problem.recipe.batch_size, N_SCORED // problem.d)
+    for indices in everything.split(size):
         x, y = problem.test.batch(indices)
         network = problem.bind_for_scores(theta, x, buffers)
         equation = problem.equation(network, x, y, 0)

@@ -3,6 +3,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from experiments.tasks import _classes, network_of
 
 SCRIPT = """
 import sys
@@ -40,3 +43,15 @@ def test_nothing_is_imported_on_the_clock(dataset, settings, solver,
     assert done.returncode == 0, done.stderr
     # a small file that an optimiser's first step asks for
     assert set(done.stdout.split()) <= {"torch.profiler._cupti_monitor"}
+
+
+def test_float32_is_float32_on_a_gpu_too(monkeypatch):
+    """A run, and an experiment, forbid cuDNN's convolutions in TF32."""
+    network = network_of("digits", width=8)
+    solver = _classes("solvers")["SHINE"].get_instance()
+    for begin in (lambda: solver.set_objective(network, 1, 1),
+                  lambda: network_of("digits", width=8)):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+        begin()
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32

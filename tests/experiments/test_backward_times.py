@@ -35,16 +35,16 @@ def test_every_method_makes_the_steps_that_it_is_to_make(path):
     assert len(frame) == 2 * len(METHODS)
     first = frame[frame["batch"] == 1].set_index("method")
     products = first["backward_products"]
-    assert products["HOAG"] == 20
+    assert products["HOAG"] == 50
     assert products[["SHINE", "Jacobian-Free", "SHINE-OPA"]].eq(0).all()
     for n in experiment.STEPS:
         assert products[f"Neumann[backward_steps={n}]"] == n
         assert products[f"SHINE[backward_steps={n}]"] == n + 1
-    # 18 steps forward, and one evaluation for theta
-    assert first.loc["SHINE", "evaluations"] == 1 + 18 + 1
-    assert first.loc["HOAG", "evaluations"] == 1 + 18 + 2
+    # 50 steps forward, the dense recipe's, and one evaluation for theta
+    assert first.loc["SHINE", "evaluations"] == 1 + 50 + 1
+    assert first.loc["HOAG", "evaluations"] == 1 + 50 + 2
     assert first.loc["Reversible", "evaluations"] == 20
-    assert first.loc["SHINE-OPA", "products"] >= 18
+    assert first.loc["SHINE-OPA", "products"] >= 50
     assert (frame[["forward_seconds", "backward_seconds"]] > 0).all(axis=None)
     # what a graph of ten layers needs
     assert first["peak_memory"].idxmax() != "Reversible"
@@ -86,9 +86,27 @@ def test_ratios_are_taken_batch_by_batch(tmp_path):
 
 
 def test_published_ratios_are_the_papers():
-    ratios = figure.published_ratios()
-    assert ratios["HOAG", np.inf] == 1
-    assert ratios["SHINE", 0] == pytest.approx(16.0 / 209)
+    for network, ratio in (("large", 16.0 / 209), ("small", 35.3 / 798)):
+        ratios = figure.published_ratios(network)
+        assert ratios["HOAG", np.inf] == 1
+        assert ratios["SHINE", 0] == pytest.approx(ratio)
+
+
+def test_devices_are_panels_of_their_own(tmp_path):
+    path = tmp_path / "times.csv"
+    frame = pass_times(0.25)
+    slower = frame.assign(
+        device="NVIDIA H100 80GB",
+        backward_seconds=frame["backward_seconds"].where(
+            frame["method"] == "HOAG", 2 * frame["backward_seconds"]))
+    pd.concat([frame, slower]).to_csv(path, index=False)
+    found = figure.summary(figure.read_times(path))
+    found = found.set_index(["device", "method"])["ratio"]
+    assert found["cpu", "Jacobian-Free"] == pytest.approx(0.25)
+    assert found["NVIDIA H100 80GB", "Jacobian-Free"] == pytest.approx(0.5)
+    with paper_style():
+        drawn = figure.plot(figure.summary(figure.read_times(path)), "")
+    assert [ax.get_title().split()[-1] for ax in drawn.axes] == ["cpu", "H100"]
 
 
 def test_a_network_without_the_full_solve_is_named(tmp_path):
@@ -106,7 +124,7 @@ def test_the_figure_is_drawn(path, tmp_path):
     assert page.count("\n| dense") == len(METHODS)
     found = figure.summary(figure.read_times(path))
     with paper_style():
-        drawn = figure.plot(found, figure.published_ratios(), "caption")
+        drawn = figure.plot(found, "caption")
         assert_nothing_overlaps(drawn)
     labels = [t.get_text() for t in drawn.legends[0].get_texts()]
     assert "SHINE (and refined), published" in labels

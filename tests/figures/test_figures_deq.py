@@ -242,3 +242,19 @@ def test_nothing_to_draw(module, condition, words):
     inputs = results.Inputs(runs_of(race().query(condition)))
     with pytest.raises(results.ResultError, match=words):
         module.draw(inputs)
+
+
+def test_scores_are_paired_with_the_full_solve_by_seed():
+    lost = {"SHINE": (0.02, 0.01, 0.03), "HOAG": (0, 0, 0)}
+    frame = loaded(*(
+        run_of(solver, seed, 2, np.array([0.1, 0.3, 0.5]) + seed / 10 - gap)
+        for solver, gaps in lost.items() for seed, gap in zip(SEEDS, gaps)
+    ), run_of("Jacobian-Free", 0, 2, [0.1, 0.3, 0.4]))
+    table = fig3.paired_table(frame)
+    assert table["method"].tolist() == ["SHINE"]  # one pair is no sample
+    assert table["n"].tolist() == ["3"]
+    half = 4.302652729911275 / np.sqrt(3)  # t, 2 degrees of freedom; std is 1
+    assert table["accuracy (points)"].item() == (
+        f"−2 (−{2 + half:.3g} to +{half - 2:.3g})")
+    assert table["test loss"].item().startswith("+0.02 ")
+    assert fig3.paired_table(frame[frame["base"] != "HOAG"]).empty

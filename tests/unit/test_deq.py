@@ -11,6 +11,7 @@ import torch
 from benchmark_shine.adjoint import Gmres, JacobianFree, Shine
 from benchmark_shine.data import pictures as images
 from benchmark_shine.engine import Method, RootAndAdjoint
+from benchmark_shine.evaluate import networks as evaluate_networks
 from benchmark_shine.evaluate import compare, metrics
 from benchmark_shine.evaluate.networks import (
     N_CALIBRATION, probe, scores, spectral_radius, statistics,
@@ -422,6 +423,23 @@ def test_scores_are_those_of_the_test_data():
     assert found["test_loss"] == pytest.approx(float(loss), rel=1e-4)
     hits = float((logits.argmax(dim=1) == y).double().mean())
     assert found["test_accuracy"] == pytest.approx(hits)
+    assert found["test_residual"] < 1e-4
+
+
+@pytest.mark.parametrize("n_scored, sizes", [(0, [5] * 4 + [4]), (200, [24])])
+def test_test_data_are_scored_in_batches_that_fit(n_scored, sizes,
+                                                  monkeypatch):
+    """At least a training batch, and more where z is short."""
+    problem = small(torch.float32, batch_size=5)
+    monkeypatch.setattr(evaluate_networks, "N_SCORED", n_scored * problem.d)
+    seen = []
+
+    def finder(equation, *tolerances):
+        seen.append(len(equation.start))
+        return Broyden(20, 60)(equation, *tolerances)
+
+    found = scores(problem, problem.start()[0], finder)
+    assert seen == sizes
     assert found["test_residual"] < 1e-4
 
 

@@ -32,7 +32,7 @@ PACKAGE = {
     "bench": "torch numpy sklearn tqdm click joblib benchopt yaml "
              ".adjoint .bench .checks .data .engine .equation .evaluate "
              ".extras .fingerprints .implicit .loops .operators .outer "
-             ".problems .root",
+             ".precision .problems .root",
     "solver": ".bench",
     "__init__": ".adjoint .equation .implicit .root",
 }
@@ -45,7 +45,7 @@ FOLDERS = {
     "experiments": "numpy pandas torch scipy sklearn benchopt click "
                    "matplotlib figures .adjoint .bench .checks .data .engine "
                    ".equation .evaluate .fingerprints .implicit .operators "
-                   ".outer .problems .root",
+                   ".outer .precision .problems .root",
     "benchmark_utils": "benchopt joblib",
 }
 OBJECTIVE = (

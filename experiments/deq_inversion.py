@@ -17,6 +17,7 @@ is that one where they diverge.
 import argparse
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +30,7 @@ from benchmark_shine.evaluate.reference import ADJOINT_TOL
 from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.implicit import TransposedJacobian
 from benchmark_shine.operators import Identity
+from benchmark_shine.precision import forbid_tf32
 from benchmark_shine.root import Broyden, loss_gradient
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,10 +68,32 @@ class Setting:
 
 
 TINY = {"network": "tiny", "unrolled_steps": 110, "batch_size": 32}
+# That of figure 3, configs/fig3_tiny.yml.
+TINY_CIFAR10 = {
+    "network": "tiny", "size": 16, "n_train": 10_000, "n_test": 10_000,
+    "batch_size": 64, "epochs": 13, "unrolled_steps": 408,
+}
 CIFAR10 = {
     "network": "large", "device": "cuda", "size": None, "n_train": None,
     "n_test": None, "batch_size": None, "epochs": 50, "unrolled_steps": None,
 }
+
+
+def _tiny_on_cifar10(**settings):
+    """Return the settings of MDEQ (TINY) on CIFAR-10, trained by SHINE."""
+    make = partial(Setting, "cifar10", trainer=("SHINE", {}))
+    brief = {
+        "size": 8, "n_train": 64, "n_test": 20, "epochs": 1,
+        "unrolled_steps": 0,
+    }
+    whole = make((TINY_CIFAR10 | settings,))
+    return {
+        "try": make((TINY_CIFAR10 | brief | settings,), batches=1,
+                    batch_size=2, reference_steps=20),
+        "quick": whole, "paper": replace(whole, batches=100, batch_size=32),
+    }
+
+
 SETTINGS = {
     "dense": {
         "try": Setting(networks=({"epochs": 1},), batches=2),
@@ -84,6 +108,8 @@ SETTINGS = {
             batch_size=32, forward_steps=18, backward_steps=20,
         ),
     },
+    "tiny_cifar10": _tiny_on_cifar10(),
+    "tiny_cifar10_penalised": _tiny_on_cifar10(jacobian_weight=1.0),
 }
 
 
@@ -224,9 +250,7 @@ def load(dataset):
 
 
 def measure_setting(setting):
-    """Measure every network of a setting, at its first and trained theta.
-
-    """
+    """Measure every network of a setting, at its first and trained theta."""
     suite = Benchmark(ROOT)
     *solvers, trainer = (
         instance(suite.get_solvers(), *solver)
@@ -279,13 +303,21 @@ def main(words=None):
         help="try: a minute; quick: minutes; paper: hours, MDEQ on a GPU; "
              "default: %(default)s",
     )
+    parser.add_argument("--device", help="default: that of the setting")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(words)
     torch.set_num_threads(1)
+    forbid_tf32()
+    setting = SETTINGS[options.network][options.scale]
+    if options.device:
+        setting = replace(setting, networks=tuple(
+            settings | {"device": options.device}
+            for settings in setting.networks
+        ))
     frames = []
     try:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        for frame in measure_setting(SETTINGS[options.network][options.scale]):
+        for frame in measure_setting(setting):
             print(summary(frame), flush=True)
             frames.append(frame)
             pd.concat(frames).to_csv(options.output, index=False)

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from benchopt.benchmark import Benchmark
 
 from benchmark_shine.adjoint import JacobianFree
@@ -313,7 +314,21 @@ def test_command_line_says_what_is_wrong(words, said, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("network", SETTINGS)
+def test_tiny_is_that_of_figure_3(root_dir):
+    text = (root_dir / "configs" / "fig3_tiny.yml").read_text()
+    told, = yaml.safe_load(text)["dataset"]
+    told = told["cifar10"]
+    groups = ("n_train, n_test", "batch_size, epochs, unrolled_steps")
+    for names in groups:
+        told |= dict(zip(names.split(", "), *told.pop(names)))
+    del told["seed"], told["device"]
+    network, = SETTINGS["tiny_cifar10"]["quick"].networks
+    assert network == told
+    network, = SETTINGS["tiny_cifar10_penalised"]["quick"].networks
+    assert network == told | {"jacobian_weight": 1.0}
+
+
+@pytest.mark.parametrize("network", ["dense", "mdeq"])
 @pytest.mark.parametrize("scale", ["try", "quick"])
 def test_every_setting_names_what_exists(network, scale, suite):
     setting = SETTINGS[network][scale]

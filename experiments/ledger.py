@@ -4,6 +4,8 @@ The ledger says of each entry how long it took and where, of each package its
 commit, and of each drawing which files it was drawn from.  results/README.md
 is written from it, from configs/record.yml and from the files themselves.
 """
+import hashlib
+import io
 import json
 import os
 import platform
@@ -11,9 +13,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 from benchopt.results.parquet import to_parquet
@@ -79,21 +82,48 @@ def machine(gpu=False):
     return f"{' '.join(name.split())}, {os.cpu_count()} cores"
 
 
-def commit_of_package():
-    """Return the commit of the package as it is here.
+# Commits
 
-    None where the package has changes since, or there is no repository.
-    """
-    def git(*words):
+def git(*words):
+    """Return what git says in the suite's folder; None where it fails."""
+    try:
         return subprocess.run(
-            ["git", *words, "--", "benchmark_shine"], cwd=ROOT,
-            capture_output=True, text=True,
-        )
-
-    changed = git("status", "--porcelain")
-    if changed.returncode or changed.stdout.strip():
+            ["git", *words], cwd=ROOT, capture_output=True, check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
         return None
-    return git("log", "-1", "--format=%h").stdout.strip() or None
+
+
+def package_of(commit):
+    """Return the fingerprint of the package in a commit, as `fingerprint`."""
+    files, package = {}, "benchmark_shine"
+    with tarfile.open(fileobj=io.BytesIO(git("archive", commit, package))) as (
+            archive):
+        for member in archive:
+            if member.name.endswith(".py"):
+                path = PurePosixPath(member.name).relative_to(package)
+                files[path] = archive.extractfile(member).read()
+    sha = hashlib.sha256()
+    for path in sorted(files):
+        sha.update(path.as_posix().encode())
+        sha.update(files[path])
+    return sha.hexdigest()[:12]
+
+
+def commit_of(package, newest=1000):
+    """Return the newest commit with a package of this fingerprint.
+
+    None where none of the ``newest`` that changed the package has it, or
+    where there is no repository.
+    """
+    listed = git(
+        "log", f"-{newest}", "--full-history", "--format=%h", "--",
+        "benchmark_shine",
+    )  # merges, too: a package may come about in one
+    for commit in (listed or b"").decode().split():
+        if package_of(commit) == package:
+            return commit
+    return None
 
 
 # The ledger
@@ -144,9 +174,6 @@ class Ledger:
     def add(self, entry, hours, where):
         """Note that the files of an entry are of the package as it is here."""
         self.package = fingerprint()
-        commit = commit_of_package()
-        if commit:
-            self.commits[self.package] = commit
         self.entries[entry.name] = {
             "stamp": entry.stamp(), "hours": round(hours, 3), "machine": where,
         }
@@ -197,9 +224,6 @@ class Ledger:
             self.entries[entry.name] = other.entries[entry.name]
         if taken:
             self.package = other.package
-            self.commits = other.commits | self.commits
-            if self.package == fingerprint() and commit_of_package():
-                self.commits[self.package] = commit_of_package()
         self.write()
         return [entry.name for entry in taken]
 
@@ -316,6 +340,11 @@ def _made_by(entry, ledger):
 def write_page(record, ledger):
     """Write the generated part of the page beside the results."""
     path = ledger.folder / "README.md"
-    if path.is_file():
-        put(path, "record", page(record, ledger),
-            "python -m experiments.record --page")
+    if not path.is_file():
+        return
+    for found, _ in of_files(record, ledger).values():
+        if found not in ledger.commits and (commit := commit_of(found)):
+            ledger.commits[found] = commit
+            ledger.write()
+    put(path, "record", page(record, ledger),
+        "python -m experiments.record --page")

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import fcntl
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -28,11 +29,15 @@ from benchmark_shine.fingerprints import fingerprint
 
 from .entries import ROOT, BadEntry, lacking, read_record
 from .ledger import (
-    PRINTED, Ledger, commit_of_package, digest, draw, of_files, write_page,
+    PRINTED, Ledger, commit_of, digest, draw, of_files, write_page,
 )
 
 AT_A_TIME = 2
 PATIENCE = 5  # seconds that an interrupted process has to end by itself
+# What benchopt prints of a run that has no result, or only a part of one.
+BROKEN = re.compile(
+    r"\|--.*: (error|interrupted|not installed|done \(timeout\))$"
+)
 THREADS = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg",
@@ -70,7 +75,7 @@ def wall_hours(entries, ledger, base):
 def plan(entries, ledger, base):
     """Write what is done and what is left, and how long it takes."""
     wanted = [entry for entry in entries if not lacking(entry)]
-    commit = commit_of_package()
+    commit = commit_of(fingerprint(), newest=1)
     lines = [
         f"The record of package {fingerprint()}, "
         + (f"commit {commit}" if commit else "which is NOT COMMITTED")
@@ -181,14 +186,11 @@ def made(piece, folder):
 def complaints(piece, folder, status):
     """List what the log says of runs that broke, or how the piece ended."""
     text = (folder / "log").read_text(encoding="utf-8", errors="replace")
+    text = re.sub(r"\x1b\[[\d;]*m", "", text)  # colours
     lines = [" ".join(line.split()) for line in text.splitlines()]
     if status:
         return lines[-3:]
-    return [
-        line for line in lines if piece.entry.runs and "|--" in line
-        and any(word in line for word in (
-            "merror", "minterrupted", "mnot installed", "(timeout)"))
-    ]
+    return [line for line in lines if piece.entry.runs and BROKEN.match(line)]
 
 
 class Work:
@@ -366,7 +368,7 @@ def main(words=None):
         return run(read_record(), options)
     except BlockingIOError:
         sys.exit("error: another call works on the record, or a process that "
-                 "it has left")
+                 f"it has left; they hold {options.outputs}/record/*/lock")
     except (BadEntry, OSError) as error:
         sys.exit(f"error: {error}")
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -309,8 +309,7 @@ def test_runs_that_break_inside_of_a_piece_are_named(tmp_path):
     log = "|--A: \x1b[1;32mdone\x1b[0m\n |--B: \x1b[1;31merror\x1b[0m \n"
     (tmp_path / "log").write_text(log + "|--C: \x1b[1;33mskip\x1b[0m\nerror\n")
     piece = entries.Piece(Entry("a", 1.0, (Runs("toy"),)), "x", "")
-    assert record.complaints(piece, tmp_path, 0) == [
-        "|--B: \x1b[1;31merror\x1b[0m"]
+    assert record.complaints(piece, tmp_path, 0) == ["|--B: error"]
     assert record.complaints(piece, tmp_path, 1)[-1] == "error"
 
 
@@ -378,6 +377,8 @@ def test_what_is_drawn_is_drawn_again_when_its_files_change(
     drawn = []
     monkeypatch.setattr(record, "draw", drawn.append)
     assert record.draw_all(Record((), (drawing,)), book) == [] and not drawn
+    record.draw_all(Record((), (drawing,)), book, again=True)
+    assert drawn.pop() == drawing
     figure_rows.save(path, figure_rows.bilevel("SHINE", 0, [2, 0]))
     record.draw_all(Record((), (drawing,)), book)
     assert drawn == [drawing]

@@ -3,6 +3,7 @@
 # make figures        the quick figures, all of them
 # make league RESULT=FILES             rank methods, in tables
 # make report RESULT=FILES             put everything on one offline page
+# make record         measure every file of results/ again; ENTRY=NAME: one
 # make validate FILE=PATH              check a new solver or data set
 # make test           run the fast tests; make test-slow: the long ones
 # make test-machines  run the fast tests as other processors would
@@ -45,6 +46,9 @@ figures: install
 
 league report: install
 	@$(results); $(BIN)/python -m figures $@ "$$@" --output-dir "$(OUTPUTS)"
+
+record: install rivals
+	@$(BIN)/python -m experiments.record $(ENTRY)
 
 validate: install
 	@$(BIN)/python -m benchmark_shine.bench.validate \

@@ -13,6 +13,7 @@ from matplotlib.ticker import EngFormatter
 from benchmark_shine.adjoint import Shine
 from benchmark_shine.data.simulate import text
 from benchmark_shine.equation import Equation
+from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.implicit import hypergradient
 from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS, Broyden
@@ -83,7 +84,7 @@ def batched(batch, d=20_000, steps=6):
 
 
 def measure():
-    """Measure the table: columns quantity, size, seconds."""
+    """Measure the table: columns quantity, size, seconds, fingerprint."""
     rows = []
     for n_samples in (2_500, 5_000, 10_000, 20_000, 40_000, 80_000):
         rows.append(("nnz", *outer_step(n_samples)))
@@ -94,7 +95,8 @@ def measure():
         rows.append(("m", m, quadratic(30_000, m)))
     for batch in (2, 4, 8, 16, 32, 64):
         rows.append(("batch", batch, batched(batch)))
-    return pd.DataFrame(rows, columns=["quantity", "size", "seconds"])
+    table = pd.DataFrame(rows, columns=["quantity", "size", "seconds"])
+    return table.assign(fingerprint=fingerprint())
 
 
 def exponent(table):

@@ -10,7 +10,7 @@ from benchmark_shine.bench.protocols import PROTOCOLS
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
     path for path in (ROOT / "configs").rglob("*.yml")
-    if path.parent.name != "parallel"
+    if path.parent.name != "parallel" and path.name != "record.yml"
 )
 
 

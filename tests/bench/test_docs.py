@@ -1,21 +1,27 @@
 """The pages: what they link to, what they name, what they say is printed."""
+import io
 import re
 import subprocess
 import sys
+import tarfile
 from functools import lru_cache
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from benchopt.benchmark import Benchmark
 from matplotlib.mathtext import MathTextParser
 
+from benchmark_shine import fingerprints
 from benchmark_shine import root as finders
 from benchmark_shine.adjoint import AdjointSystem
 from benchmark_shine.bench.protocols import LABELS
 from benchmark_shine.bench.solver import ImplicitSolver
 from benchmark_shine.operators import Identity
+from experiments.entries import read_record
+from experiments.ledger import (
+    Ledger, commit_of, digest, git, of_files, package_of, page,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -206,32 +212,56 @@ def test_every_finder_has_its_row():
 
 # The results
 
-def fingerprints():
-    """Read results/README.md: the fingerprint of each file it names."""
-    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-    row = re.compile(r"^\| (`\S+\..+?) \| `(\w{12})` \|", re.MULTILINE)
-    return [
-        (name, found) for names, found in row.findall(text)
-        for name in re.findall(r"`([^`]+)`", names)
-    ]
+RESULTS = ROOT / "results"
+RECORD, BOOK = read_record(), Ledger.read(RESULTS)
+FILES = {
+    name: found for name, (found, _) in of_files(RECORD, BOOK).items()
+}
 
 
-@pytest.mark.parametrize("name, said", fingerprints())
-def test_a_result_file_has_the_fingerprint_that_is_said(name, said):
-    path = ROOT / "results" / name
-    if path.suffix == ".csv":
-        found = pd.read_csv(path)["fingerprint"]
-    else:
-        found = pd.read_parquet(path)["p_obj_fingerprint"]
-    assert set(found) == {said}
+def test_the_page_of_the_results_is_that_of_the_files():
+    text = (RESULTS / "README.md").read_text(encoding="utf-8")
+    assert page(RECORD, BOOK) in text, (
+        "stale: run python -m experiments.record --page")
 
 
-def test_every_result_file_is_accounted_for():
-    files = {
-        path.name for path in (ROOT / "results").iterdir()
-        if path.suffix in (".parquet", ".csv")
-    }
-    assert files - {name for name, _ in fingerprints()} == {
-        # which have no such column
-        "growth.csv", "league.csv", "league_networks.csv",
-    }
+@pytest.mark.parametrize("name", FILES)
+def test_a_result_file_is_of_the_package_of_the_record(name):
+    known = {BOOK.package, RECORD.older.get(name)}
+    assert FILES[name] in known
+
+
+def test_older_files_are_there():
+    assert set(RECORD.older) <= set(FILES)
+
+
+@pytest.mark.parametrize("said", sorted({BOOK.package, *FILES.values()}))
+def test_a_fingerprint_is_that_of_its_commit(said):
+    commit = BOOK.commits[said]
+    if git("cat-file", "-e", commit) is None:
+        pytest.skip(f"{commit} is not in this clone")
+    assert package_of(commit) == said
+
+
+def test_the_fingerprint_of_a_commit_is_that_of_its_files(
+    tmp_path, monkeypatch
+):
+    newest = git("log", "-1", "--format=%h", "--", "benchmark_shine")
+    if not newest:
+        pytest.skip("no repository")
+    with tarfile.open(fileobj=io.BytesIO(
+            git("archive", newest.strip(), "benchmark_shine"))) as package:
+        package.extractall(tmp_path, filter="data")
+    file = tmp_path / "benchmark_shine" / "fingerprints.py"
+    monkeypatch.setattr(fingerprints, "__file__", str(file))
+    assert package_of(newest.strip()) == fingerprints.fingerprint()
+    assert commit_of(fingerprints.fingerprint()) == newest.decode().strip()
+
+
+@pytest.mark.parametrize("drawing", RECORD.drawn, ids=lambda d: d.figures)
+def test_a_drawing_is_of_the_files_that_are_there(drawing):
+    now = digest(drawing)
+    if now is None:
+        pytest.skip("its files have not been measured")
+    assert BOOK.drawn.get(drawing.figures) == now, (
+        "stale: run python -m experiments.record --draw")

@@ -18,7 +18,7 @@ from benchmark_shine.problems import Logistic
 from benchmark_shine.root import LBFGS, Broyden
 
 from .pieces import sine
-from .timing import medians
+from .frame import ratio, sample
 
 ITERATIONS, REPEATS = 10, 5
 LABELS = {
@@ -29,8 +29,7 @@ LABELS = {
 
 def timed(solve):
     """Measure the median CPU seconds of a call, after one that warms up."""
-    solve()
-    return medians({"": solve}, REPEATS)[""]
+    return np.median(sample({"": solve}, REPEATS)[""])
 
 
 def outer_step(n_samples):
@@ -125,13 +124,13 @@ def draw(table, path):
 
 
 def main(folder):
-    """Write growth.csv and growth.png to a folder, print the exponents."""
+    """Write growth.csv and growth.png; return the exponents beside 1."""
     torch.set_num_threads(1)
     table = measure()
-    folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "growth.csv", index=False)
     draw(table, folder / "growth.png")
-    print("\ntime per iteration grows as size to the power")
-    for name, part in table.groupby("quantity", sort=False):
-        span = np.log10(part["size"].max() / part["size"].min())
-        print(f"  {name:<6} {exponent(part)[0]:.2f} over {span:.1f} decades")
+    return [
+        ratio(f"exponent of time in {LABELS[name]}", exponent(part)[0], 1.0,
+              "proportional growth", "")
+        for name, part in table.groupby("quantity", sort=False)
+    ]

@@ -174,7 +174,7 @@ class Pairs:
         )
         self._border(column, row, corner.masked_fill(vanishes, 1.0))
 
-    def push_multisecant(self, s, y, ridge):
+    def push_multisecant(self, s, before, after, ridge):
         r"""Make Anderson's update of type II: then B y = s for all pairs.
 
         B = c I + (S - c Y)ᵀ (Y Yᵀ + ridge I)⁻¹ Y with rows s in S, y in Y.
@@ -182,14 +182,16 @@ class Pairs:
 
         Parameters
         ----------
-        s, y : Tensor, shape (n, D)
+        s, before, after : Tensor, shape (n, D)
+            The step, and g before and after it: y is their difference.
         ridge : float
         """
+        left, y = self._next_rows()
+        torch.sub(after, before, out=y)
+        torch.sub(s, y, alpha=self.scale, out=left)
         norm = _length(y)
-        left, right = self._next_rows()
-        border = rows_times(self.R(), y) / norm
-        torch.div(y, norm, out=right)
-        torch.sub(s, y, alpha=self.scale, out=left).div_(norm)
+        y.div_(norm), left.div_(norm)
+        border = rows_times(self.R(), y)
         self._border(border, border, torch.full_like(norm, 1 + ridge))
 
     def _next_rows(self):

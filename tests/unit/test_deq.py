@@ -283,6 +283,36 @@ def test_unrolled_steps_go_through_the_layers_once(monkeypatch):
     assert len(calls) == 3
 
 
+@pytest.fixture
+def rows():
+    """Lists of the numbers of rows that stems, cells and heads are given."""
+    rows = {"_Stem": [], "_Cell": [], "_Head": []}
+
+    def count(module, inputs):
+        found = rows.get(type(module).__name__)
+        if found is not None:
+            found.append(len(inputs[0]))
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(count)
+    yield rows
+    hook.remove()
+
+
+@pytest.mark.parametrize("adjoint", [Shine(), Gmres(3)])
+def test_a_step_pays_for_what_it_needs(rows, adjoint):
+    problem = tiny()
+    theta, z = problem.start()
+    theta = leaves(theta)
+    equation = problem.draw(theta, z, 1)
+    root = Broyden(9, 9)(equation, rtol=0.5)
+    assert root.converged and len(set(root.steps.tolist())) > 1
+    # samples that are done are not evaluated any more
+    assert sum(rows["_Cell"]) == 4 + int(root.steps.sum())
+    found = hypergradient(equation, theta, root, adjoint)
+    assert len(rows["_Cell"]) == root.n_g + found.n_g
+    assert rows["_Stem"] == rows["_Head"] == [4]
+
+
 # ------------------------------------------------- contraction, penalties
 
 

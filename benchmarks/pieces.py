@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
+from benchmark_shine.equation import Equation
 from benchmark_shine.evaluate.memory import peak_memory
 from benchmark_shine.implicit import TransposedJacobian
 from benchmark_shine.operators import rows_times
@@ -28,6 +29,18 @@ def sine(batch, d):
     return SimpleNamespace(
         g=restrict(slice(None)), start=torch.zeros_like(x), restrict=restrict
     )
+
+
+def quadratic(d):
+    """Build an equation with an energy that costs next to nothing, (d,)."""
+    curvature = torch.logspace(-2, 2, d, dtype=torch.float64)
+
+    def energy(z):
+        gradient = curvature * z
+        return 0.5 * float(gradient @ z), gradient
+
+    start = torch.ones(d, dtype=torch.float64)
+    return Equation(lambda z: energy(z)[1], torch.sum, start, energy)
 
 
 def inner(clock):
@@ -93,9 +106,8 @@ def broyden(clock, batch=32, d=30_720, steps=22):
 
 def memory():
     """Compare an L-BFGS solve's memory with its pairs."""
-    problem, *_ = newsgroups.load()
-    equation = problem.draw(*problem.start(), 1)
-    finder = LBFGS(memory=M, max_iter=M + 5)
+    equation = quadratic(130_107)
+    finder = LBFGS(memory=M, max_iter=M + 5, scale=1e-2)
     _, n_bytes = peak_memory(lambda: finder(equation), torch.device("cpu"))
     return ratio(
         f"peak memory of an L-BFGS solve, {M} pairs", n_bytes / 2 ** 20,

@@ -1,10 +1,12 @@
 """Measure what the suite itself costs.
 
-    python -m benchmarks                       all of it, 5 to 15 minutes
+    python -m benchmarks                       all of it, 15 minutes
     python -m benchmarks pieces growth         some sections
 
-Every line is a ratio of medians of calls that alternate in one process, so
-that both sides meet the same machine.  One thread is timed in CPU seconds;
+Every line is a ratio of calls that alternate in one process, so that both
+sides meet the same machine: medians, and the quartiles of the ratio.  The
+table goes to benchmarks.csv and benchmarks.md, with a figure of the parts of
+a step and one of the growth of its cost.  One thread is timed in CPU seconds;
 two are timed in wall-clock seconds, and want an idle machine.
 """
 import argparse
@@ -12,11 +14,12 @@ from pathlib import Path
 
 import torch
 
-from . import growth, pieces, scipy_runs, torchdeq_broyden
+from . import growth, parts, pieces, scipy_runs, torchdeq_steps
+from .frame import keep
 
 SECTIONS = {
-    "pieces": pieces, "scipy": scipy_runs, "torchdeq": torchdeq_broyden,
-    "growth": growth,
+    "pieces": pieces, "parts": parts, "scipy": scipy_runs,
+    "torchdeq": torchdeq_steps, "growth": growth,
 }
 
 
@@ -34,16 +37,19 @@ def main():
     )
     parser.add_argument(
         "--output-dir", type=Path, default=Path("outputs"), metavar="DIR",
-        help="of the files of growth; default: outputs",
+        help="of the table and the figures; default: outputs",
     )
     options = parser.parse_args()
     unknown = set(options.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"no section {', '.join(unknown)}: {', '.join(SECTIONS)}")
-    # adjoints and products with Jᵀ switch gradients on for themselves
-    with torch.no_grad():
-        for name in options.sections or SECTIONS:
-            SECTIONS[name].main(options.output_dir)
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    for name in options.sections or SECTIONS:
+        print(f"\n{SECTIONS[name].__doc__.splitlines()[0]}")
+        # adjoints and products with Jᵀ switch gradients on for themselves
+        with torch.no_grad():
+            lines = SECTIONS[name].main(options.output_dir)
+        keep(name, lines, options.output_dir)
 
 
 if __name__ == "__main__":

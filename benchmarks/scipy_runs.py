@@ -15,7 +15,7 @@ from benchmark_shine.adjoint import ConjugateGradient, Shine, z_as_q0
 from benchmark_shine.root import LBFGS
 
 from . import newsgroups
-from .timing import head, row
+from .frame import ratio
 
 clock = time.process_time
 
@@ -54,7 +54,7 @@ class Both:
 
     def __init__(self, finder, problem, X, y):
         self.finder, self.problem, self.X, self.y = finder, problem, X, y
-        self.seconds, self.n_calls = np.zeros(2), np.zeros(2)
+        self.per_call = []  # seconds an evaluation of each solve
 
     def draw(self, theta, z, k):
         """Draw the problem's equation, and keep its penalty."""
@@ -70,32 +70,28 @@ class Both:
             max(atol, rtol * root.first_residual),
         )
         times.append(clock())
-        self.seconds += np.diff(times)
-        self.n_calls += root.n_g, n_theirs
+        self.per_call.append(np.diff(times) / (root.n_g, n_theirs))
         return root
 
 
 def whole_run(name, adjoint, memory, decay):
-    """Run a method and print what an evaluation of each side costs."""
+    """Run a method; return what an evaluation of each side costs."""
     problem, X, y = newsgroups.load()
     both = Both(LBFGS(memory=memory), problem, X, y)
     problem.draw = both.draw
-    *_, (step, totals, _) = newsgroups.published(
-        both, adjoint, decay
-    ).run(problem)
-    ours, theirs = both.seconds / both.n_calls
-    row(f"{name}: forward, an evaluation", ours, theirs, "by L-BFGS-B")
-    print(f"  evaluations: {both.n_calls[0]:.0f}, L-BFGS-B "
-          f"{both.n_calls[1]:.0f}; products with Jᵀ: {totals.n_vjp}; last "
-          f"outer loss {step.value:.4f}, optimum {newsgroups.OPTIMUM}")
+    for _ in newsgroups.published(both, adjoint, decay).run(problem):
+        pass
+    return ratio(f"{name}: an evaluation, all included",
+                 *np.transpose(both.per_call), "L-BFGS-B's")
 
 
 def main(folder):
-    """Print the table of two methods; write no file."""
+    """Return the lines of two methods; write no file."""
     torch.set_num_threads(1)
-    head("20 newsgroups, published protocol, 30 outer steps")
     # L-BFGS-B uses a BLAS of its own, whose idle threads spin: CPU seconds
     # would count them
     with threadpool_limits(1, user_api="blas"):
-        whole_run("SHINE", Shine(), 30, 0.78)
-        whole_run("HOAG", ConjugateGradient(default_q0=z_as_q0), 10, 0.9)
+        return [
+            whole_run("SHINE", Shine(), 30, 0.78),
+            whole_run("HOAG", ConjugateGradient(default_q0=z_as_q0), 10, 0.9),
+        ]

@@ -19,7 +19,7 @@ class AndersonState(PairsState):
 
     def update(self, samples, z, s):
         before, self.g = self.g, samples.g(z)
-        self.pairs.push_multisecant(s, self.g - before, self.ridge)
+        self.pairs.push_multisecant(s, before, self.g, self.ridge)
         return self.g
 
 

@@ -294,12 +294,13 @@ def iterate(equation, state, max_iter, atol, rtol):
         rtol * first,
         torch.as_tensor(atol, dtype=first.dtype, device=first.device),
     )
-    limit = EXPLODED * first
+    limit = (EXPLODED * first).clamp(max=torch.finfo(first.dtype).max)
     best = Iterate(z.clone(), residual, torch.zeros_like(samples.order))
     trace, n_iter = Trace(z, residual), 0
     while True:
         met = residual <= tol
-        exploded = ~((residual <= limit) & residual.isfinite() | met)
+        # a residual that is not a number is below no limit
+        exploded = ~(met | (residual <= limit))
         done = (met | exploded).tolist()
         if n_iter == max_iter:
             done = [True] * len(done)

@@ -82,8 +82,8 @@ class Pairs:
     def __init__(self, memory, like, scale=1.0):
         B, D = like.shape
         self.memory, self.scale = memory, scale
-        self._allocate(like.new_empty, B, D)
-        self.middle = like.new_empty(B, memory, memory)
+        self._allocate(like.new_zeros, B, D)
+        self.middle = like.new_zeros(B, memory, memory)
         self.n_solves = 0
         self.clear()
 
@@ -174,7 +174,7 @@ class Pairs:
         )
         self._border(column, row, corner.masked_fill(vanishes, 1.0))
 
-    def push_multisecant(self, s, y, ridge):
+    def push_multisecant(self, s, before, after, ridge):
         r"""Make Anderson's update of type II: then B y = s for all pairs.
 
         B = c I + (S - c Y)ᵀ (Y Yᵀ + ridge I)⁻¹ Y with rows s in S, y in Y.
@@ -182,14 +182,16 @@ class Pairs:
 
         Parameters
         ----------
-        s, y : Tensor, shape (n, D)
+        s, before, after : Tensor, shape (n, D)
+            The step, and g before and after it: y is their difference.
         ridge : float
         """
+        left, y = self._next_rows()
+        torch.sub(after, before, out=y)
+        torch.sub(s, y, alpha=self.scale, out=left)
         norm = _length(y)
-        left, right = self._next_rows()
-        border = rows_times(self.R(), y) / norm
-        torch.div(y, norm, out=right)
-        torch.sub(s, y, alpha=self.scale, out=left).div_(norm)
+        y.div_(norm), left.div_(norm)
+        border = rows_times(self.R(), y)
         self._border(border, border, torch.full_like(norm, 1 + ridge))
 
     def _next_rows(self):
@@ -246,19 +248,32 @@ class Pairs:
         )
         middle = middle[:, :, :held]
         dead = (pair < 0) | (pair >= known.unsqueeze(1))
-        # by index: a mask over whole rows would touch all of the memory
-        which = dead.nonzero(as_tuple=True)
-        self._erase(left, right, which)
         middle = middle.masked_fill(
             dead.unsqueeze(1) | dead.unsqueeze(2), 0.0
         )
-        middle.diagonal(dim1=1, dim2=2).masked_fill_(dead, 1.0)
+        # 0 / inf: the coefficient of a dead pair is 0
+        middle.diagonal(dim1=1, dim2=2).masked_fill_(dead, torch.inf)
+        # A step or a g that is not finite ends its sample: only rows of the
+        # last two pairs may hold one, and the others need not be touched.
+        last = dead & (pair >= total.unsqueeze(1) - 2)
+        self._erase(left, right, last.nonzero(as_tuple=True))
         return PairsInverse(
             self, self.n_solves, left, right, middle, self.scale, order
         )
 
     def _erase(self, left, right, which):
         left[which] = right[which] = 0.0
+
+
+def _safe(squared, factor):
+    """Return the corner of K and the factor of a new step, (n, 1)."""
+    # damped as in push_secant where B+ would be singular
+    damped = factor.isinf()
+    squared = torch.where(damped, 2 * squared, squared)
+    factor = torch.where(damped, -2.0, factor)
+    # no update by an empty pair: an infinite K leaves B alone
+    empty = factor.isnan()
+    return squared.masked_fill(empty, torch.inf), factor.masked_fill(empty, -1)
 
 
 class Chain(Pairs):
@@ -291,21 +306,32 @@ class Chain(Pairs):
         return self.steps[:self.n, self.count]
 
     def advance(self, b):
-        """Learn from the newest step, which led to g = b; make the next."""
-        s = self.newest()
-        Bb, squared = self.operator() @ b, dot(s, s).unsqueeze(1)
-        factor = -1 / (1 + dot(s, Bb).unsqueeze(1) / squared)
-        # damped as in push_secant where B+ would be singular
-        damped = factor.isinf()
-        squared = torch.where(damped, 2 * squared, squared)
-        factor = torch.where(damped, -2.0, factor)
-        # no update by an empty pair: an infinite K leaves B alone
-        sound = factor.isfinite()
-        row = -rows_times(self.L(), s)
-        self._border(
-            torch.zeros_like(row), row, torch.where(sound, squared, torch.inf)
-        )
-        torch.mul(Bb, torch.where(sound, factor, -1.0), out=self.newest())
+        """Learn from the newest step, which led to g = b; make the next.
+
+        Two passes over the steps: all inner products with s and with b, and
+        their combination.
+        """
+        k = self.count
+        steps = self.steps[:self.n, :k + 2]
+        s_and_b = steps[:, k:]
+        steps[:, k + 1] = b  # where the next step will be
+        with_s, with_b = torch.bmm(s_and_b, steps.mT).unbind(1)
+        c = torch.linalg.solve_triangular(
+            self.K(), with_b[:, :k].unsqueeze(2), upper=False
+        ).squeeze(2)
+        squared, with_L = with_s[:, k:k + 1], with_s[:, 1:k + 1]
+        sBb = with_b[:, k:k + 1] + dot(with_L, c).unsqueeze(1)
+        corner, factor = _safe(squared, -1 / (1 + sBb / squared))
+        self._border(-with_L, corner)
+        # in place: b becomes B b, and that the step
+        Bb = steps[:, k + 1:].baddbmm_(c.unsqueeze(1), steps[:, 1:k + 1])
+        Bb.mul_(factor.unsqueeze(1))
+
+    def _border(self, row, corner):
+        """Write the new row of K, whose upper triangle stays zero."""
+        k = self.count
+        self.middle[:self.n, k, :k + 1] = torch.cat([row, corner], dim=1)
+        self.count += 1
 
     def _in_use(self):
         held = self.held

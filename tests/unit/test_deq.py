@@ -265,7 +265,7 @@ def test_unrolled_steps_are_backpropagation_for_every_method(adjoint):
 
 
 def test_unrolled_steps_go_through_the_layers_once(monkeypatch):
-    # once forward and once backward, however often a method evaluates g
+    # and the derivative uses their graph, however often a method evaluates g
     calls = []
     f = BoundNetwork._f
     monkeypatch.setattr(
@@ -281,7 +281,37 @@ def test_unrolled_steps_go_through_the_layers_once(monkeypatch):
         for _ in range(4):
             z = z - equation.g(z)
         torch.autograd.grad(equation.loss(z), theta)
-    assert len(calls) == 2 * 3
+    assert len(calls) == 3
+
+
+@pytest.fixture
+def rows():
+    """Lists of the numbers of rows that stems, cells and heads are given."""
+    rows = {"_Stem": [], "_Cell": [], "_Head": []}
+
+    def count(module, inputs):
+        found = rows.get(type(module).__name__)
+        if found is not None:
+            found.append(len(inputs[0]))
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(count)
+    yield rows
+    hook.remove()
+
+
+@pytest.mark.parametrize("adjoint", [Shine(), Gmres(3)])
+def test_a_step_pays_for_what_it_needs(rows, adjoint):
+    problem = tiny()
+    theta, z = problem.start()
+    theta = leaves(theta)
+    equation = problem.draw(theta, z, 1)
+    root = Broyden(9, 9)(equation, rtol=0.5)
+    assert root.converged and len(set(root.steps.tolist())) > 1
+    # samples that are done are not evaluated any more
+    assert sum(rows["_Cell"]) == 4 + int(root.steps.sum())
+    found = hypergradient(equation, theta, root, adjoint)
+    assert len(rows["_Cell"]) == root.n_g + found.n_g
+    assert rows["_Stem"] == rows["_Head"] == [4]
 
 
 # ------------------------------------------------- contraction, penalties

@@ -115,4 +115,6 @@ def test_steps_alone_take_half_the_memory():
         for max_iter in (20, 21)
     )
     assert pairs >= 40 * UNIT
+    # the steps themselves, z, its best and its next, g and what f needs
+    assert steps < 27 * UNIT
     assert 19 * UNIT < pairs - steps < 22 * UNIT

@@ -37,6 +37,9 @@ class Root:
         The diagonal of the equation, at the theta of this solve.
     gradient : Tensor, shape (d,), or None
         g at z, where the finder knows it.
+    n_trials : int
+        Of the evaluations ``n_g``: the cheap ones, trials of line searches
+        along lines on which the energy is known without the data's matrix.
     """
 
     z: Tensor
@@ -53,6 +56,7 @@ class Root:
     steps: Tensor | None = None
     diagonal: Tensor | None = None
     gradient: Tensor | None = None
+    n_trials: int = 0
 
 
 def inherited(warm_start):

@@ -132,7 +132,7 @@ class F2sa:
             theta, z, value, equation, grads, q, root,
             n_g=n_g, n_vjp=sum(found.n_vjp for found in roots),
             forward_time=solved - began, backward_time=clock(z) - solved,
-            roots=roots,
+            n_cheap=sum(found.n_cheap for found in roots), roots=roots,
         )
 
     def _unpenalised(self, equation, roots):

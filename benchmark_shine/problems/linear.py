@@ -192,9 +192,6 @@ class PenalisedModel(BilevelProblem):
         diagonal = self.penalty(theta).detach()
         fixed = self.sample_weights(theta).detach()
 
-        def transposed(slope):
-            return (train.X.T @ slope).reshape(-1)
-
         def g_theta(z):
             return self.penalty(theta) * z
 
@@ -205,11 +202,10 @@ class PenalisedModel(BilevelProblem):
             slope = self.fit_slope(
                 self.outputs(train, z), self.sample_weights(theta)
             )
-            return transposed(slope) + g_theta(z)
+            return (train.X.T @ slope).reshape(-1) + g_theta(z)
 
         energy = LinearEnergy(
-            partial(self.outputs, train), transposed,
-            partial(self.fit, weights=fixed),
+            train.X, self.n_outputs, partial(self.fit, weights=fixed),
             partial(self.fit_slope, weights=fixed), diagonal,
         )
         return Equation(

@@ -38,29 +38,45 @@ class LinearEnergy:
 
     Parameters
     ----------
-    outputs : callable, Tensor (d,) -> Tensor (n,) or (n, k)
-        The linear map X.
-    transposed : callable, Tensor (n,) or (n, k) -> Tensor (d,)
-        Xᵀ.
+    X : Design, shape (n, p)
+    n_outputs : int
+        k: X multiplies z itself where k is 1, and z as a (p, k) matrix else.
     fit, slope : callable, Tensor (n,) or (n, k) -> scalar Tensor, Tensor
         The fit, and its derivative, which is shaped like its argument.
     diagonal : Tensor, shape () or (d,)
         D.
     """
 
-    def __init__(self, outputs, transposed, fit, slope, diagonal):
-        self.outputs, self.transposed = outputs, transposed
-        self.diagonal = diagonal
-        self._fit, self._slope = fit, slope
+    def __init__(self, X, n_outputs, fit, slope, diagonal):
+        self.X, self.diagonal = X, diagonal
+        self._k, self._fit, self._slope = n_outputs, fit, slope
 
     def __call__(self, z):
         """Evaluate at z, (d,): a float and a Tensor (d,)."""
         place = self.at(z)
         return place.value, place.gradient
 
-    def at(self, z):
-        """Evaluate where a solve begins, z of shape (d,): a `LinearPlace`."""
-        return LinearPlace(self, z, self.fitted(self.outputs(z)))
+    def at(self, z, last=None):
+        """Evaluate where a solve begins.
+
+        Parameters
+        ----------
+        z : Tensor, shape (d,)
+        last : Place or None
+            Where the last solve ended: if that is z itself, X z is known.
+
+        Returns
+        -------
+        LinearPlace
+        """
+        if isinstance(last, LinearPlace) and last.is_at(self.X, z):
+            return last.under(self)
+        fit = self.fitted(self.outputs(z))
+        return LinearPlace(self, z, fit, float(fit.outputs.norm()))
+
+    def outputs(self, z):
+        """Multiply X z: shape (n,) or (n, k)."""
+        return self.X @ (z if self._k == 1 else z.view(-1, self._k))
 
     def fitted(self, outputs):
         """Evaluate the `Fit` of outputs."""
@@ -81,16 +97,18 @@ class LinearPlace:
     fit : Fit
         At X z.
     drift : float
-        Bound of the rounding of X z, in units of its last place: the sum of
-        the norms of X z since X z was a product.
+        Bound of the rounding of X z, in units of the last place: the norms of
+        X z since it was a product, added up.
+    gradient : Tensor, shape (d,), or None
+        Where it is known already.
 
     Notes
     -----
     X z is carried from iterate to iterate as X z + t X d, and each sum is
     rounded in proportion to its size.  So a solve that comes from afar, where
-    X z was large, needs X z afresh sooner than one that stays; it is made
-    afresh where ``drift`` exceeds DRIFT ‖X z‖, which is every 30 iterations
-    where the size does not change, and takes 1.5 products in a hundred.
+    X z was large, needs X z afresh sooner than one that stays.  X z is made
+    afresh where ``drift`` exceeds DRIFT ‖X z‖: every 30 iterations where its
+    size does not change, which is one product in sixty.
 
     A trial's penalty is ½ zᵀDz + t zᵀDd + ½ t² dᵀDd, whose rounding is in
     proportion to its terms.  Where they cancel, the digits lost are below the
@@ -101,12 +119,31 @@ class LinearPlace:
 
     cheap_trials = True
 
-    def __init__(self, energy, z, fit, drift=0.0):
+    def __init__(self, energy, z, fit, drift, gradient=None):
         self.z, self._energy, self._fit, self._drift = z, energy, fit, drift
+        self.cheap = gradient is not None
         weighted = energy.diagonal * z
         self._penalty = 0.5 * float(weighted @ z)
         self.value = fit.value + self._penalty
-        self.gradient = weighted.add_(energy.transposed(fit.slope))
+        self.gradient = gradient if self.cheap else weighted.add_(
+            (energy.X.T @ fit.slope).reshape(-1)
+        )
+
+    def is_at(self, X, z):
+        """Return whether the place is z, on these data."""
+        return self._energy.X is X and self.z is z
+
+    def under(self, energy):
+        """Evaluate another energy of the same data here.
+
+        The next outer step begins where the last one ended, and where theta
+        is in the penalty alone, no product is needed there.
+        """
+        fit, gradient = energy.fitted(self._fit.outputs), None
+        if torch.equal(fit.slope, self._fit.slope):
+            change = energy.diagonal - self._energy.diagonal
+            gradient = self.gradient + change * self.z
+        return LinearPlace(energy, self.z, fit, self._drift, gradient)
 
     def along(self, direction):
         """Restrict the energy to the line z + t direction, (d,)."""

@@ -137,8 +137,10 @@ class LBFGS:
         ValueError
             Where a setting needs a diagonal that the equation does not have.
         """
-        place = place_at(equation.energy, equation.start)
-        n_g, n_iter, n_cheap = 1, 0, 0
+        place = place_at(
+            equation.energy, equation.start, warm_start and warm_start.place
+        )
+        n_g, n_iter, n_cheap = 1, 0, int(place.cheap)
         first_residual = residual = float(place.gradient.norm())
         B = self._memory(warm_start, equation)
         B.begin(place.gradient)
@@ -177,7 +179,7 @@ class LBFGS:
         return Root(
             place.z, B, residual, first_residual, n_iter, n_g,
             error <= tol, diagonal=equation.diagonal,
-            gradient=place.gradient, n_trials=n_cheap,
+            gradient=place.gradient, n_cheap=n_cheap, place=place,
         )
 
     def _search(self, place, residual, B):

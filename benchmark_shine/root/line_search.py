@@ -2,7 +2,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
@@ -44,11 +43,13 @@ class Place:
     ----------
     z, gradient : Tensor, shape (d,)
     value : float
+    cheap : bool
+        Whether value and gradient took no product with the data.
     cheap_trials : bool
-        Whether a trial costs less than value and gradient do.
+        Whether trials take no product with the data.
     """
 
-    cheap_trials = False
+    cheap = cheap_trials = False
 
     def __init__(self, energy, z):
         self.z, self._energy = z, energy
@@ -76,20 +77,25 @@ class Place:
         return trial
 
 
-def place_at(energy, z):
+def place_at(energy, z, last=None):
     """Evaluate an energy where a solve begins.
 
     Parameters
     ----------
     energy : callable, Tensor (d,) -> (float, Tensor (d,))
-        An energy with a method ``at`` makes its own form of `Place`.
+        An energy with a method ``at`` makes its own form of `Place`, from z
+        and the last place.
     z : Tensor, shape (d,)
+    last : Place or None
+        Where the last solve ended, maybe of another energy.
 
     Returns
     -------
     Place
     """
-    return getattr(energy, "at", partial(Place, energy))(z)
+    if hasattr(energy, "at"):
+        return energy.at(z, last)
+    return Place(energy, z)
 
 
 def cubic_minimiser(a, b):

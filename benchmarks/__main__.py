@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from . import growth, pieces, scipy_runs, torchdeq_broyden
+from . import growth, newsgroups, pieces, scipy_runs, torchdeq_broyden
 
 SECTIONS = {
-    "pieces": pieces, "scipy": scipy_runs, "torchdeq": torchdeq_broyden,
-    "growth": growth,
+    "pieces": pieces, "lines": newsgroups, "scipy": scipy_runs,
+    "torchdeq": torchdeq_broyden, "growth": growth,
 }
 
 

@@ -132,7 +132,7 @@ class F2sa:
             theta, z, value, equation, grads, q, root,
             n_g=n_g, n_vjp=sum(found.n_vjp for found in roots),
             forward_time=solved - began, backward_time=clock(z) - solved,
-            n_cheap=sum(found.n_cheap for found in roots), roots=roots,
+            roots=roots,
         )
 
     def _unpenalised(self, equation, roots):
@@ -167,8 +167,13 @@ def penalised(equation, shift, start):
     -------
     Equation
     """
+    def unpenalised(z):
+        return equation.energy(z)
+
     if shift == 0:
-        return replace(equation, start=start)
+        # nothing along lines: the roots are subtracted, and rounding that is
+        # alike on both sides cancels
+        return replace(equation, energy=unpenalised, start=start)
 
     def energy(z):
         value, gradient = equation.energy(z)

@@ -119,7 +119,8 @@ class Objective(BaseObjective):
 
         ``value`` is the outer (validation) loss at the solver's (theta, z);
         of networks, that of a mini-batch.  ``n_g`` and ``n_vjp`` count
-        evaluations of g and products with Jᵀ, ``forward_time`` and
+        evaluations of g and products with Jᵀ, ``n_cheap`` those of the
+        evaluations that took no product with the data, ``forward_time`` and
         ``backward_time`` are seconds in the two passes, all since the start.
         See `benchmark_shine.evaluate` for the rest; NaN where a problem has
         no such thing, or none is due.  ``reconstruction_error`` is that of
@@ -135,6 +136,7 @@ class Objective(BaseObjective):
             "n_outer": float(totals.n_outer),
             "n_g": float(totals.n_g),
             "n_vjp": float(totals.n_vjp),
+            "n_cheap": float(totals.n_cheap),
             "forward_time": totals.forward_time,
             "backward_time": totals.backward_time,
             "diverged": float(step.diverged),

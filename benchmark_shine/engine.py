@@ -35,6 +35,8 @@ class Step:
         Evaluations of g and products with Jᵀ.
     forward_time, backward_time : float
         Seconds in the root finder, and in the loss and its hypergradient.
+    n_cheap : int
+        Those of the ``n_g`` evaluations that took no product with the data.
     reconstruction_error : float
         Relative error of the start that `Reversible` walks back to; NaN for
         every other method.
@@ -51,6 +53,7 @@ class Step:
     n_vjp: int = 0
     forward_time: float = 0.0
     backward_time: float = 0.0
+    n_cheap: int = 0
     reconstruction_error: float = math.nan
 
     @property
@@ -76,7 +79,7 @@ class Totals:
     ----------
     n_outer : int
         Outer steps.
-    n_g, n_vjp, forward_time, backward_time
+    n_g, n_vjp, forward_time, backward_time, n_cheap
         Sums of those of `Step`.
     """
 
@@ -85,12 +88,14 @@ class Totals:
     n_vjp: int = 0
     forward_time: float = 0.0
     backward_time: float = 0.0
+    n_cheap: int = 0
 
     def __add__(self, step):
         return Totals(
             self.n_outer + 1, self.n_g + step.n_g, self.n_vjp + step.n_vjp,
             self.forward_time + step.forward_time,
             self.backward_time + step.backward_time,
+            self.n_cheap + step.n_cheap,
         )
 
 
@@ -156,6 +161,7 @@ class RootAndAdjoint:
             theta, root.z, value, equation, grads, q, root,
             n_g=root.n_g + n_g, n_vjp=root.n_vjp + n_vjp,
             forward_time=solved - began, backward_time=clock(root.z) - solved,
+            n_cheap=root.n_cheap,
         )
 
 

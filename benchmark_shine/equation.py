@@ -22,7 +22,9 @@ class Equation:
         Where the root finder begins.
     energy : callable, Tensor (d,) -> (float, Tensor (d,)), or None
         Where g is a gradient: the function of which it is the gradient, and g
-        itself, in one pass over the data and without a graph.
+        itself, in one pass over the data and without a graph.  A method
+        ``at`` of it may say what is cheaper along lines, see
+        `benchmark_shine.root.line_search.place_at`.
     g_theta : callable, Tensor (d,) -> Tensor (d,), or None
         A function cheaper than g with the same derivative in theta.  None
         where there is nothing cheaper.

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import torch
 
-from . import growth, parts, pieces, scipy_runs, torchdeq_steps
+from . import (
+    growth, newsgroups, parts, pieces, scipy_runs, torchdeq_steps,
+)
 from .frame import keep
 
 SECTIONS = {
-    "pieces": pieces, "parts": parts, "scipy": scipy_runs,
-    "torchdeq": torchdeq_steps, "growth": growth,
+    "pieces": pieces, "parts": parts, "lines": newsgroups,
+    "scipy": scipy_runs, "torchdeq": torchdeq_steps, "growth": growth,
 }
 
 

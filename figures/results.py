@@ -54,6 +54,7 @@ OPTIONAL = {
     "objective_value_error": "value_error",
     "objective_optimum": "optimum",
     "objective_spectral_radius": "spectral_radius",
+    "objective_n_cheap": "n_cheap",
     "objective_n_outer": "n_outer",
     "objective_forward_time": "forward_time",
     "objective_backward_time": "backward_time",

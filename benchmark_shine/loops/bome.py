@@ -95,7 +95,7 @@ class Bome:
         yield first
         theta, began = first.theta, clock(first.z)
         root = self.find_root(problem.draw(theta, first.z, 1))
-        z, n_g, n_vjp = root.z, root.n_g, root.n_vjp
+        z, n_g, n_vjp, n_cheap = root.z, root.n_g, root.n_vjp, root.n_cheap
         forward_time = clock(z) - began
         for k in range(1, self.n_outer + 1):
             began = clock(z)
@@ -112,9 +112,9 @@ class Bome:
             yield Step(
                 theta, z, slopes.value, equation, slopes.theta, n_g=n_g,
                 n_vjp=n_vjp + more_vjp, forward_time=forward_time,
-                backward_time=clock(z) - began,
+                backward_time=clock(z) - began, n_cheap=n_cheap,
             )
-            n_g, n_vjp, forward_time = 0, 0, 0.0
+            n_g, n_vjp, forward_time, n_cheap = 0, 0, 0.0, 0
 
     def _move(self, theta, z, slopes):
         moved = (

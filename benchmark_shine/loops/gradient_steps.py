@@ -117,5 +117,5 @@ class QuasiNewtonSteps:
         return Root(
             z, C, residual, root.first_residual, root.n_iter + self.n_steps,
             root.n_g + 1 + self.n_steps, residual <= atol, root.n_vjp,
-            diagonal=equation.diagonal,
+            diagonal=equation.diagonal, n_cheap=root.n_cheap,
         )

@@ -278,11 +278,13 @@ class _Costs:
     n_vjp: int = 0
     forward_time: float = 0.0
     backward_time: float = 0.0
+    n_cheap: int = 0
 
     def add(self, found, forward_time=0.0, backward_time=0.0):
         """Add evaluations, products and the time of a pass."""
         self.n_g += found.n_g
         self.n_vjp += found.n_vjp
+        self.n_cheap += getattr(found, "n_cheap", 0)
         self.forward_time += forward_time
         self.backward_time += backward_time
 

@@ -105,6 +105,7 @@ class NewtonStep:
             theta, z, found.value, equation, found.grads, q, root,
             n_g=n_g + found.n_g, n_vjp=n_vjp + found.n_vjp,
             forward_time=solved - began, backward_time=clock(z) - solved,
+            n_cheap=root.n_cheap if root else 0,
         )
 
     def _newton(self, equation, z, q, eps):

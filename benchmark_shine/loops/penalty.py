@@ -167,8 +167,13 @@ def penalised(equation, shift, start):
     -------
     Equation
     """
+    def unpenalised(z):
+        return equation.energy(z)
+
     if shift == 0:
-        return replace(equation, start=start)
+        # nothing along lines: the roots are subtracted, and rounding that is
+        # alike on both sides cancels
+        return replace(equation, energy=unpenalised, start=start)
 
     def energy(z):
         value, gradient = equation.energy(z)

@@ -82,7 +82,9 @@ class Soba:
         began = clock(z)
         root = self.find_root(problem.draw(theta, z, 1))
         z, q = root.z, torch.zeros_like(root.z)
-        costs = _Costs(root.n_g, root.n_vjp, clock(z) - began)
+        costs = _Costs(
+            root.n_g, root.n_vjp, clock(z) - began, n_cheap=root.n_cheap
+        )
         for k in range(1, self.n_outer + 1):
             theta, z, q = self._iterate(problem, theta, z, q, k, costs)
             leaf = z.detach().requires_grad_()
@@ -132,6 +134,7 @@ class _Costs:
     n_vjp: int = 0
     forward_time: float = 0.0
     backward_time: float = 0.0
+    n_cheap: int = 0
 
 
 def _lagrangian(equation, theta, z, q):

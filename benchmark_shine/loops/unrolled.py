@@ -144,4 +144,5 @@ class Truncated:
             theta, root.z, float(loss.detach()), equation, grads, root=root,
             n_g=root.n_g + n_g + g.n_g, n_vjp=n_vjp + g.n_vjp,
             forward_time=solved - began, backward_time=clock(z) - solved,
+            n_cheap=root.n_cheap,
         )

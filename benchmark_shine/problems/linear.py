@@ -12,6 +12,7 @@ class.
 """
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from ..checks import check_choice, check_number
 from ..equation import Equation
 from .base import BilevelProblem
 from .design import Design, is_sparse
+from .linear_energy import LinearEnergy
 
 # log(1 + exp(u)) is u to the last bit from here on.
 IDENTITY = 40.0
@@ -190,10 +192,6 @@ class PenalisedModel(BilevelProblem):
         diagonal = self.penalty(theta).detach()
         fixed = self.sample_weights(theta).detach()
 
-        def data_gradient(outputs, weights):
-            slope = self.fit_slope(outputs, weights)
-            return (train.X.T @ slope).reshape(-1)
-
         def g_theta(z):
             return self.penalty(theta) * z
 
@@ -201,15 +199,15 @@ class PenalisedModel(BilevelProblem):
             return 0.5 * (g_theta(z) @ z)
 
         def g(z):
-            weights = self.sample_weights(theta)
-            return data_gradient(self.outputs(train, z), weights) + g_theta(z)
+            slope = self.fit_slope(
+                self.outputs(train, z), self.sample_weights(theta)
+            )
+            return (train.X.T @ slope).reshape(-1) + g_theta(z)
 
-        def energy(z):
-            outputs = self.outputs(train, z)
-            weighted = diagonal * z
-            value = self.fit(outputs, fixed) + 0.5 * (weighted @ z)
-            return float(value), weighted.add_(data_gradient(outputs, fixed))
-
+        energy = LinearEnergy(
+            train.X, self.n_outputs, partial(self.fit, weights=fixed),
+            partial(self.fit_slope, weights=fixed), diagonal,
+        )
         return Equation(
             g, self.loss, z, energy, g_theta, k, diagonal=diagonal,
             energy_theta=energy_theta,

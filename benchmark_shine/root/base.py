@@ -37,6 +37,10 @@ class Root:
         The diagonal of the equation, at the theta of this solve.
     gradient : Tensor, shape (d,), or None
         g at z, where the finder knows it.
+    n_cheap : int
+        Those of the ``n_g`` evaluations that took no product with the data.
+    place : Place or None
+        Where the solve ended, for the next solve, if it begins there.
     """
 
     z: Tensor
@@ -53,6 +57,8 @@ class Root:
     steps: Tensor | None = None
     diagonal: Tensor | None = None
     gradient: Tensor | None = None
+    n_cheap: int = 0
+    place: object = None
 
 
 def inherited(warm_start):

@@ -7,7 +7,7 @@ from ..equation import need_diagonal
 from ..precision import own_precision
 from .base import Root, inherited
 from .lbfgs_inverse import LBFGSInverse
-from .line_search import NOISE, Point, strong_wolfe
+from .line_search import NOISE, Point, place_at, strong_wolfe
 from .opa import Opa
 
 # What happens to the last solve's pairs: they are used, dropped, or shifted.
@@ -66,7 +66,7 @@ class LBFGS:
         pairs of the warm start, which belong to another theta.  "corrected":
         from these pairs, corrected for the diagonal that theta adds to J.
     max_trials : int
-        Most energy evaluations of a line search.
+        Most trials of a line search.
     opa : Opa or None
     criterion : {"gradient", "energy"}
         What the tolerances bound: ‖g‖₂, or √(½ gᵀD⁻¹g / h(z)), with h the
@@ -137,57 +137,68 @@ class LBFGS:
         ValueError
             Where a setting needs a diagonal that the equation does not have.
         """
-        z = equation.start
-        value, gradient = equation.energy(z)
-        n_g, n_iter = 1, 0
-        first_residual = residual = float(gradient.norm())
+        place = place_at(
+            equation.energy, equation.start, warm_start and warm_start.place
+        )
+        n_g, n_iter, n_cheap = 1, 0, int(place.cheap)
+        first_residual = residual = float(place.gradient.norm())
         B = self._memory(warm_start, equation)
-        B.begin(gradient)
-        error = self._error(equation, value, gradient, residual, B)
+        B.begin(place.gradient)
+        error = self._error(equation, place, residual, B)
         tol = max(atol, rtol * error)
-        progress = _Progress(value, residual)
+        progress = _Progress(place.value, residual)
         while (
             error > tol and n_iter < self.max_iter
             and progress.n_without < STALLED
         ):
-            direction = B.direction()
-            slope = float(gradient @ direction)
-            if not slope < 0:  # rounding, or pairs of another theta
-                B.clear()
-                direction, slope = -gradient, -residual * residual
-            t = 1.0 if len(B) else min(1.0, 1.0 / residual)
-            point, n_trials = strong_wolfe(
-                equation.energy, Point(0.0, z, value, gradient, slope),
-                direction, t, self.c1, self.c2, self.max_trials,
-            )
+            point, n_trials = self._search(place, residual, B)
             n_g += n_trials
+            if place.cheap_trials:
+                n_cheap += n_trials - 1
             if point is None:
                 if not len(B):
                     break
                 B.clear()
                 continue
             n_iter += 1
-            step = point.z - z
-            z, value, gradient = point.z, point.value, point.gradient
-            B.update(step, gradient)
-            residual = float(gradient.norm())
-            error = self._error(equation, value, gradient, residual, B)
-            progress.see(value, residual)
+            before, place = place, point.arrive()
+            step = place.z - before.z
+            B.update(step, place.gradient)
+            residual = float(place.gradient.norm())
+            error = self._error(equation, place, residual, B)
+            progress.see(place.value, residual)
             if self.opa and self.opa.due(n_iter, equation.step):
                 n_g += self.opa.teach(
-                    B, equation, z, gradient, float(step.norm())
+                    B, equation, place.z, place.gradient, float(step.norm())
                 )
         if self.opa and self.opa.root_pairs:
             n_g += self.opa.teach(
-                B, equation, z, gradient, 0.0, self.opa.root_pairs
+                B, equation, place.z, place.gradient, 0.0,
+                self.opa.root_pairs,
             )
         return Root(
-            z, B, residual, first_residual, n_iter, n_g,
-            error <= tol, diagonal=equation.diagonal, gradient=gradient,
+            place.z, B, residual, first_residual, n_iter, n_g,
+            error <= tol, diagonal=equation.diagonal,
+            gradient=place.gradient, n_cheap=n_cheap, place=place,
         )
 
-    def _error(self, equation, value, gradient, residual, B):
+    def _search(self, place, residual, B):
+        """Search along the direction of B; drop its pairs if it is uphill."""
+        direction = B.direction()
+        slope = float(place.gradient @ direction)
+        if not slope < 0:  # rounding, or pairs of another theta
+            B.clear()
+            direction, slope = -place.gradient, -residual * residual
+        return strong_wolfe(
+            place.along(direction),
+            Point(0.0, place.value, slope, lambda: place),
+            1.0 if len(B) else min(1.0, 1.0 / residual),
+            self.c1, self.c2, self.max_trials,
+        )
+
+    def _error(self, equation, place, residual, B):
         """Compute what the tolerances bound."""
+        value, gradient = place.value, place.gradient
         if self.criterion == "gradient" or value == 0:
             return residual
         if equation.diagonal is None:

@@ -1,9 +1,9 @@
-"""Strong Wolfe line search on an energy and its gradient."""
+"""Strong Wolfe line search on the value and slope of an energy."""
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 # Relative rounding of an energy summed over many samples.
 NOISE = 1e-14
@@ -11,13 +11,91 @@ NOISE = 1e-14
 
 @dataclass(frozen=True)
 class Point:
-    """Hold one trial: step length, place, energy, gradient and slope."""
+    """Hold one trial of a line search.
+
+    Parameters
+    ----------
+    t : float
+        Step length.
+    value, slope : float
+        Of the energy along the line, at t.
+    arrive : callable, () -> Place
+        Make the place to which the step leads, with its gradient.
+    """
 
     t: float
-    z: Tensor
     value: float
-    gradient: Tensor
     slope: float
+    arrive: Callable
+
+
+class Place:
+    """Hold value and gradient of an energy at z, where a line search begins.
+
+    This form serves every energy: each trial evaluates it.
+
+    Parameters
+    ----------
+    energy : callable, Tensor (d,) -> (float, Tensor (d,))
+    z : Tensor, shape (d,)
+
+    Attributes
+    ----------
+    z, gradient : Tensor, shape (d,)
+    value : float
+    cheap : bool
+        Whether value and gradient took no product with the data.
+    cheap_trials : bool
+        Whether trials take no product with the data.
+    """
+
+    cheap = cheap_trials = False
+
+    def __init__(self, energy, z):
+        self.z, self._energy = z, energy
+        self.value, self.gradient = energy(z)
+
+    def along(self, direction):
+        """Restrict the energy to the line z + t direction.
+
+        Parameters
+        ----------
+        direction : Tensor, shape (d,)
+
+        Returns
+        -------
+        callable, float -> Point
+            Gives the trial at a step length t.
+        """
+        def trial(t):
+            place = Place(
+                self._energy, torch.add(self.z, direction, alpha=t)
+            )
+            slope = float(place.gradient @ direction)
+            return Point(t, place.value, slope, lambda: place)
+
+        return trial
+
+
+def place_at(energy, z, last=None):
+    """Evaluate an energy where a solve begins.
+
+    Parameters
+    ----------
+    energy : callable, Tensor (d,) -> (float, Tensor (d,))
+        An energy with a method ``at`` makes its own form of `Place`, from z
+        and the last place.
+    z : Tensor, shape (d,)
+    last : Place or None
+        Where the last solve ended, maybe of another energy.
+
+    Returns
+    -------
+    Place
+    """
+    if hasattr(energy, "at"):
+        return energy.at(z, last)
+    return Place(energy, z)
 
 
 def cubic_minimiser(a, b):
@@ -36,7 +114,7 @@ def cubic_minimiser(a, b):
     return b.t - (b.t - a.t) * (b.slope + root - d) / below
 
 
-def strong_wolfe(energy, origin, direction, t, c1, c2, max_trials):
+def strong_wolfe(along, origin, t, c1, c2, max_trials):
     """Find a step that satisfies the strong Wolfe conditions.
 
     Nocedal and Wright 2006, algorithms 3.5 and 3.6, as one loop over a
@@ -46,10 +124,10 @@ def strong_wolfe(energy, origin, direction, t, c1, c2, max_trials):
 
     Parameters
     ----------
-    energy : callable, Tensor (d,) -> (float, Tensor (d,))
+    along : callable, float -> Point
+        Gives the trial at a step length, see `Place.along`.
     origin : Point
         The current iterate, at t = 0, with a negative slope.
-    direction : Tensor, shape (d,)
     t : float
         First trial.
     c1, c2 : float
@@ -62,15 +140,12 @@ def strong_wolfe(energy, origin, direction, t, c1, c2, max_trials):
         The accepted trial, or the best one that decreases the energy, or
         None where no trial does.
     n_trials : int
-        Evaluations of the energy.
     """
     low, high = origin, None
     noise = NOISE * abs(origin.value)
     for n_trials in range(1, max_trials + 1):
-        z = torch.add(origin.z, direction, alpha=t)
-        value, gradient = energy(z)
-        slope = float(gradient @ direction)
-        trial = Point(t, z, value, gradient, slope)
+        trial = along(t)
+        value, slope = trial.value, trial.slope
         if not (math.isfinite(value) and math.isfinite(slope)):
             # outside the energy's domain nothing can be interpolated
             high, t = None, low.t + 0.1 * (t - low.t)

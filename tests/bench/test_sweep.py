@@ -193,7 +193,7 @@ def test_metrics_are_floats(rows):
         assert rows[name].dtype == np.float64, name
     always = [
         "value", "test_loss", "theta", "inner_residual", "n_g", "n_vjp",
-        "forward_time", "backward_time", "diverged", "n_outer",
+        "forward_time", "backward_time", "diverged", "n_outer", "n_cheap",
     ]
     assert np.isfinite(rows[[f"objective_{name}" for name in always]]).all(
         axis=None

@@ -283,9 +283,9 @@ def _conjugate_gradients(vjp, rhs, x, precondition, tol, most):
     norm of the preconditioner, in which units do not matter.
     """
     goal = tol ** 2 * float(rhs @ precondition(rhs))
-    r = rhs.clone() if x is None else rhs - vjp(x)
-    x = torch.zeros_like(rhs) if x is None else x.clone()
-    p = precondition(r).clone()
+    r = rhs if x is None else rhs - vjp(x)
+    x = torch.zeros_like(rhs) if x is None else x
+    p = precondition(r)
     size = float(r @ p)
     for _ in range(most):
         if not size > goal:
@@ -295,11 +295,10 @@ def _conjugate_gradients(vjp, rhs, x, precondition, tol, most):
         if not curvature > 0:
             break
         a = size / curvature
-        x.add_(p, alpha=a)
-        r.sub_(Jp, alpha=a)
+        x, r = x + a * p, r - a * Jp
         Pr = precondition(r)
         size, before = float(r @ Pr), size
-        p.mul_(size / before).add_(Pr)
+        p = Pr + (size / before) * p
     return x, size <= goal
 
 

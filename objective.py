@@ -76,7 +76,8 @@ class Objective(BaseObjective):
         refuse_other_code(self.fingerprint, self.torch)
         self._sent = True
 
-    def skip(self, problem, dataset="", data_fingerprint="", reason=None):
+    def skip(self, problem, compare=None, dataset="", data_fingerprint="",
+             reason=None):
         try:
             if self.n_outer is not None:
                 check_integer("n_outer", self.n_outer, least=1)
@@ -89,9 +90,10 @@ class Objective(BaseObjective):
             raise FileNotFoundError(f"this worker lacks the data: {reason}")
         return problem is None, reason
 
-    def set_data(self, problem, dataset="", data_fingerprint="", reason=None):
+    def set_data(self, problem, compare=None, dataset="",
+                 data_fingerprint=""):
         self.problem = problem
-        self._compare = None if problem is None else comparison(problem)
+        self._compare = compare or comparison(problem)
         self._data = {"dataset": dataset, "data_fingerprint": data_fingerprint}
 
     def get_objective(self):

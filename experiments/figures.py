@@ -11,11 +11,17 @@ import os
 import shlex
 import subprocess
 import sys
+import traceback
+from contextlib import chdir
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+
+import click
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALES = "quick", "paper"
+DRAWING = "figures.__main__"
 
 
 @dataclass(frozen=True)
@@ -67,16 +73,54 @@ class Failed(Exception):
     """A command of a figure ended with an error."""
 
 
-def call(*words, module="benchopt"):
-    """Run a module of this environment in the suite's folder."""
-    environment = os.environ | {"MPLBACKEND": "Agg"}
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, words)], cwd=ROOT,
-        env=environment,
-    )
+def call(*words, module="benchopt.cli"):
+    """Run a command of benchopt, or of another module, in this process.
+
+    The commands of one figure share the imports, which take seconds.
+
+    Parameters
+    ----------
+    words : sequence of str or Path
+        What follows the name of the command.
+    module : {"benchopt.cli", "figures.__main__"}
+
+    Raises
+    ------
+    Failed
+        Where the command ends with an error.
+    """
+    words, found = [*map(str, words)], import_module(module)
+    try:
+        with chdir(ROOT):
+            if module == "benchopt.cli":
+                status = found.benchopt.main(
+                    words, "benchopt", standalone_mode=False
+                )
+            else:
+                status = found.main(words)
+    except click.Abort:  # what click makes of an interruption
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        raise Failed(error.format_message()) from None
+    except SystemExit as error:
+        status = error.code
+    except Exception:  # as in a process of its own: the next figure goes on
+        traceback.print_exc()
+        status = 1
+    if status:
+        raise Failed(_told([module.split(".")[0], *words], status))
+
+
+def measure(*words):
+    """Run an experiment in a process of its own, whose costs it measures."""
+    done = subprocess.run([sys.executable, "-m", *map(str, words)], cwd=ROOT)
     if done.returncode:
-        command = shlex.join([module, *map(str, words)])
-        raise Failed(f"{command}: failed with status {done.returncode}")
+        raise Failed(_told(words, done.returncode))
+
+
+def _told(words, status):
+    command = shlex.join(map(str, words))
+    return f"{command}: failed with status {status}"
 
 
 def shown(path):
@@ -119,13 +163,13 @@ def make(name, scale, folder):
         files.append(runs)
     for stem, experiment in recipe.measured.items():
         files.append(folder / f"{stem.format(scale=scale)}.csv")
-        module, *words = experiment.format(scale=scale).split()
-        call(*words, "--output", files[-1], module=f"experiments.{module}")
+        words = f"experiments.{experiment}".format(scale=scale).split()
+        measure(*words, "--output", files[-1])
     output = "--output-dir", folder, "--name"
     stem = name if name == "quickstart" else f"{name}_{scale}"
-    call(name, *files, *output, stem, module="figures")
+    call(name, *files, *output, stem, module=DRAWING)
     if config and name != "quickstart":
-        call("league", runs, *output, f"{config}_league", module="figures")
+        call("league", runs, *output, f"{config}_league", module=DRAWING)
     words = shlex.join(map(shown, files))
     print(f'\nNext: make report RESULT="{words}"    one page of all this')
     if config:
@@ -158,6 +202,7 @@ def main(words=None):
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(str(error))
+    os.environ["MPLBACKEND"] = "Agg"
     names = ALL if "all" in options.names else options.names
     failed = []
     for name in names:

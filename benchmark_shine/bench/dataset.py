@@ -7,6 +7,7 @@ import click
 from benchopt import BaseDataset
 
 from ..checks import check_path
+from ..evaluate import comparison
 from ..fingerprints import content
 from ..problems import Logistic, NonlinearLeastSquares
 from .workers import refuse
@@ -72,7 +73,9 @@ class ProblemDataset(BaseDataset):
     def get_data(self):
         """Hand the problem, or the reason why there is none, to benchopt.
 
-        A worker whose data differ from the client's refuses the run.
+        With the problem goes its `comparison`, so that all solvers of a run
+        share the exact solutions.  A worker whose data differ from the
+        client's refuses the run.
         """
         if self.by_name_only and not _asked_by_name():
             return {
@@ -88,7 +91,8 @@ class ProblemDataset(BaseDataset):
                 f" the run is of {self._sent}", "Give it the same files"
             )
         return data | {
-            "dataset": self.name, "data_fingerprint": self.data_fingerprint,
+            "compare": comparison(data["problem"]), "dataset": self.name,
+            "data_fingerprint": self.data_fingerprint,
         }
 
     def _read(self):

@@ -23,7 +23,7 @@ PACKAGE = {
              ".precision .root",
     "data": "numpy scipy sklearn torch PIL pooch libsvmdata .checks .data "
             ".extras .fingerprints",
-    "problems": "torch numpy scipy .checks .equation .problems",
+    "problems": "torch numpy scipy .checks .equation .problems .root",
     "evaluate": "torch numpy scipy .adjoint .evaluate .fingerprints "
                 ".implicit .problems .root",
     "rivals": "torch numpy scipy sklearn threadpoolctl optuna jax jaxopt "
@@ -42,9 +42,9 @@ FOLDERS = {
     "datasets": "numpy scipy sklearn torch pooch benchopt libsvmdata "
                 ".bench .checks .data .problems",
     "plots": "benchopt numpy",
-    "experiments": "numpy pandas torch scipy sklearn benchopt click "
-                   "matplotlib figures .adjoint .bench .checks .data .engine "
-                   ".equation .evaluate .fingerprints .implicit .operators "
+    "experiments": "numpy pandas pyarrow yaml torch scipy sklearn benchopt "
+                   "click matplotlib figures .adjoint .bench .checks .data "
+                   ".engine .equation .evaluate .fingerprints .implicit .operators "
                    ".outer .precision .problems .root",
     "benchmark_utils": "benchopt joblib",
 }

@@ -203,8 +203,14 @@ def one_file(inputs, kind, experiment):
 
 
 def draw(inputs):
-    """Draw the ratios from the CSV file of their measurement."""
-    frame = read_times(one_file(inputs, "backward_times", "backward_times"))
+    """Draw the ratios from the CSV files of their measurement."""
+    paths = inputs.csv.get("backward_times")
+    if not paths:
+        raise ResultError(
+            "no CSV file of `python -m experiments.backward_times`; give one "
+            "or more"
+        )
+    frame = pd.concat(map(read_times, paths), ignore_index=True)
     found = summary(frame)
     caption = caption_of(found)
     with paper_style():

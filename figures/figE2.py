@@ -232,8 +232,8 @@ def caption_of(frame):
         f"A point per training batch, of {n} seed"
         f"{'s' if counts.max() > 1 else ''} of each network; hollow: no "
         "exact q is known."
-        + ("" if large else " The paper's MDEQ on CIFAR-10 is not among "
-           "these networks.")
+        + ("" if large else " The paper's MDEQ (LARGE) on CIFAR-10 is not "
+           "among these networks.")
     )
 
 

@@ -155,7 +155,7 @@ def test_the_picture_is_whole_and_states_its_seeds(drawn):
         assert_nothing_overlaps(figure)
     told = figure._suptitle.get_text().replace("\n", " ")
     assert "of 1 to 2 seeds of each network" in told
-    assert "The paper's MDEQ on CIFAR-10 is not among" in told
+    assert "The paper's MDEQ (LARGE) on CIFAR-10 is not among" in told
 
 
 def test_tables(drawn):

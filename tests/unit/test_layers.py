@@ -44,8 +44,8 @@ FOLDERS = {
     "plots": "benchopt numpy",
     "experiments": "numpy pandas pyarrow yaml torch scipy sklearn benchopt "
                    "click matplotlib figures .adjoint .bench .checks .data "
-                   ".engine .equation .evaluate .fingerprints .implicit .operators "
-                   ".outer .precision .problems .root",
+                   ".engine .equation .evaluate .fingerprints .implicit "
+                   ".operators .outer .precision .problems .root",
     "benchmark_utils": "benchopt joblib",
 }
 OBJECTIVE = (

@@ -283,9 +283,9 @@ def _conjugate_gradients(vjp, rhs, x, precondition, tol, most):
     norm of the preconditioner, in which units do not matter.
     """
     goal = tol ** 2 * float(rhs @ precondition(rhs))
-    r = rhs if x is None else rhs - vjp(x)
-    x = torch.zeros_like(rhs) if x is None else x
-    p = precondition(r)
+    r = rhs.clone() if x is None else rhs - vjp(x)
+    x = torch.zeros_like(rhs) if x is None else x.clone()
+    p = precondition(r).clone()
     size = float(r @ p)
     for _ in range(most):
         if not size > goal:
@@ -295,10 +295,11 @@ def _conjugate_gradients(vjp, rhs, x, precondition, tol, most):
         if not curvature > 0:
             break
         a = size / curvature
-        x, r = x + a * p, r - a * Jp
+        x.add_(p, alpha=a)
+        r.sub_(Jp, alpha=a)
         Pr = precondition(r)
         size, before = float(r @ Pr), size
-        p = Pr + (size / before) * p
+        p.mul_(size / before).add_(Pr)
     return x, size <= goal
 
 

@@ -98,7 +98,7 @@ class Span:
         )
 
     def vector(self, coefficients):
-        """Combine the vectors: of (m,) or (r, m) coefficients (d,), (r, d)."""
+        """Return the vector with some coefficients: shape (d,)."""
         return coefficients @ self._vectors()
 
     def _vectors(self):

@@ -224,7 +224,7 @@ class ValueFunction:
         found = [span.at(theta) for theta in points]
         return (
             np.array([[at.value, at.slope] for at in found]),
-            span.vector(torch.stack([at.q for at in found])),
+            torch.stack([span.vector(at.q) for at in found]),
         )
 
     def _node(self, theta):
@@ -410,8 +410,8 @@ def _cell_of(span, two, threes, four):
     sizes = [
         np.abs(readings[:, 0]).max(), np.abs(readings[:, 1]).max(), 1.0
     ]
-    errors = last * ratio + np.multiply(FROM_NODES, sizes)
-    return Cell(span, float(readings[:, 0].min()), *errors.tolist())
+    error, slope_error, q_error = last * ratio + np.multiply(FROM_NODES, sizes)
+    return Cell(span, readings[:, 0].min(), error, slope_error, q_error)
 
 
 def _changes(one, other):

@@ -774,17 +774,6 @@ def test_a_network_is_scored_once_an_epoch(solvers, network):
     assert solver.get_next(24) == 25 and solver.get_next(22) == 24
 
 
-def test_solvers_of_a_run_share_exact_solutions(benchmark):
-    named = {cls.name: cls for cls in benchmark.get_datasets()}
-    data = named["simulated"].get_instance(n_samples=40, n_features=8)
-    objective = benchmark.get_benchmark_objective().get_instance()
-    copies = [copy(objective), copy(objective)]  # as benchopt hands them out
-    for each in copies:
-        assert each._set_dataset(data) == (False, None)
-    one, two = copies
-    assert one is not two and one._compare is two._compare
-
-
 def test_each_family_has_its_own_length(benchmark, network, problem):
     objective = benchmark.get_benchmark_objective().get_instance()
     for each, n_outer in (network, 220), (problem, 30):

@@ -11,7 +11,6 @@ import os
 import shlex
 import subprocess
 import sys
-import traceback
 from contextlib import chdir
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -104,9 +103,6 @@ def call(*words, module="benchopt.cli"):
         raise Failed(error.format_message()) from None
     except SystemExit as error:
         status = error.code
-    except Exception:  # as in a process of its own: the next figure goes on
-        traceback.print_exc()
-        status = 1
     if status:
         raise Failed(_told([module.split(".")[0], *words], status))
 

@@ -2,7 +2,6 @@
 import math
 from types import SimpleNamespace
 
-from ..problems.linear import PenalisedModel
 from .measures import inner_residual
 from .reference import DIVERGED, MEASURED, NO_ROOT, errors_of, measure
 from .tight import TightSolver
@@ -38,8 +37,7 @@ def comparison(problem):
     if problem.solution is not None:
         return SeveralThetas(ClosedForm(problem))
     theta, _ = problem.start()
-    one = sum(t.numel() for t in theta) == 1
-    if one and isinstance(problem, PenalisedModel):
+    if sum(t.numel() for t in theta) == 1:
         return OneTheta(problem)
     return SeveralThetas(ManyThetas(problem))
 

@@ -17,8 +17,7 @@ VARIABLE = "BENCHMARK_SHINE_CACHE"
 _HERE = Path(__file__).parent
 _MODELS = linear, cleaning
 _CODE = content([Path(module.__file__) for module in _MODELS] + [
-    _HERE / f"{name}.py"
-    for name in ("dense", "units", "span", "tight", "value")
+    _HERE / f"{name}.py" for name in ("dense", "units", "tight", "value")
 ])
 
 

@@ -20,17 +20,18 @@ from ..implicit import TransposedJacobian
 from ..problems.linear import PenalisedModel
 from ..root import loss_gradient
 from .dense import jacobian
-from .span import curvature
 from .units import equilibrate, units
 
-# Relative error of z in the norm of J, and relative residual of the adjoint
-# system.  The error of F is about their product, that of dF/dtheta about as
-# large as either.
-ROOT_TOL = ADJOINT_TOL = 1e-6
+# Relative error of z in the norm of J.  That of F is about its square, that
+# of dF/dtheta about as large.
+ROOT_TOL = 1e-6
 
 # Largest part of the outer loss that the correction may be, and how often the
 # root is solved again, more tightly and in the units of the new z.
 CORRECTED, ROUNDS = 1e-5, 5
+
+# Relative residual of the adjoint system.
+ADJOINT_TOL = 1e-6
 
 # Most steps of Newton's method, and of conjugate gradients within one.
 STEPS, PRODUCTS = 100, 20_000
@@ -97,12 +98,12 @@ class TightSolver:
         self._problem = problem
         self._factor = self._columns = None
 
-    def at(self, theta, z, q=None, tol=None):
+    def at(self, theta, z, q=None):
         """Solve at theta, a tuple of Tensor; see `__call__`."""
         theta = tuple(t.detach().clone().requires_grad_() for t in theta)
-        return self(self._problem.draw(theta, z, 1), theta, z, q, tol)
+        return self(self._problem.draw(theta, z, 1), theta, z, q)
 
-    def __call__(self, equation, theta, z, q=None, tol=None):
+    def __call__(self, equation, theta, z, q=None):
         """Solve an equation from guesses of z and q.
 
         Parameters
@@ -113,31 +114,28 @@ class TightSolver:
             The leaves that the equation closes over.
         z : Tensor, shape (d,)
         q : Tensor, shape (d,), or None
-        tol : float or None
-            Relative accuracy of z and of q; None: ROOT_TOL and ADJOINT_TOL.
 
         Returns
         -------
         Exact
         """
-        root_tol, adjoint_tol = tol or ROOT_TOL, tol or ADJOINT_TOL
-        corrected = max(CORRECTED, 10 * adjoint_tol)
+        tol = ROOT_TOL
         for _ in range(ROUNDS):
             solve = partial(self._by_factor, theta)
             if len(z) > self._most:
                 solve = _preconditioned(
                     self._units(theta, equation, z).square())
-            z, g, found = _newton(equation, z, solve, root_tol)
+            z, g, found = _newton(equation, z, solve, tol)
             rhs = loss_gradient(equation, z)
             q, solved = solve(
                 equation, z, TransposedJacobian(equation.g, z), rhs, q,
-                adjoint_tol,
+                ADJOINT_TOL,
             )
             outer = float(equation.loss(z).detach())
             correction = float(q @ g)
-            if abs(correction) <= corrected * max(abs(outer), 1e-12):
+            if abs(correction) <= CORRECTED * max(abs(outer), 1e-12):
                 break
-            root_tol /= 100
+            tol /= 100
         else:
             found = False
         return Exact(
@@ -185,10 +183,9 @@ class TightSolver:
 
     def _rough_diagonal(self, theta, z):
         """The diagonal of Xᵀ D X as if all samples had the mean D."""
-        outputs = self._problem.outputs(self._problem.train, z)
         D = torch.stack([
             column[:, i].mean().abs() for i, column in enumerate(
-                curvature(self._problem, theta, outputs)
+                curvature(self._problem, theta, z)
             )
         ])
         if self._columns is None:
@@ -283,9 +280,9 @@ def _conjugate_gradients(vjp, rhs, x, precondition, tol, most):
     norm of the preconditioner, in which units do not matter.
     """
     goal = tol ** 2 * float(rhs @ precondition(rhs))
-    r = rhs.clone() if x is None else rhs - vjp(x)
-    x = torch.zeros_like(rhs) if x is None else x.clone()
-    p = precondition(r).clone()
+    r = rhs if x is None else rhs - vjp(x)
+    x = torch.zeros_like(rhs) if x is None else x
+    p = precondition(r)
     size = float(r @ p)
     for _ in range(most):
         if not size > goal:
@@ -295,11 +292,10 @@ def _conjugate_gradients(vjp, rhs, x, precondition, tol, most):
         if not curvature > 0:
             break
         a = size / curvature
-        x.add_(p, alpha=a)
-        r.sub_(Jp, alpha=a)
+        x, r = x + a * p, r - a * Jp
         Pr = precondition(r)
         size, before = float(r @ Pr), size
-        p.mul_(size / before).add_(Pr)
+        p = Pr + (size / before) * p
     return x, size <= goal
 
 
@@ -314,11 +310,33 @@ def hessian(problem, theta, z):
     X = X @ torch.eye(X.shape[1], dtype=problem.dtype)
     p, k = X.shape[1], problem.n_outputs
     J = X.new_empty(p, k, p, k)
-    outputs = problem.outputs(problem.train, z)
-    for i, D in enumerate(curvature(problem, theta, outputs)):
+    for i, D in enumerate(curvature(problem, theta, z)):
         for j in range(i + 1):
             block = X.T @ (D[:, j, None] * X)
             J[:, i, :, j] = J[:, j, :, i] = block
     J = J.view(p * k, p * k)
     J.diagonal().add_(problem.penalty(theta).detach())
     return J
+
+
+def curvature(problem, theta, z):
+    """Yield column i of D, the derivative of a model's slope, for each i.
+
+    Yields
+    ------
+    Tensor, shape (n, k)
+        The derivative of slope i in the k outputs, sample by sample, times
+        the sample's weight.
+    """
+    k = problem.n_outputs
+    outputs = problem.outputs(problem.train, z.detach()).reshape(-1, k)
+    outputs.requires_grad_()
+    with torch.enable_grad():
+        slopes = problem.fit_slope(
+            outputs[:, 0] if k == 1 else outputs,
+            problem.sample_weights(theta).detach(),
+        ).reshape(-1, k)
+    for i in range(k):
+        yield torch.autograd.grad(
+            slopes[:, i].sum(), outputs, retain_graph=True
+        )[0]

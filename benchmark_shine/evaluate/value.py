@@ -1,9 +1,10 @@
 """The value function F of a bi-level problem, exact at every theta.
 
-For a linear model with one theta, solves are made at the nodes of a fixed grid
-alone, where a method comes by, and all methods share them.  Between four nodes
-the model is solved in the span of the z and q of the four, see `span`.  A cell
-is halved until its measured error is small.
+With one theta, tight solves are made at the nodes of a fixed grid alone, where
+a method comes by, and all methods share them.  Between four nodes F is the
+polynomial of degree 7 through F and dF/dtheta at each (Stoer and Bulirsch,
+*Introduction to Numerical Analysis*, 2002, section 2.1.5), q the cubic through
+the four.  A cell is halved until its measured error is small.
 """
 import math
 from dataclasses import dataclass
@@ -13,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .span import Snapshot, Span
 from .store import store_of
-from .tight import ADJOINT_TOL, DENSE, TightSolver
+from .tight import ADJOINT_TOL, DENSE, Exact, TightSolver
 
 # The bounds of theta, the coarse grid that shows where F has its valleys, the
 # cells of the interpolant and the smallest of these.
@@ -23,16 +23,7 @@ BOX, COARSE, WIDEST, NARROWEST = 12.0, 3.0, 1.0, 1 / 16
 
 # Errors of F that are small, in parts of its range: near the optimum, and
 # elsewhere, where they grow with a part of F - min F.
-FINE, PART, GROWTH = 1e-7, 1e-6, 1e-4
-
-# Relative accuracy of z and q at the nodes and on the coarse grid; F in their
-# span has an error of about the square of the first.
-NODE, ROUGH = 1e-4, 1e-2
-
-# Where the errors of a cell are measured, in parts of it; the least part of
-# the last change that is an error; the relative errors of F, dF/dtheta and q
-# that come from the nodes.
-POINTS, LEAST, FROM_NODES = (0.25, 0.5, 0.75), 0.2, (1e-8, 1e-5, NODE)
+FINE, ROUGH, GROWTH = 1e-7, 1e-6, 1e-4
 
 # With several thetas: where the descents to the optimum start, their most
 # iterations, and those for which the best of them goes on; a third of both
@@ -46,8 +37,8 @@ MOST = 1_000_000
 # Relative errors of formulas.
 ROUNDING = 1e-12
 
-# Nodes in whose span the z and q of a new node are guessed.
-NEIGHBOURS = 4
+# Nodes from which the guess of a new node is extrapolated.
+NEIGHBOURS = 3
 
 
 @dataclass(frozen=True)
@@ -75,32 +66,12 @@ class Reading:
     q_error: float
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Hold the span of four nodes, and its errors between the inner two.
-
-    Parameters
-    ----------
-    span : Span
-    lowest : float
-        The least value of F that was read.
-    error, slope_error, q_error : float
-        Of F and of dF/dtheta; relative, of q.
-    """
-
-    span: Span
-    lowest: float
-    error: float
-    slope_error: float
-    q_error: float
-
-
 class ValueFunction:
-    """Read F of a linear model with one theta and a unique z*(theta).
+    """Read F of a problem with one theta and a unique z*(theta).
 
     Parameters
     ----------
-    problem : PenalisedModel
+    problem : BilevelProblem
         With ``unique_root``.
     """
 
@@ -109,8 +80,7 @@ class ValueFunction:
         self._solve = TightSolver(problem).at
         (theta,), self._start = problem.start()
         self._like = theta
-        self._nodes, self._cells, self._optimum = {}, {}, None
-        self._known = {}  # snapshots from which a new one is guessed
+        self._nodes, self._errors, self._optimum = {}, {}, None
 
     @cached_property
     def _store(self):
@@ -120,146 +90,109 @@ class ValueFunction:
         """Read F between nodes; outside of the box, it is solved for."""
         if not abs(theta) <= BOX:
             return self.solve(theta)
-        cell = self._cell_around(theta)
-        if cell is None:
-            return self.solve(theta)
-        found = cell.span.at(theta)
-        return Reading(
-            found.value, cell.error,
-            torch.tensor([found.slope], dtype=torch.float64),
-            cell.slope_error, cell.span.vector(found.q), cell.q_error,
-        )
+        width = WIDEST
+        while True:
+            if theta % width == 0:
+                return self.solve(theta)
+            found = self._interpolated(theta, width)
+            if not found.error > self._allowed(found.value) or (
+                width <= NARROWEST
+            ):
+                return found
+            width /= 2
 
     def solve(self, theta):
-        """Solve for F at one theta."""
-        return _exact(self._solved(theta))
+        """Solve for F at one theta, once for all runs."""
+        return _solved(self._node(theta))
 
     def optimum(self):
         """Find the least value of F in the box.
 
         The coarse grid shows the valleys by the sign of dF/dtheta; each is
-        followed down to its bottom.
+        followed down to its bottom, where F is solved for.
         """
         if self._optimum is None:
             self._optimum = _kept(self._store, self._least)
         return self._optimum
 
     def _least(self):
-        thetas, values, slopes = self._coarse
-        found = [thetas[int(np.nanargmin(values))]] + [
-            self._bottom(thetas[i:i + 2], slopes[i:i + 2])
-            for i in range(len(thetas) - 1) if slopes[i] < 0 < slopes[i + 1]
-        ]
-        return min((self.at(theta).value, theta) for theta in found)
+        found = [(node.value, theta) for theta, node in self._coarse]
+        for (a, left), (b, right) in zip(self._coarse, self._coarse[1:]):
+            if left.slope < 0 < right.slope:
+                theta = self._bottom(a, b)
+                found.append((self._node(theta).value, theta))
+        return min(pair for pair in found if math.isfinite(pair[0]))
 
-    def _bottom(self, ends, slopes):
-        """Find the root of dF/dtheta between two nodes of the coarse grid."""
-        from scipy.optimize import brentq
-
-        def slope(theta):
-            if theta in ends:
-                return slopes[ends.index(theta)]
-            return float(self.at(theta).grads)
-
-        return brentq(slope, *ends, xtol=1e-9)
+    def _bottom(self, a, b):
+        """Bisect on the sign of dF/dtheta between a and b."""
+        while b - a > 1e-9:
+            middle = (a + b) / 2
+            falls = float(self.at(middle).grads) < 0
+            a, b = (middle, b) if falls else (a, middle)
+        return (a + b) / 2
 
     @cached_property
     def _coarse(self):
-        """Thetas over the whole box, rough values and slopes of F there."""
-        thetas = np.arange(-BOX, BOX + COARSE, COARSE).tolist()
-        kept = self._store.load("coarse") or {}
-        if kept.keys() != {"values", "slopes"}:
-            # from strong to weak penalties
-            found = [self._solved(t, ROUGH) for t in thetas[::-1]][::-1]
-            kept = {
-                "values": np.array([node.value for node in found]),
-                "slopes": np.array([node.slope for node in found]),
-            }
-            self._store.save("coarse", kept)
-        return thetas, kept["values"].tolist(), kept["slopes"].tolist()
+        """Nodes over the whole box, solved from strong to weak penalties."""
+        thetas = np.arange(BOX, -BOX - COARSE, -COARSE).tolist()
+        return [(theta, self._node(theta)) for theta in thetas][::-1]
 
     def _allowed(self, value):
-        _, values, _ = self._coarse
+        values = [node.value for _, node in self._coarse]
         range_ = np.nanmax(values) - np.nanmin(values)
         above = GROWTH * (value - np.nanmin(values))
-        return min(max(FINE * range_, above), PART * range_)
+        return min(max(FINE * range_, above), ROUGH * range_)
 
-    def _cell_around(self, theta):
-        """Return the widest cell that is fine enough, None without roots."""
-        width = WIDEST
-        while True:
-            place = width, min(math.floor(theta / width), BOX / width - 1)
-            if place not in self._cells:
-                self._cells[place] = self._cell(*place)
-            cell = self._cells[place]
-            if cell is None or width <= NARROWEST or (
-                cell.error <= self._allowed(cell.lowest)
-            ):
-                return cell
-            width /= 2
+    def _interpolated(self, theta, width):
+        nodes = self._cell(theta, width)
+        cell = width, math.floor(theta / width)
+        if cell not in self._errors:
+            self._errors[cell] = _cell_errors(nodes, theta)
+        return _interpolated(nodes, theta, *self._errors[cell])
 
-    def _cell(self, width, number):
-        """Make the cell from number * width on, two nodes on either side."""
-        first = min(max((number - 1) * width, -BOX), BOX - 3 * width)
-        # from strong to weak penalties: the latter are guessed from the former
-        nodes = [self._node(first + i * width) for i in (3, 2, 1, 0)][::-1]
-        if None in nodes:
-            return None
-        left = round(number - first / width)
-        points = [(number + part) * width for part in POINTS]
-        two, four = (
-            self._readings(chosen, points)
-            for chosen in (nodes[left:left + 2], nodes)
-        )
-        threes = [
-            self._readings(chosen, points)
-            for i, chosen in ((0, nodes[:3]), (1, nodes[1:]))
-            if 0 <= left - i <= 1
-        ]
-        return _cell_of(Span(self._problem, nodes), two, threes, four)
-
-    def _readings(self, nodes, points):
-        """Read F, dF/dtheta and q at some points from some nodes."""
-        span = Span(self._problem, nodes)
-        found = [span.at(theta) for theta in points]
-        return (
-            np.array([[at.value, at.slope] for at in found]),
-            torch.stack([span.vector(at.q) for at in found]),
-        )
+    def _cell(self, theta, width):
+        """The four nodes around theta, in the box: two lie on each side."""
+        first = (math.floor(theta / width) - 1) * width
+        first = min(max(first, -BOX), BOX - 3 * width)
+        thetas = [first + i * width for i in range(4)]
+        return [(theta, self._node(theta)) for theta in thetas]
 
     def _node(self, theta):
-        """Return the snapshot at a theta of the grid, None without a root."""
         if theta not in self._nodes:
             name = theta.hex()
-            kept = _unpacked(self._store.load(name), theta, self._start)
-            if kept is not None:
-                self._known[theta] = Snapshot(self._problem, kept)
-            elif math.isfinite(self._solved(theta, NODE).value):
-                kept = self._known[theta].vectors.numpy()
-                self._store.save(name, {"theta": theta, "vectors": kept})
-            self._nodes[theta] = self._known.get(theta)
+            node = _unpacked(self._store.load(name), theta, self._start)
+            if node is None:
+                node = self._made(theta)
+                if math.isfinite(node.value):
+                    self._store.save(name, _packed(node, theta))
+            self._nodes[theta] = node
         return self._nodes[theta]
 
-    def _solved(self, theta, tol=None):
+    def _made(self, theta):
         leaf = torch.full_like(self._like, theta)
-        found = self._solve((leaf,), *self._guess(theta), tol)
-        if math.isfinite(found.value) and bool(found.q.isfinite().all()):
-            self._known[theta] = Snapshot(self._problem, torch.stack([
-                (v / max(float(v.norm()), 1e-300)).float()
-                for v in (found.z, found.q)
-            ]))
-        return found
-
-    def _guess(self, theta):
-        """Guess z and q in the span of those at the nearest thetas."""
-        if not self._known:
-            return torch.zeros_like(self._start), None
-        nearest = sorted(self._known, key=lambda t: abs(t - theta))
-        span = Span(
-            self._problem, [self._known[t] for t in nearest[:NEIGHBOURS]]
+        found = self._solve((leaf,), *self._guess(theta, leaf))
+        return Exact(
+            found.z.float(), found.q.float(), found.value, found.grads,
+            found.error,
         )
-        found = span.at(theta)
-        return span.vector(found.z), span.vector(found.q)
+
+    def _guess(self, theta, leaf):
+        """Extrapolate z and q from the nearest nodes, if that is any good."""
+        equation = self._problem.draw((leaf,), self._start, 1)
+        known = [
+            t for t, node in self._nodes.items() if math.isfinite(node.value)
+        ]
+        nearest = sorted(known, key=lambda t: abs(t - theta))[:NEIGHBOURS]
+        guesses = [(self._start, None), (torch.zeros_like(self._start), None)]
+        for thetas in nearest[:1], nearest:
+            weights = lagrange(thetas, theta)
+            nodes = [self._nodes[t] for t in thetas]
+            if nodes:
+                guesses.append(tuple(
+                    sum(w * v.double() for w, v in zip(weights, vectors))
+                    for vectors in zip(*((n.z, n.q) for n in nodes))
+                ))
+        return min(guesses, key=lambda guess: equation.energy(guess[0])[0])
 
 
 class ClosedForm:
@@ -304,7 +237,7 @@ class ManyThetas:
 
     def at(self, theta, z, q=None):
         """Solve at theta, a tuple of Tensor, from guesses of z and q."""
-        return _exact(self._solve(theta, z, q))
+        return _solved(self._solve(theta, z, q))
 
     def optimum(self):
         """Find a low value of F in the box, by descents.
@@ -363,14 +296,24 @@ def _unflattened(x, like):
     )
 
 
+def _packed(node, theta):
+    return {
+        "theta": theta, "z": node.z.numpy(), "q": node.q.numpy(),
+        "value": node.value, "grads": node.grads.numpy(),
+        "error": node.error,
+    }
+
+
 def _unpacked(kept, theta, like):
-    """The vectors of a file, or None where the file is of something else."""
+    """The node of a file, or None where the file is of something else."""
     try:
-        if float(kept["theta"]) != theta or (
-            kept["vectors"].shape != (2, len(like))
-        ):
+        if float(kept["theta"]) != theta or kept["z"].shape != like.shape:
             return None
-        return torch.from_numpy(kept["vectors"])
+        return Exact(
+            torch.from_numpy(kept["z"]), torch.from_numpy(kept["q"]),
+            float(kept["value"]), torch.from_numpy(kept["grads"]),
+            float(kept["error"]),
+        )
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -386,36 +329,115 @@ def _kept(store, find):
         return value
 
 
-def _exact(node):
+def _solved(node):
     return Reading(
         node.value, node.error, node.grads,
         ADJOINT_TOL * float(node.grads.norm()), node.q, ADJOINT_TOL,
     )
 
 
-def _cell_of(span, two, threes, four):
-    """Make a cell, and estimate its errors.
-
-    From two to three to four nodes F changes by less and less; the error of
-    the last is taken to fall by that ratio once more, but to no less than a
-    part of the last change.  The errors that the nodes themselves have are
-    added.
-    """
-    before, last = (
-        np.max([_changes(three, other) for three in threes], axis=0)
-        for other in (two, four)
+def _interpolated(nodes, theta, error, slope_error):
+    """Read F, dF/dtheta and q between four nodes."""
+    xs = [x for x, _ in nodes]
+    value, slope = hermite(xs, _data(nodes), theta)
+    q, q_error = _combined(xs, [node.q for _, node in nodes], theta)
+    return Reading(
+        value, error, torch.tensor([slope], dtype=torch.float64),
+        slope_error, q, q_error,
     )
-    ratio = np.clip(last / np.maximum(before, 1e-300), LEAST, 1)
-    readings, q = four
-    sizes = [
-        np.abs(readings[:, 0]).max(), np.abs(readings[:, 1]).max(), 1.0
+
+
+def _data(nodes):
+    return [(node.value, node.slope) for _, node in nodes]
+
+
+def _cell_errors(nodes, theta):
+    """Estimate the errors of value and slope over the cell around theta.
+
+    From degree 3 to 5 to 7 the polynomial changes by less and less; the
+    error of the last is taken to fall by that ratio once more, but to no
+    less than half of the last change.  At degree 5 there are two
+    polynomials, with one node more on either side.  The errors of the nodes
+    are added.
+    """
+    xs, data = [x for x, _ in nodes], _data(nodes)
+    i = min(max(int(np.searchsorted(xs, theta)) - 1, 0), 2)
+    first = [part for part in (slice(i - 1, i + 2), slice(i, i + 3))
+             if part.start >= 0 and part.stop <= 4]
+    points = np.linspace(xs[i], xs[i + 1], 7)[1:-1]
+
+    def of(part):
+        return np.array([hermite(xs[part], data[part], x) for x in points])
+
+    three, seven = of(slice(i, i + 2)), of(slice(0, 4))
+    fives = [of(part) for part in first]
+    before, last = (
+        np.max([np.abs(five - other).max(axis=0) for five in fives], axis=0)
+        for other in (three, seven)
+    )
+    errors = last * np.clip(last / np.maximum(before, 1e-300), 0.5, 1)
+    return errors + [
+        max(node.error for _, node in nodes),
+        ADJOINT_TOL * max(abs(node.slope) for _, node in nodes),
     ]
-    error, slope_error, q_error = last * ratio + np.multiply(FROM_NODES, sizes)
-    return Cell(span, readings[:, 0].min(), error, slope_error, q_error)
 
 
-def _changes(one, other):
-    """Return by how much F, dF/dtheta and q differ, q relatively."""
-    (a, q), (b, p) = one, other
-    gaps = (q - p).norm(dim=1) / q.norm(dim=1).clamp_min(1e-300)
-    return np.array([*np.abs(a - b).max(axis=0), float(gaps.max())])
+def hermite(xs, data, x):
+    """Evaluate the polynomial with given values and slopes, and its slope.
+
+    Parameters
+    ----------
+    xs : sequence of float
+        n nodes.
+    data : sequence of (float, float)
+        Value and slope at each.
+    x : float
+
+    Returns
+    -------
+    value, slope : float
+        Of the polynomial of degree 2 n - 1, by divided differences (Stoer
+        and Bulirsch 2002, section 2.1.5).
+    """
+    nodes = np.repeat(xs, 2)
+    values, slopes = (np.array(column) for column in zip(*data))
+    column = np.repeat(values, 2)
+    coefficients = [column[0]]
+    for order in range(1, len(nodes)):
+        gaps = nodes[order:] - nodes[:-order]
+        rises = np.diff(column)
+        if order == 1:
+            column = np.where(
+                gaps == 0, np.repeat(slopes, 2)[1:],
+                rises / np.where(gaps == 0, 1, gaps),
+            )
+        else:
+            column = rises / gaps
+        coefficients.append(column[0])
+    value = slope = 0.0
+    for coefficient, node in zip(coefficients[::-1], nodes[::-1]):
+        slope = slope * (x - node) + value
+        value = value * (x - node) + coefficient
+    return float(value), float(slope)
+
+
+def lagrange(xs, x):
+    """Return the weights of the values at nodes xs in the polynomial at x."""
+    return [
+        math.prod((x - b) / (a - b) for b in xs if b != a) for a in xs
+    ]
+
+
+def _combined(xs, qs, theta):
+    """Interpolate q, and estimate its relative error.
+
+    That is half of what the fourth node changes.
+    """
+    nearest = sorted(range(4), key=lambda i: abs(xs[i] - theta))
+    quadratic, cubic = (
+        sum(w * qs[i] for w, i in zip(lagrange(
+            [xs[i] for i in nearest[:n]], theta
+        ), nearest)) for n in (3, 4)
+    )
+    size = max(float(cubic.norm()), 1e-300)
+    return cubic, float((cubic - quadratic).norm()) / size / 2

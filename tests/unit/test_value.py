@@ -3,7 +3,6 @@ import math
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +10,12 @@ import torch
 from scipy.optimize import minimize, minimize_scalar
 
 from benchmark_shine.engine import Step
-from benchmark_shine.evaluate import comparison, store
-from benchmark_shine.evaluate.span import Snapshot, Span
+from benchmark_shine.evaluate import comparison, store, value
 from benchmark_shine.evaluate.store import Store, identity, store_of
 from benchmark_shine.evaluate.tight import TightSolver
-from benchmark_shine.evaluate.value import ManyThetas, ValueFunction
+from benchmark_shine.evaluate.value import (
+    ManyThetas, ValueFunction, hermite, lagrange,
+)
 from benchmark_shine.problems import Logistic
 
 from helpers.problems import (
@@ -101,28 +101,16 @@ def test_f_in_closed_form_and_by_finite_differences():
         )
 
 
-@pytest.mark.parametrize("kind", ["ridge", "logistic", "multinomial"])
-def test_a_span_of_everything_is_the_whole_model(kind):
-    problem = model(kind)
-    d = len(problem.start()[1])
-    span = Span(problem, [Snapshot(problem, torch.eye(d))])
-    found = span.at(-0.7)
-    exact = TightSolver(problem).at(
-        theta_of(problem, -0.7), problem.start()[1]
+def test_interpolants_of_polynomials():
+    p = np.polynomial.Polynomial(normal(0, 8).tolist())
+    xs = [-1.0, 0.5, 1.0, 2.0]
+    data = [(p(x), p.deriv()(x)) for x in xs]
+    assert hermite(xs, data, 0.3) == pytest.approx((p(0.3), p.deriv()(0.3)))
+    cubic = np.polynomial.Polynomial([1, -2, 0.5, 3])
+    weights = lagrange(xs, 0.3)
+    assert np.dot(weights, [cubic(x) for x in xs]) == pytest.approx(
+        cubic(0.3)
     )
-    assert relative(span.vector(found.z), exact.z) < 1e-6
-    assert relative(span.vector(found.q), exact.q) < 1e-4
-    assert found.value == pytest.approx(exact.value, rel=1e-9)
-    assert found.slope == pytest.approx(exact.slope, rel=1e-4)
-
-
-def test_vectors_that_depend_on_each_other_make_no_larger_span():
-    problem = model("logistic")
-    one = Snapshot(problem, torch.eye(6)[:2])
-    twice = Span(problem, [one, Snapshot(problem, one.vectors.flip(0))])
-    found, again = Span(problem, [one]).at(0.3), twice.at(0.3)
-    assert again.value == pytest.approx(found.value, rel=1e-12)
-    assert again.slope == pytest.approx(found.slope, rel=1e-12)
 
 
 def test_f_does_not_depend_on_who_came_first():
@@ -148,20 +136,22 @@ def test_the_optimum_of_ridge():
 
 
 def test_the_lower_of_two_valleys(monkeypatch):
-    # F and its slope as a double well in theta
-    f = np.polynomial.Polynomial([5, 0.3, -0.5, 0, 0.01])
-
-    def read(theta, *_):
-        return SimpleNamespace(
-            value=f(theta), slope=f.deriv()(theta), grads=f.deriv()(theta)
-        )
+    # each node is asked for F and its slope: a double well in theta
+    def well(theta):
+        f = np.polynomial.Polynomial([5, 0.3, -0.5, 0, 0.01])
+        return f(theta), f.deriv()(theta)
 
     function = ValueFunction(model("ridge"))
     function._store = Store(None)
-    monkeypatch.setattr(function, "_solved", read)
-    monkeypatch.setattr(function, "at", read)
+
+    def made(theta):
+        f, slope = well(theta)
+        v = torch.ones(6)
+        return value.Exact(v, v, f, torch.tensor([slope]), 0.0)
+
+    monkeypatch.setattr(function, "_made", made)
     grid = np.linspace(-12, 12, 240001)
-    assert function.optimum() == pytest.approx(f(grid).min(), abs=1e-7)
+    assert function.optimum() == pytest.approx(well(grid)[0].min(), abs=1e-7)
 
 
 def test_the_optimum_of_several_thetas():
@@ -286,18 +276,16 @@ def test_a_problem_of_another_class_is_kept_in_memory_alone(cache):
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive", None])
 def test_a_damaged_file_is_made_anew(cache, damage):
     first = ValueFunction(model("ridge")).at(0.0).value
-    whole = {path: path.read_bytes() for path in cache.rglob("*.npz")}
-    for path, kept in whole.items():
-        path.write_bytes(kept[:len(kept) // 2] if damage is None else damage)
+    file, = cache.rglob("*.npz")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:len(whole) // 2] if damage is None else damage)
     assert ValueFunction(model("ridge")).at(0.0).value == first
-    assert whole == {path: path.read_bytes() for path in whole}
+    assert file.read_bytes() == whole
 
 
 def test_a_file_of_something_else_is_made_anew(cache):
     kept = store_of(model("ridge"))
-    kept.save((0.0).hex(), {"theta": 1.0, "vectors": np.ones((2, 6))})
-    kept.save((1.0).hex(), {"theta": 1.0, "vectors": np.ones((2, 5))})
-    kept.save("coarse", {"theta": 1.0})
+    kept.save((0.0).hex(), {"theta": 1.0, "z": np.ones(6)})
     exact = float(closed(model("ridge"), 0.0).value)
     assert ValueFunction(model("ridge")).at(0.0).value == pytest.approx(exact)
 

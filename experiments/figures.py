@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+import traceback
 from contextlib import chdir
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -103,6 +104,9 @@ def call(*words, module="benchopt.cli"):
         raise Failed(error.format_message()) from None
     except SystemExit as error:
         status = error.code
+    except Exception:  # as in a process of its own: the next figure goes on
+        traceback.print_exc()
+        status = 1
     if status:
         raise Failed(_told([module.split(".")[0], *words], status))
 

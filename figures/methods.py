@@ -306,7 +306,11 @@ def _told(thing, own, rivals):
     odd += [key for key in thing.told if key not in odd]
     left = [r for r in rivals if all(r.get(k) == own.get(k) for k in odd)]
     keys = {key for rival in rivals for key in rival}
-    for key in sorted(keys, key=lambda k: (k != "formulation", k)):
+    words = {key for rival in rivals for key, value in rival.items()
+             if isinstance(value, str)}
+    # a word says more than a number, and a hash of the data nothing
+    for key in sorted(keys, key=lambda k: (
+            k != "formulation", k == "data", k not in words, k)):
         alike = [r for r in left if r.get(key) == own.get(key)]
         if len(alike) < len(left):
             left = alike

@@ -193,7 +193,7 @@ def test_metrics_are_floats(rows):
         assert rows[name].dtype == np.float64, name
     always = [
         "value", "test_loss", "theta", "inner_residual", "n_g", "n_vjp",
-        "forward_time", "backward_time", "diverged", "n_outer", "n_cheap",
+        "forward_time", "backward_time", "diverged", "n_outer",
     ]
     assert np.isfinite(rows[[f"objective_{name}" for name in always]]).all(
         axis=None
@@ -772,6 +772,17 @@ def test_a_network_is_scored_once_an_epoch(solvers, network):
     assert points == list(range(0, 221, 22))
     solver.set_objective(network, 25, 1)
     assert solver.get_next(24) == 25 and solver.get_next(22) == 24
+
+
+def test_solvers_of_a_run_share_exact_solutions(benchmark):
+    named = {cls.name: cls for cls in benchmark.get_datasets()}
+    data = named["simulated"].get_instance(n_samples=40, n_features=8)
+    objective = benchmark.get_benchmark_objective().get_instance()
+    copies = [copy(objective), copy(objective)]  # as benchopt hands them out
+    for each in copies:
+        assert each._set_dataset(data) == (False, None)
+    one, two = copies
+    assert one is not two and one._compare is two._compare
 
 
 def test_each_family_has_its_own_length(benchmark, network, problem):

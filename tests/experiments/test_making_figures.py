@@ -13,7 +13,11 @@ class Calls(list):
 
     fails = ()  # modules, or commands of benchopt, that do
 
+    def measure(self, module, *words):
+        self(*words, module=module)
+
     def __call__(self, *words, module="benchopt"):
+        module = module.removesuffix(".__main__")
         self.append((module, *map(str, words)))
         if "--output" in words:
             Path(words[-1]).write_text(f"{len(self)}")
@@ -28,6 +32,7 @@ class Calls(list):
 def calls(monkeypatch):
     calls = Calls()
     monkeypatch.setattr(figures, "call", calls)
+    monkeypatch.setattr(figures, "measure", calls.measure)
     return calls
 
 
@@ -87,6 +92,30 @@ def test_it_says_what_to_do_next(calls, tmp_path, capsys):
     assert f'make league RESULT="{folder}/fig2_quick.parquet"' in said
 
 
-def test_a_command_that_fails_is_named():
+@pytest.mark.parametrize("words, told", [
+    (("run", ".", "--config", "no_such"), "^benchopt run .* with status 1$"),
+    (("run", ".", "--no-such"), "No such option"),
+])
+def test_a_command_that_fails_is_named(words, told):
+    with pytest.raises(Failed, match=told):
+        figures.call(*words)
+
+
+def test_a_table_that_fails_is_named(tmp_path):
+    file = tmp_path / "no_such.parquet"
+    with pytest.raises(Failed, match="^figures league .* with status 2$"):
+        figures.call("league", file, module=figures.DRAWING)
+
+
+def test_an_experiment_that_fails_is_named():
     with pytest.raises(Failed, match="^no_such: failed with status 1$"):
-        figures.call(module="no_such")
+        figures.measure("no_such")
+
+
+def test_an_interruption_ends_all(monkeypatch):
+    def interrupted(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchopt.cli.main.Benchmark", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        figures.call("run", ".", "--no-plot")

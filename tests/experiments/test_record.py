@@ -253,7 +253,16 @@ def test_it_goes_on_where_a_piece_has_failed(
     assert not known.has(TABLE)
 
 
-def test_it_stops_at_once_and_goes_on(monkeypatch, tmp_path, suite, capsys):
+@pytest.fixture
+def interruptible():
+    """A shell lets its background processes ignore Ctrl-C; not this one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_it_stops_at_once_and_goes_on(monkeypatch, tmp_path, suite, capsys,
+                                      interruptible):
     """Both processes end with their children, at Ctrl-C."""
     os.mkfifo(suite / "alive")
     ended = threading.Event()

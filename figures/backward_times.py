@@ -171,7 +171,8 @@ def table(found):
 
 def caption_of(found):
     """Say what the marks are."""
-    batches = f"{found['batches'].min():.0f} or more"
+    least, most = found["batches"].min(), found["batches"].max()
+    batches = f"{least:.0f}" + (f" to {most:.0f}" if most > least else "")
     sizes = ", ".join(f"{n:.0f}" for n in sorted(set(found["batch_size"])))
     return (
         f"Medians over {batches} batches of {sizes} pictures, of the ratio to "

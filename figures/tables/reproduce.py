@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .. import fig2, fig3, figE2
+from .. import backward_times, fig2, fig3, figE2
 from ..authors import PYTHON_SCHEMES, SCHEMES, TRACES
 from ..methods import rank
 from ..networks import network_runs, steps_in_words
@@ -136,6 +136,32 @@ def networks(path):
     return pd.DataFrame(rows)
 
 
+def passes(*paths):
+    """Tabulate how much faster than the full solve a backward pass is."""
+    frame = pd.concat(map(backward_times.read_times, paths))
+    found = backward_times.summary(frame)
+    columns = {}
+    for (network, device), own in found.groupby(
+            backward_times.KEY, sort=False):
+        # of variants of the forward solver nothing is published
+        plain = own[own["base"].isin(CURVES)
+                    & ~own["method"].str.contains("forward=")]
+        plain = plain.set_index(["base", "steps"])
+        name = f"{network.upper()}, {device.removeprefix('NVIDIA ')}"
+        columns[f"{name}: published"] = 1 / backward_times.published_ratios(
+            network)
+        columns[f"{name}: ours"] = 1 / plain["ratio"]
+    table = pd.DataFrame(columns)
+    return pd.DataFrame([
+        {"method": f"`{curve}`", "steps": steps_in_words(steps)} | {
+            name: cell(factor, ".1f") for name, factor in row.items()
+        }
+        for (curve, steps), row in sorted(
+            table.iterrows(),
+            key=lambda item: (CURVES.index(item[0][0]), -item[0][1]))
+    ])
+
+
 def network_inversion(*paths):
     """Tabulate the methods of figure E.2, a column per trained network."""
     frame = figE2.read_alignment(paths)
@@ -180,6 +206,11 @@ The published numbers are of CIFAR-10 with MDEQ LARGE, 5 seeds, and of ImageNet
 with MDEQ SMALL, 1 seed.  What can be compared across data sets is the
 difference to the full solve, in points, and how much faster than it the
 backward pass is."""),
+    ("Figure 3, x axis: the paper's networks", ["backward_times*.csv"],
+     passes, """\
+How many times faster than the full solve a backward pass is; no network is
+trained.  Published: SMALL on ImageNet beside SMALL, else LARGE on
+CIFAR-10."""),
     ("Figure E.2: the inverse in networks", ["figE2*.csv"],
      network_inversion, """\
 The paper draws a point per batch; what it says is the order of the methods.

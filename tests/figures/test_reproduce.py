@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from helpers import figure_rows
 from helpers.figure_rows import rows, run
@@ -70,6 +71,19 @@ def test_published_points_are_those_of_the_paper():
     assert imagenet.loc[("Jacobian-Free", 0), "backward (ms)"] == (
         "13.5 (59.1 ×)"
     )
+
+
+def test_passes_are_so_many_times_faster_than_the_full_solve(tmp_path):
+    path = tmp_path / "times.csv"
+    times = figure_rows.pass_times(0.25)
+    small = times.assign(network="small", device="NVIDIA H200")
+    pd.concat([times, small]).to_csv(path, index=False)
+    found = reproduce.passes(path).set_index(["method", "steps"])
+    free = found.loc["`Jacobian-Free`", "0"]
+    assert free["TINY, cpu: ours"] == free["SMALL, H200: ours"] == "4.0"
+    assert free["TINY, cpu: published"] == "16.2"
+    assert free["SMALL, H200: published"] == "59.1"
+    assert found.loc["`HOAG`", "full"].eq("1.0").all()
 
 
 def test_the_page_is_not_stale(tmp_path, monkeypatch):

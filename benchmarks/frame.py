@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from benchmark_shine.fingerprints import fingerprint
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -77,6 +79,7 @@ def keep(section, lines, folder):
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame([{"section": section} | asdict(x) for x in lines])
+    table["fingerprint"] = fingerprint()
     path = folder / "benchmarks.csv"
     if path.exists():
         others = pd.read_csv(path)

@@ -17,6 +17,7 @@ from benchmark_shine.adjoint import (
 from benchmark_shine.bench.network import broyden_steps
 from benchmark_shine.data.pictures import pictures
 from benchmark_shine.engine import Method, RootAndAdjoint
+from benchmark_shine.fingerprints import fingerprint
 from benchmark_shine.outer import GradientOptimizer
 from benchmark_shine.problems import MDEQ
 from benchmark_shine.problems.mdeq import CONFIGURATIONS
@@ -264,8 +265,9 @@ def main(folder):
         title = f"MDEQ {name.upper()}, batch {batch}"
         panels[title] = bars
         lines += lines_of(title, bars)
-    pd.concat({
+    table = pd.concat({
         title: pd.DataFrame(bars).T for title, bars in panels.items()
-    }, names=["problem", "method"]).to_csv(folder / "parts.csv")
+    }, names=["problem", "method"])
+    table.assign(fingerprint=fingerprint()).to_csv(folder / "parts.csv")
     draw(panels, folder / "parts.png")
     return lines

@@ -4,6 +4,8 @@ configs/record.yml lists the entries in order of value.  An entry is either a
 few benchopt configurations, of which each data set and seed is a piece of its
 own, or one command.  A piece has a folder, whose name has a hash of all that
 the piece is made by beside the package; a folder that is there is finished.
+The content of the data is not in that hash: after data have changed, delete
+outputs/record/.
 """
 from copy import deepcopy
 from dataclasses import dataclass

@@ -134,3 +134,18 @@ def test_bad_settings_are_one_line(tmp_path):
     with pytest.raises(SystemExit, match="^error: batches: .*0"):
         experiment.main(
             ["--output", str(tmp_path / "x.csv"), "--batches", "0"])
+
+
+def test_the_command_line_reaches_the_measurement(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        experiment, "measure", lambda *given: seen.append(given))
+    output = "--output", str(tmp_path / "x.csv")
+    experiment.main([
+        *output, "--scale", "imagenet", "--pictures", "mine", "--methods",
+        "HOAG", "SHINE"])
+    experiment.main(output)
+    (_, first, _, methods, _), (_, usual, _, every, _) = seen
+    assert (first.networks, methods) == (("small",), ["HOAG", "SHINE"])
+    assert first.pictures["path"] == "mine" and first.pictures["size"] == 224
+    assert "path" not in usual.pictures and every == METHODS

@@ -314,6 +314,16 @@ def test_command_line_says_what_is_wrong(words, said, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_device_is_that_of_every_network(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        deq_inversion, "measure_setting", lambda s: seen.append(s) or [])
+    for words in ["--device", "cuda"], []:
+        main(["dense", *words, "--output", str(tmp_path / "x.csv")])
+    devices = [[n.get("device") for n in s.networks] for s in seen]
+    assert devices == [["cuda"] * 3, [None] * 3]
+
+
 def test_tiny_is_that_of_figure_3(root_dir):
     text = (root_dir / "configs" / "fig3_tiny.yml").read_text()
     told, = yaml.safe_load(text)["dataset"]

@@ -6,7 +6,7 @@ from benchmark_shine.bench.protocols import LABELS, settings_of
 from helpers.figure_rows import bilevel, runs_of
 from helpers.problems import model
 
-from figures.methods import BY_NAME, defaults_of
+from figures.methods import BY_NAME, Thing, defaults_of, distinct_labels
 
 METHODS = [
     "HOAG", "SHINE", "SHINE-OPA", "SHINE-guarded", "Jacobian-Free", *LABELS,
@@ -33,3 +33,14 @@ def test_what_a_row_says_of_itself_is_never_assumed():
     ):
         frame["objective_settings"] = json.dumps(text)
         assert set(runs_of(frame)["method"]) == {label}
+
+
+def test_a_word_tells_two_things_apart_before_a_number_and_a_hash():
+    things = [
+        Thing("cleaning", {"black": 0.0, "data": "a1", "source": "digits"}),
+        Thing("cleaning", {"black": -1.0, "data": "b2", "source": "fashion"}),
+    ]
+    assert distinct_labels(things) == [
+        [("source", "digits")], [("source", "fashion")]]
+    same = [Thing("text", {"data": data}) for data in ("a1", "b2")]
+    assert distinct_labels(same) == [[("data", "a1")], [("data", "b2")]]

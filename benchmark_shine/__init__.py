@@ -37,7 +37,7 @@ from .root import (
     Root,
 )
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = [
     "AdjointBroyden", "AdjointSystem", "Anderson", "Broyden",
     "ConjugateGradient", "Equation", "EveryFewSteps", "Fallback",

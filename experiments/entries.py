@@ -285,14 +285,10 @@ def lacking(entry):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A command of ``python -m figures``, and the files that it makes.
-
-    ``of`` are the files that it reads, where the command does not name them.
-    """
+    """A command of ``python -m figures``, and the files that it makes."""
 
     figures: str
     files: tuple
-    of: tuple = ()
 
     @property
     def command(self):

@@ -231,11 +231,16 @@ class Ledger:
 # Drawings
 
 def inputs_of(drawing, root=ROOT):
-    """Return the files that a drawing is made of."""
-    names = drawing.of or [
-        word for word in drawing.figures.split() if Path(word).suffix in RAW
-    ]
-    return [root / name for name in names]
+    """Return the files that a drawing is made of.
+
+    A command that names none reads a folder, all of it.
+    """
+    _, first, *others = drawing.figures.split()
+    if Path(first).suffix in RAW:
+        return [root / word for word in (first, *others)
+                if Path(word).suffix in RAW]
+    return sorted(
+        path for path in (root / first).iterdir() if path.suffix in COLUMNS)
 
 
 def digest(drawing, root=ROOT):

@@ -15,8 +15,8 @@ from pathlib import Path
 from .gallery import FIGURES
 from .plotting import save
 from .results import ResultError, read_inputs
-from .tables import claims, front, league, race, reproduce
-from .tables.markdown import put
+from .tables import claims, findings, league, race, reproduce
+from .tables.markdown import marks_in, put
 
 PATIENCE = 2  # seconds before it is told which file is read
 
@@ -90,15 +90,25 @@ def write_reproduction(name, options):
         put(options.page, "reproduce", text, command_of(name, options.words))
 
 
-def write_front(name, options):
-    """Print what the runs say of the claims; put it into a page."""
-    inputs = read(options)
-    problems, warnings = league.problems_of(inputs.need_runs())
-    warn(warnings)
-    text = front.says(claims.places_in(inputs, problems))
-    print(text, end="")
+def write_findings(name, options):
+    """Print paragraphs of numbers; put those that a page has a place for."""
+    record, command = (
+        findings.Record(options.folder), command_of(name, options.words))
+    wanted = list(findings.PARAGRAPHS)
     if options.page:
-        put(options.page, "says", text, command_of(name, options.words))
+        places = marks_in(options.page)
+        wanted = [mark for mark in wanted if mark in places]
+        if not wanted:
+            raise ResultError(
+                f"{options.page}: has no place for any of "
+                f"{', '.join(findings.PARAGRAPHS)}, such as <!-- sooner:begin "
+                "--> and below it <!-- sooner:end -->"
+            )
+    for mark in wanted:
+        text = findings.told(mark, record)
+        print(f"{mark}:", text, sep="\n")
+        if options.page:
+            put(options.page, mark, text, command)
 
 
 def write_race(name, options):
@@ -187,17 +197,17 @@ def _add_league(parser):
     )
 
 
-def _add_reproduce(parser):
+def _add_folder(parser):
     parser.add_argument(
-        "folder", type=Path, help="with files as `make figure` names them"
+        "folder", type=Path,
+        help="with files as `make figure` or `make record` names them",
     )
-    _add_page(parser, "reproduce")
 
 
 def _add_page(parser, mark):
     parser.add_argument(
         "--page", type=Path, metavar="FILE",
-        help=f"put the tables between the lines <!-- {mark}:begin --> and "
+        help=f"put the text between the lines <!-- {mark}:begin --> and "
              f"<!-- {mark}:end --> of this Markdown file",
     )
 
@@ -209,8 +219,9 @@ TABLES = {
         write_league,
     ),
     "claims": ("The paper's claims, judged by these files", write_claims),
-    "front": (
-        "What the runs say of the paper's claims, for the README", write_front,
+    "findings": (
+        "What the record says, in paragraphs for docs/results.md and README",
+        write_findings,
     ),
     "race": (
         "Who wins where: every method on every task, and the rivals of SHINE",
@@ -221,6 +232,10 @@ TABLES = {
     ),
     "report": ("All of it on one page, which opens offline", write_report),
 }
+
+
+# Those that read a folder -> the mark of their place in a page.
+FOLDERS = {"findings": "NAME", "reproduce": "reproduce"}
 
 
 def make_parser():
@@ -242,13 +257,14 @@ def make_parser():
     for name, (title, run) in TABLES.items():
         own = commands.add_parser(name, help=title, description=title + ".")
         own.set_defaults(run=run)
-        if name == "reproduce":
-            _add_reproduce(own)
+        if name in FOLDERS:
+            _add_folder(own)
+            _add_page(own, FOLDERS[name])
             continue
         _add_files(own, name)
         if name == "league":
             _add_league(own)
-        if name in ("front", "race"):
+        if name == "race":
             _add_page(own, name)
     return parser
 

@@ -44,6 +44,8 @@ LOOKS = {
     EXACT: (_HOAG, SOLID),
 }
 LOWEST = 1e-16  # lower errors are drawn here
+FLOOR = 1e-10  # lower errors are not written
+SMALL = 1e-3  # of lower ones a power of ten is
 
 
 def read_theory(path):
@@ -120,10 +122,11 @@ def dimensions(rows):
 def halves(errors):
     """Return the factor of an iteration in both halves of the fall.
 
-    The fall ends at the lowest error; a method converges superlinearly where
-    the second factor is the smaller.  NaN where the fall is too short.
+    The fall ends at the lowest error, or at FLOOR; a method converges
+    superlinearly where the second factor is the smaller.  NaN where the fall
+    is too short.
     """
-    errors = np.asarray(errors, dtype=float).clip(LOWEST)
+    errors = np.asarray(errors, dtype=float).clip(FLOOR)
     end = int(errors.argmin())
     middle = end // 2
     if middle < 1:
@@ -189,8 +192,9 @@ def sentences(table):
 def _say_alone(own, name):
     row = own.loc[name]
     return (
-        f"{name} brings the median error of dF/dθ from {row['first']:.0e} to "
-        f"{row['last'].median():.0e} in {row['iterations']:.0f} iterations."
+        f"{name} brings the median error of dF/dθ from "
+        f"{in_words(row['first'])} to {in_words(row['last'].median())} in "
+        f"{row['iterations']:.0f} iterations."
     )
 
 
@@ -198,29 +202,40 @@ def _say_opa(own, name):
     ours, theirs, times = own.loc[name], own.loc[alone(name)], gains(own, name)
     return (
         f"{name} ends at a median error of dF/dθ of "
-        f"{ours['last'].median():.0e} (n = {ours['iterations']:.0f}), "
-        f"{alone(name)} at {theirs['last'].median():.0e} (n = "
+        f"{in_words(ours['last'].median())} (n = {ours['iterations']:.0f}), "
+        f"{alone(name)} at {in_words(theirs['last'].median())} (n = "
         f"{theirs['iterations']:.0f}). With OPA the error is "
-        f"{_round(times.median())} times lower in the median draw, "
-        f"{_round(times.min())} times in the worst."
+        f"{times_in_words(times.median())} times lower in the median draw, "
+        f"{times_in_words(times.min())} times in the worst."
     )
 
 
-def _round(number):
-    """Format a number with two digits that count."""
-    return f"{float(f'{number:.2g}'):,.{0 if number >= 10 else 1}f}"
+def times_in_words(number):
+    """Format a factor: from 100 on as a power of ten, "1e5"."""
+    return f"1e{np.log10(number):.0f}" if number >= 100 else f"{number:.2g}"
+
+
+def in_words(number):
+    """Format an error: a digit, or a power of ten where it is small.
+
+    What is left of the small ones differs from processor to processor.
+    """
+    if number < FLOOR:
+        return f"< {FLOOR:.0e}"
+    return f"{number:.0e}" if number >= SMALL else (
+        f"{10 ** np.log10(number).round():.0e}")
 
 
 EXPLAINED = """\
 Errors are relative, ‖found - exact‖ / ‖exact‖ at the exact root: medians over
-{draws} draws after the last iteration, with the least and the most in
-brackets.  A solve ends where ‖g‖ has fallen by 1e-12, and keeps its last
-error.  "Dimensions" counts those that the steps span, of those of z; OPA's
-pairs lead the steps out of a subspace.  "Factor" is by what an iteration
-multiplies the median error, in the first and in the second half of the way
-down to its lowest value: convergence is superlinear where the second is
-smaller.  Jacobian-free and exact q are taken at the iterates of BFGS and of
-adjoint Broyden, without OPA.
+{draws} draws after the last iteration, with the quartiles in brackets; below
+1e-3 the power of ten is written.  A solve ends where ‖g‖ has fallen by 1e-12,
+and keeps its last error.  "Dimensions" counts those that the steps span, of
+those of z; OPA's pairs lead the steps out of a subspace.  "Factor" is by what
+an iteration multiplies the median error, in the first and in the second half
+of the way down to its lowest value, or to 1e-10: convergence is superlinear
+where the second is smaller.  Jacobian-free and exact q are taken at the
+iterates of BFGS and of adjoint Broyden, without OPA.
 """
 
 
@@ -233,11 +248,12 @@ def page(frame):
             "dimensions": f"{own['span']:.0f} of {own['d']:.0f}",
             "iterations": f"{own['iterations']:.0f}",
             "error of dF/dθ":
-                f"{last.median():.0e} ({last.min():.0e} – {last.max():.0e})",
-            "lowest": f"{own['lowest']:.0e}",
-            "error of q": f"{own['q']:.0e}",
+                "{} ({} – {})".format(
+                    *map(in_words, last.quantile([0.5, 0.25, 0.75]))),
+            "lowest": in_words(own["lowest"]),
+            "error of q": in_words(own["q"]),
             "factor":
-                f"{cell(own['early'], '.2f')} / {cell(own['late'], '.2f')}",
+                f"{cell(own['early'], '.1f')} / {cell(own['late'], '.1f')}",
         })
     prints = ", ".join(sorted(frame["fingerprint"].unique()))
     return (

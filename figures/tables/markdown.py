@@ -43,3 +43,9 @@ def put(path, name, text, command):
         lambda found: f"{found[1]} {command} -->\n{text}{found[2]}", old
     )
     path.write_text(new, encoding="utf-8")
+
+
+def marks_in(path):
+    """List the names of the places that a Markdown file has for `put`."""
+    return re.findall(
+        r"<!-- ([\w-]+):begin", path.read_text(encoding="utf-8"))

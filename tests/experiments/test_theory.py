@@ -10,7 +10,9 @@ from matplotlib.image import imread
 from benchmark_shine.implicit import hypergradient
 from experiments import theory
 from figures.__main__ import main as draw
-from figures.theory import EXACT, JF, PUBLISHED, alone, gains, halves, summary
+from figures.theory import (
+    EXACT, JF, PUBLISHED, alone, gains, halves, in_words, summary,
+)
 
 from helpers.figure_rows import table as table_of
 from helpers.problems import jacobian_at, relative
@@ -119,8 +121,15 @@ def test_a_file_is_written_and_drawn(frame, tmp_path, monkeypatch, capsys):
     last = frame.query("problem == 'ridge' and steps == 'span' and "
                        "method == 'BFGS'").groupby("draw").last()
     middle = last["hypergradient_error"].median()
-    assert rows[1]["error of dF/dθ"].startswith(f"{middle:.0e} (")
-    assert f"to {middle:.0e} in" in text
+    assert rows[1]["error of dF/dθ"].startswith(f"{in_words(middle)} (")
+    assert f"to {in_words(middle)} in" in text
+
+
+def test_no_digit_of_rounding_is_written():
+    assert [in_words(x) for x in (0.0, 3e-12, 2e-10, 4e-7, 2e-3, 0.37)] == [
+        "< 1e-10", "< 1e-10", "1e-10", "1e-06", "2e-03", "4e-01"]
+    early, late = halves([1.0, 1e-5, 3e-11, 7e-15])
+    assert (early, late) == pytest.approx((1e-5, 1e-5))
 
 
 def test_bad_input_is_one_line(tmp_path, capsys):

@@ -1,0 +1,132 @@
+"""The findings' paragraphs, of numbers that are known beforehand."""
+import numpy as np
+import pytest
+
+from figures.results import ResultError
+from figures.tables import claims, findings, league, race
+
+from helpers.figure_rows import bilevel, pass_times, run, save, table
+from helpers.league_numbers import problem
+
+FIRST, STAY = "evaluations to 1e-2", "evaluations to stay at 1e-2"
+INF = np.inf
+SEVERAL = {
+    "SHINE": [INF] * 8, "HOAG": [150] * 8, "Recycled-PCG": [90] * 8,
+    "qNBO": [50] * 8,
+}
+
+
+def on(dataset, protocol="fair", first=2.0, stay=1.5):
+    """SHINE and HOAG, whose counts have these ratios."""
+    return problem({
+        FIRST: {"SHINE": [100] * 10, "HOAG": [100 * first] * 10},
+        STAY: {"SHINE": [100] * 10, "HOAG": [100 * stay] * 10},
+        "time to 1e-2": {"SHINE": [1] * 10, "HOAG": [4] * 10},
+        "time to stay at 1e-2": {"SHINE": [1] * 10, "HOAG": [3] * 10},
+    }, dataset, protocol)
+
+
+class Known(findings.Record):
+    """A record whose problems are given."""
+
+    def __init__(self, *problems):
+        self._given = list(problems), claims.places_of(problems)
+
+    def league(self, names):
+        return self._given
+
+
+def test_a_verdict_is_that_of_the_claims():
+    places = claims.places_of([on("toy")])
+    row = findings.judge(places, "SHINE", "HOAG", STAY).iloc[0]
+    assert findings.said(row) == (
+        "SHINE 100 (10 of 10), HOAG 150 (10 of 10); ratio 1.5, 10:0, "
+        "**confirmed**")
+    page = table(claims.table(
+        claims.findings(claims.CLAIMS[0], places)), "where")
+    told, = [row for row in page if row["quantity"] == STAY]
+    assert told["verdict"] == "confirmed"
+
+
+def test_too_few_seeds_are_said():
+    short = problem({STAY: {"SHINE": [1] * 3, "HOAG": [2] * 3}})
+    row = findings.judge(
+        claims.places_of([short]), "SHINE", "HOAG", STAY).iloc[0]
+    assert findings.verdict(row) == (
+        "**not tested** (3 seeds in common, 7 can decide)")
+
+
+def test_protocols_and_data_sets_have_their_own_numbers():
+    text = findings.sooner(Known(
+        on("20news"), on("20news", "published", first=5.0, stay=0.5),
+        on("digits", stay=0.9), on("ridge")))
+    text = " ".join(text.split())
+    assert "HOAG 150 (10 of 10); ratio 1.5, 10:0, **confirmed**" in text
+    assert "Seconds: SHINE 1 (10 of 10), HOAG 3" in text
+    assert "confirmed on 1 of 2 data sets, refuted on 1" in text
+    assert "first arrival: ratio 5, 10:0, **confirmed**" in text
+    assert "to stay there: SHINE 100 (10 of 10), HOAG 50 (10 of 10)" in text
+    assert text.endswith("ratio 0.5, 0:10, **refuted**.")
+
+
+def test_tasks_are_counted():
+    titles = [race.STAY.format(gap) for gap in league.SUBOPTIMALITIES]
+    other = SEVERAL | {"SHINE": [40] * 8, "qNBO": [50] * 3 + [INF] * 5}
+    record = Known(*(
+        problem({title: numbers for title in titles}, name)
+        for name, numbers in {"one": SEVERAL, "two": other}.items()))
+    words, text = findings.several(record)
+    rows = {row["method"]: row for row in table(text, "method")}
+    assert "On how many of 2 tasks" in words
+    assert rows["`SHINE`"]["within 1e-2"] == "1 of 2"
+    assert rows["`SHINE`"]["sooner than SHINE"] == ""
+    # confirmed, undecided, refuted, not tested
+    assert rows["`qNBO`"]["sooner than SHINE"] == "1 / 0 / 1 / 0"
+    assert rows["`qNBO`"]["sooner than Recycled-PCG"] == "1 / 1 / 0 / 0"
+    assert "HOAG 2, Recycled-PCG 2, SHINE 1, qNBO 1" in findings.many(
+        record)
+
+
+def test_ratios_stand_beside_the_published_ones(tmp_path):
+    pass_times(0.25).to_csv(tmp_path / "backward_times_cpu.csv", index=False)
+    row, = table(findings.told(
+        "passes", findings.Record(tmp_path)), "network")
+    assert row["Jacobian-Free"] == "4.0 / 16.2"  # 209 / 12.9 ms
+    assert row["SHINE"] == "- / 13.1"
+
+
+def test_what_was_not_measured_is_said(tmp_path):
+    record = findings.Record(tmp_path)
+    for name in findings.PARAGRAPHS:
+        assert findings.told(name, record).startswith("Not measured: `")
+
+
+def test_a_page_gets_what_it_has_a_place_for(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "a\n<!-- language:begin -->\nold\n<!-- language:end -->\nb\n", "utf-8")
+    status, text, _ = run(capsys, "findings", tmp_path, "--page", page)
+    assert status == 0 and text.startswith("language:")
+    lines = page.read_text("utf-8").splitlines()
+    assert lines[0] == "a" and lines[-1] == "b" and "old" not in lines
+    assert lines[2].startswith("Not measured: `lm_quick.parquet`")
+    page.write_text("no place\n", "utf-8")
+    status, _, err = run(capsys, "findings", tmp_path, "--page", page)
+    assert status == 2 and str(page) in err and "sooner" in err
+
+
+def test_the_race_fills_its_place_of_a_page(tmp_path, capsys, monkeypatch):
+    titles = [race.STAY.format(gap) for gap in league.SUBOPTIMALITIES]
+    known = problem({title: SEVERAL for title in titles})
+    monkeypatch.setattr(league, "problems_of", lambda runs: ([known], []))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- race:begin -->\n<!-- race:end -->\n", "utf-8")
+    path = save(tmp_path / "a.parquet", bilevel("SHINE", 0, [1, 0]))
+    assert run(capsys, "race", path, "--page", page)[0] == 0
+    assert race.short([known]) in page.read_text("utf-8")
+
+
+def test_without_its_methods_there_is_a_sentence():
+    search = problem({STAY: {"Grid-search": [1.0]}})
+    with pytest.raises(ResultError, match="No file has both SHINE and HOAG"):
+        findings.judge(claims.places_of([search]), "SHINE", "HOAG", STAY)

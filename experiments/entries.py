@@ -141,8 +141,6 @@ class Entry:
         the files are to be written.
     files : tuple of str
         What it makes.  Default: NAME.parquet of runs, NAME.csv of a command.
-    printed : str
-        Name of a file for what the command prints.
     split : bool
         Whether each data set and seed is a piece; if not, all are one.
     alone : bool
@@ -156,7 +154,6 @@ class Entry:
     runs: tuple = ()
     command: str = ""
     files: tuple = ()
-    printed: str = ""
     split: bool = True
     alone: bool = False
     needs: tuple = ()

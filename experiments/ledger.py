@@ -4,8 +4,6 @@ The ledger says of each entry how long it took and where, of each package its
 commit, and of each drawing which files it was drawn from.  results/README.md
 is written from it, from configs/record.yml and from the files themselves.
 """
-import hashlib
-import io
 import json
 import os
 import platform
@@ -13,10 +11,9 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 from benchopt.results.parquet import to_parquet
@@ -29,7 +26,6 @@ from .entries import ROOT
 
 RAW = ".parquet", ".csv", ".txt"
 COLUMNS = {".parquet": "p_obj_fingerprint", ".csv": "fingerprint"}
-PRINTED = "package {}\n"  # first line of what a command prints
 
 
 # Files
@@ -39,10 +35,9 @@ def fingerprints_in(path):
 
     Empty where the file does not say.
     """
-    if path.suffix == ".txt":
-        with open(path, encoding="utf-8") as file:
-            return set(re.findall(r"^package (\w{12})$", file.readline()))
-    name = COLUMNS[path.suffix]
+    name = COLUMNS.get(path.suffix)
+    if not name:
+        return set()
     if path.suffix == ".parquet":
         file = ParquetFile(path)
         if name not in file.schema.names:
@@ -94,36 +89,15 @@ def git(*words):
         return None
 
 
-def package_of(commit):
-    """Return the fingerprint of the package in a commit, as `fingerprint`."""
-    files, package = {}, "benchmark_shine"
-    with tarfile.open(fileobj=io.BytesIO(git("archive", commit, package))) as (
-            archive):
-        for member in archive:
-            if member.name.endswith(".py"):
-                path = PurePosixPath(member.name).relative_to(package)
-                files[path] = archive.extractfile(member).read()
-    sha = hashlib.sha256()
-    for path in sorted(files):
-        sha.update(path.as_posix().encode())
-        sha.update(files[path])
-    return sha.hexdigest()[:12]
+def commit_of_package():
+    """Return the commit of the package as it is here.
 
-
-def commit_of(package, newest=1000):
-    """Return the newest commit with a package of this fingerprint.
-
-    None where none of the ``newest`` that changed the package has it, or
-    where there is no repository.
+    None where it is not committed, or where there is no repository.
     """
-    listed = git(
-        "log", f"-{newest}", "--full-history", "--format=%h", "--",
-        "benchmark_shine",
-    )  # merges, too: a package may come about in one
-    for commit in (listed or b"").decode().split():
-        if package_of(commit) == package:
-            return commit
-    return None
+    package = "--", "benchmark_shine"
+    if git("status", "--porcelain", *package) != b"":
+        return None
+    return git("log", "-1", "--format=%h", *package).decode().strip()
 
 
 # The ledger
@@ -224,6 +198,7 @@ class Ledger:
             self.entries[entry.name] = other.entries[entry.name]
         if taken:
             self.package = other.package
+            self.commits |= other.commits
         self.write()
         return [entry.name for entry in taken]
 
@@ -347,9 +322,9 @@ def write_page(record, ledger):
     path = ledger.folder / "README.md"
     if not path.is_file():
         return
-    for found, _ in of_files(record, ledger).values():
-        if found not in ledger.commits and (commit := commit_of(found)):
-            ledger.commits[found] = commit
-            ledger.write()
+    if fingerprint() not in ledger.commits and (
+            commit := commit_of_package()):
+        ledger.commits[fingerprint()] = commit
+        ledger.write()
     put(path, "record", page(record, ledger),
         "python -m experiments.record --page")

@@ -29,7 +29,7 @@ from benchmark_shine.fingerprints import fingerprint
 
 from .entries import ROOT, BadEntry, lacking, read_record
 from .ledger import (
-    PRINTED, Ledger, commit_of, digest, draw, of_files, write_page,
+    Ledger, commit_of_package, digest, draw, of_files, write_page,
 )
 
 AT_A_TIME = 2
@@ -75,7 +75,7 @@ def wall_hours(entries, ledger, base):
 def plan(entries, ledger, base):
     """Write what is done and what is left, and how long it takes."""
     wanted = [entry for entry in entries if not lacking(entry)]
-    commit = commit_of(fingerprint(), newest=1)
+    commit = commit_of_package()
     lines = [
         f"The record of package {fingerprint()}, "
         + (f"commit {commit}" if commit else "which is NOT COMMITTED")
@@ -118,14 +118,14 @@ def words_of(piece, folder):
     ]
 
 
-async def call(words, stdout, stderr, lock):
+async def call(words, log, lock):
     """Run a command of the suite; return its exit status.
 
     Cancelled, it ends the command with all its processes.
     """
     process = await asyncio.create_subprocess_exec(
-        *words, cwd=ROOT, env=os.environ | THREADS, stdout=stdout,
-        stderr=stderr, stdin=subprocess.DEVNULL, start_new_session=True,
+        *words, cwd=ROOT, env=os.environ | THREADS, stdout=log, stderr=log,
+        stdin=subprocess.DEVNULL, start_new_session=True,
         pass_fds=[lock.fileno()],  # held until the last process has ended
     )
     try:
@@ -152,7 +152,7 @@ async def measure(piece, base, lock):
     say(f"{piece.entry.name}: {piece.name} begins")
     try:
         with open(folder / "log", "w", encoding="utf-8") as log:
-            status = await _logged(piece, folder, log, lock)
+            status = await call(words_of(piece, folder), log, lock)
     finally:
         seconds = before + time.monotonic() - began
         (folder / "seconds").write_text(f"{seconds:.1f}\n")
@@ -164,17 +164,6 @@ async def measure(piece, base, lock):
         return False
     folder.replace(piece.finished_in(base))
     return True
-
-
-async def _logged(piece, folder, log, lock):
-    """Run a piece's command; what it prints goes to the log, or to a file."""
-    printed = piece.entry.printed
-    if not printed:
-        return await call(words_of(piece, folder), log, log, lock)
-    with open(folder / printed, "w", encoding="utf-8") as file:
-        file.write(PRINTED.format(fingerprint()))
-        file.flush()
-        return await call(words_of(piece, folder), file, log, lock)
 
 
 def made(piece, folder):
@@ -270,7 +259,7 @@ async def prepare(entry, base, lock):
         with open(folder / "data.log", "a", encoding="utf-8") as log:
             status = await call(
                 [sys.executable, "-m", "benchopt", "prepare", ".",
-                 "--config", str(config)], log, log, lock,
+                 "--config", str(config)], log, lock,
             )
         if status:
             say(f"{entry.name}: some data are not here; see {log.name}")

@@ -302,18 +302,6 @@ def test_one_call_at_a_time(monkeypatch, tmp_path, suite):
     assert begun(suite) == []
 
 
-def test_what_is_printed_is_a_file_with_a_fingerprint(
-    monkeypatch, tmp_path, suite
-):
-    (suite / "speed").write_text("")
-    speed = Entry("speed", 1.0, command="stub --output {folder}/growth.csv",
-                  files=("speed.txt", "growth.csv"), printed="speed.txt")
-    assert call(monkeypatch, tmp_path, speed) == 0
-    path = tmp_path / "results" / "speed.txt"
-    assert path.read_text().endswith("\na word\n")
-    assert ledger.fingerprints_in(path) == {fingerprint()}
-
-
 def test_runs_that_break_inside_of_a_piece_are_named(tmp_path):
     log = "|--A: \x1b[1;32mdone\x1b[0m\n |--B: \x1b[1;31merror\x1b[0m \n"
     (tmp_path / "log").write_text(log + "|--C: \x1b[1;33mskip\x1b[0m\nerror\n")

@@ -35,6 +35,14 @@ INVERSES = (
 )
 
 
+# Figure E.2's, in the order of the paper.
+DIRECTIONS = {
+    "OPA": "SHINE-OPA", "adjoint Broyden": "SHINE[forward=adjoint_broyden]",
+    "Broyden": "SHINE", "Jacobian-free": "Jacobian-Free",
+}
+ALIGNED = "tiny, cifar10"  # the README's network
+
+
 class Record:
     """The result files of a folder, each read once, when it is asked for.
 
@@ -174,10 +182,12 @@ def one(record):
     fair, theirs = (
         judge(at(places, TEXT, protocol), "SHINE", "HOAG", STAY).iloc[0]
         for protocol in (FAIR, PUBLISHED))
+    gains, _ = opa_gains(record)
     return (
         f"On 20 newsgroups ({seeds(fair)}), evaluations until a run stays "
         f"within 1e-2 of F\\*: {said(fair)}. With the authors' settings: "
-        f"{verdict(theirs)}.")
+        f"{verdict(theirs)}. Where the solver's steps lie in a subspace, OPA "
+        f"divides the error of dF/dθ by {_range(gains)}.")
 
 
 def free(record):
@@ -213,24 +223,31 @@ def opa(record):
 
 def theorems(record):
     """What the theorems promise, measured."""
-    path, = record.paths(("theory.csv",))
-    frame = theory.read_theory(path)
-    table = theory.summary(frame)
-    names = ["problem", "steps"]
-    gains = {True: [], False: []}
-    for (_, steps), own in table.groupby(level=names, sort=False):
-        own = own.droplevel(names)
-        for method in own.index:
-            if steps == "subspace" and ", OPA" in method:
-                times = theory.gains(own, method).median()
-                gains["published" not in method].append(times)
-    draws = frame["draw"].nunique()
+    ours, published = opa_gains(record)
     return (
         f"Where the steps lie in a subspace, OPA's transposed direction makes "
-        f"the error of dF/dθ {_range(gains[True])} times lower than it is "
-        f"without OPA, and the direction of the published code "
-        f"{_range(gains[False])} times (medians of {draws} draws, by problem "
-        "and solver).")
+        f"the error of dF/dθ {_range(ours)} times lower than it is without "
+        f"OPA, and the direction of the published code {_range(published)} "
+        "times (medians over draws, by problem and solver).")
+
+
+def opa_gains(record):
+    """Return how many times OPA lowers the error of dF/dtheta.
+
+    Two lists, for OPA's direction and for that of the published code: the
+    medians over draws, for each problem whose steps lie in a subspace and
+    each solver.
+    """
+    path, = record.paths(("theory.csv",))
+    table = theory.summary(theory.read_theory(path))
+    table = table.xs("subspace", level="steps")
+    ours, published = [], []
+    for _, own in table.groupby(level="problem", sort=False):
+        own = own.droplevel("problem")
+        for method in own.index[own.index.str.contains(", OPA")]:
+            gains = theory.gains(own, method).median()
+            (published if method == theory.PUBLISHED else ours).append(gains)
+    return ours, published
 
 
 def _range(numbers):
@@ -393,35 +410,39 @@ def deep(record):
     places = [
         place for place in record.places(TRAINED) if place.family == "network"]
     lost = judge(places, "SHINE", "HOAG", "accuracy")
+    cosines = aligned(record)
+    cosines = cosines[cosines.index.str.startswith(ALIGNED)].iloc[0]
     return (
         "How many times faster than the full solve SHINE's backward pass is: "
         f"{' and '.join(times)}; in brackets what was published. That at most "
         f"{claims.POINTS} points of accuracy are lost: " + "; ".join(
             f"{row['place']} ({seeds(row)}) {row['effect']}, "
-            f"**{row['verdict']}**" for _, row in lost.iterrows()) + ".")
+            f"**{row['verdict']}**" for _, row in lost.iterrows())
+        + f". Cosine of q with the exact q, {cosines.name}: " + ", ".join(
+            f"{title} {cosines[solver]:.2f}"
+            for title, solver in DIRECTIONS.items()) + ".")
 
 
 def alignment(record):
     """How well q is aligned with the exact one in networks, a table."""
-    frame = figE2.read_alignment(record.paths(INVERSES))
-    frame = frame[
-        (frame["state"] == "trained") & (frame["reference_converged"] > 0)]
-    cosines = frame.groupby(["network", "solver"])[
-        "sample_cosine_median"].median().unstack("solver")
-    shown = {
-        "OPA": "SHINE-OPA",
-        "adjoint Broyden": "SHINE[forward=adjoint_broyden]",
-        "Broyden": "SHINE", "Jacobian-free": "Jacobian-Free",
-    }
     return (
         "The cosine of q with the exact q on trained networks, of the median "
         "sample; the paper's order is that of the columns:"
     ), markdown(pd.DataFrame([
         {"network": network} | {
             title: cell(own.get(solver, np.nan), ".3f")
-            for title, solver in shown.items()}
-        for network, own in cosines.iterrows()
+            for title, solver in DIRECTIONS.items()}
+        for network, own in aligned(record).iterrows()
     ]))
+
+
+def aligned(record):
+    """Return the cosine of q of each solver on each trained network."""
+    frame = figE2.read_alignment(record.paths(INVERSES))
+    frame = frame[
+        (frame["state"] == "trained") & (frame["reference_converged"] > 0)]
+    return frame.groupby(["network", "solver"])[
+        "sample_cosine_median"].median().unstack("solver")
 
 
 def language(record):

@@ -170,7 +170,7 @@ def sooner(record):
     return (
         f"Evaluations until a run of 20 newsgroups stays within 1e-2 of F\\*, "
         f"equal settings, {seeds(fair)}: {said(fair)}. Seconds: "
-        f"{said(time)}. On the bundled data sets the claim in evaluations is "
+        f"{said(time)}. On bundled data the claim in evaluations is "
         f"{counted(judge(bundled, 'SHINE', 'HOAG', STAY))}. With the authors' "
         f"settings, first arrival: {verdict(first)}; to stay there: "
         f"{said(stay)}.")
@@ -200,7 +200,7 @@ def free(record):
         for name in ("Grid-search", "Random-search"))
     return (
         f"Relative suboptimality at the end, 20 newsgroups, {seeds(fair)}: "
-        f"{said(fair)}. On the bundled data sets SHINE's being lower is "
+        f"{said(fair)}. On bundled data SHINE's being lower is "
         f"{counted(bundled)}. Evaluations to stay at 1e-2 against searches: "
         f"{said(grid)}; {said(drawn)}.")
 
@@ -216,7 +216,7 @@ def opa(record):
     compared = "; ".join(said(row) for _, row in fair.iterrows())
     return (
         f"Evaluations to stay at 1e-2 at equal memory, 20 newsgroups: "
-        f"{compared}. On the bundled data sets, OPA's being at least as fast "
+        f"{compared}. On bundled data, OPA's being at least as fast "
         f"is {counted(bundled)}. The error of B v, {inverted['n']} tries: "
         f"{said(inverted)}.")
 

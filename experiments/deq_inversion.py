@@ -68,7 +68,7 @@ class Setting:
 
 
 TINY = {"network": "tiny", "unrolled_steps": 110, "batch_size": 32}
-# That of figure 3, configs/fig3_tiny.yml.
+# That of figure 3, configs/fig3_tiny.yml, on more pictures: for a GPU.
 TINY_CIFAR10 = {
     "network": "tiny", "size": 16, "n_train": 10_000, "n_test": 10_000,
     "batch_size": 64, "epochs": 13, "unrolled_steps": 408,

@@ -326,6 +326,17 @@ def test_files_are_joined_whatever_their_columns_hold(tmp_path):
     assert list(rows["z"].isna()) == [False, True, True]
 
 
+@pytest.mark.parametrize("status, commit", [
+    (b"", "abc1234"), (b" M benchmark_shine/engine.py\n", None), (None, None),
+])
+def test_a_package_that_is_not_committed_has_no_commit(
+    status, commit, monkeypatch
+):
+    said = {"status": status, "log": b"abc1234\n"}
+    monkeypatch.setattr(ledger, "git", lambda word, *others: said[word])
+    assert ledger.commit_of_package() == commit
+
+
 def test_the_fingerprints_of_a_file(tmp_path):
     csv, parquet = tmp_path / "a.csv", tmp_path / "a.parquet"
     csv.write_text("fingerprint,x\n0123,1\n0124,2\n")

@@ -1,5 +1,6 @@
 """The findings' paragraphs, of numbers that are known beforehand."""
 import numpy as np
+import pandas as pd
 import pytest
 
 from figures.results import ResultError
@@ -130,3 +131,14 @@ def test_without_its_methods_there_is_a_sentence():
     search = problem({STAY: {"Grid-search": [1.0]}})
     with pytest.raises(ResultError, match="No file has both SHINE and HOAG"):
         findings.judge(claims.places_of([search]), "SHINE", "HOAG", STAY)
+
+
+def test_a_network_without_an_exact_q_is_no_place():
+    rows = pd.DataFrame([
+        {"network": network, "state": "trained", "solver": "SHINE",
+         "dataset": "toy", "batch": 0, "sample_cosine_median": 0.5,
+         "reference_converged": known}
+        for network, known in (("one", 1), ("other", 0))
+    ])
+    place, = claims.places_of([], alignment=rows)
+    assert place.title == "one, trained"

@@ -412,6 +412,7 @@ def deep(record):
     lost = judge(places, "SHINE", "HOAG", "accuracy")
     cosines = aligned(record)
     cosines = cosines[cosines.index.str.startswith(ALIGNED)].iloc[0]
+    _, ends = bits(record)
     return (
         "How many times faster than the full solve SHINE's backward pass is: "
         f"{' and '.join(times)}; in brackets what was published. That at most "
@@ -420,7 +421,10 @@ def deep(record):
             f"**{row['verdict']}**" for _, row in lost.iterrows())
         + f". Cosine of q with the exact q, {cosines.name}: " + ", ".join(
             f"{title} {cosines[solver]:.2f}"
-            for title, solver in DIRECTIONS.items()) + ".")
+            for title, solver in DIRECTIONS.items())
+        + ". Bits per character more than the full solve, on text: "
+        + ", ".join(f"{name} {more_bits(ends, name)}"
+                    for name in ("SHINE", "SHINE-refine")) + ".")
 
 
 def alignment(record):
@@ -447,24 +451,34 @@ def aligned(record):
 
 def language(record):
     """Held-out bits per character of the DEQ-Transformer, a table."""
-    runs = summarise(lm.text_runs(record.runs(("lm_quick.parquet",))))
-    ends = runs.set_index(["method", "seed"])["bits_per_character"]
+    runs, ends = bits(record)
     levels = [runs[name].median() for name in lm.BASELINES]
-    rows = []
-    for method, own in sorted(
-            ends.groupby(level="method"), key=lambda item: item[1].median()):
-        gaps = stats.differences(ends["HOAG"], own.droplevel("method"))
-        rows.append({
-            "method": f"`{method}`", "seeds": str(len(own)),
-            "bits per character": f"{own.median():.3f}",
-            "less the full solve": "–" if method == "HOAG" or len(gaps) < 2
-            else claims.SCORES.in_words(stats.mean_interval(gaps)),
-        })
+    rows = [
+        {"method": f"`{method}`", "seeds": str(len(own)),
+         "bits per character": cell(own.median(), ".3f"),
+         "less the full solve": "–" if method == "HOAG" else
+         more_bits(ends, method)}
+        for method, own in sorted(
+            ends.groupby(level="method"), key=lambda item: item[1].median())
+    ]
     return (
         "Bits per character of held-out text, medians over seeds. A unigram "
         f"model takes {levels[0]:.2f}, a bigram model {levels[1]:.2f}. The "
         "last column is the mean difference, paired by seed, with its 95 % "
         "interval by Student's t:"), markdown(pd.DataFrame(rows))
+
+
+def bits(record):
+    """Return the runs on text, and where each method ends with each seed."""
+    runs = summarise(lm.text_runs(record.runs(("lm_quick.parquet",))))
+    return runs, runs.set_index(["method", "seed"])["bits_per_character"]
+
+
+def more_bits(ends, method):
+    """Write how many bits more than the full solve a method takes."""
+    gaps = stats.differences(*ends[method].align(ends["HOAG"], join="inner"))
+    return "–" if len(gaps) < 2 else (
+        claims.SCORES.in_words(stats.mean_interval(gaps)))
 
 
 def instrument(record):

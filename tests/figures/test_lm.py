@@ -5,8 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.figure_rows import assert_nothing_overlaps, rows, runs_of
+from helpers.figure_rows import (
+    assert_nothing_overlaps, rows, runs_of, save, table,
+)
 from figures import lm, results
+from figures.tables import findings
 
 STEPS = np.array([0, 5, 10])
 NATS = math.log(2) * 2  # of one bit per character, at two characters a token
@@ -43,13 +46,13 @@ def test_lines_are_medians_in_bits(drawn):
     assert lines["HOAG"].get_xdata().tolist() == [0, 5, 10]
     assert lines["HOAG"].get_ydata() == pytest.approx([6, 3, 2.1])
     assert lines["SHINE"].get_ydata() == pytest.approx([6, 3, 2.3])
-    assert lines["unigram"].get_ydata() == pytest.approx([5, 5])
+    assert "(unigram: 5.00)" in by_step.get_title()
     assert lines["bigram, Kneser-Ney"].get_ydata() == pytest.approx([4, 4])
     # a run that diverged ends its line
     assert np.isnan(lines["Phantom"].get_ydata()[-1])
     times = {line.get_label(): line for line in by_time.lines}
     assert times["HOAG"].get_xdata().tolist() == [0, 5, 10]
-    assert by_step.get_ylim()[1] == pytest.approx(5.4)
+    assert by_step.get_ylim()[1] == pytest.approx(4.12)
     assert "medians of 1 to 3 seeds" in drawn.caption
     assert_nothing_overlaps(drawn.figures[""])
 
@@ -74,3 +77,14 @@ def test_without_text_it_says_what_to_run():
     pictures = rows("SHINE", 0, 3, "digits", test_accuracy=0.5)
     with pytest.raises(results.ResultError, match="lm_quick.yml"):
         lm.draw(results.Inputs(runs_of(pictures)))
+
+
+def test_the_findings_tell_how_far_from_the_full_solve(tmp_path):
+    save(tmp_path / "lm_quick.parquet", race())
+    text = findings.told("language", findings.Record(tmp_path))
+    found = {row["method"]: row for row in table(text, "method")}
+    assert "unigram model takes 5.00, a bigram model 4.00" in " ".join(
+        text.split())
+    assert found["`HOAG`"]["less the full solve"] == "–"
+    assert found["`SHINE`"]["bits per character"] == "2.300"
+    assert found["`SHINE`"]["less the full solve"].startswith("+0.2 (")

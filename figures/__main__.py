@@ -29,7 +29,8 @@ def draw_figure(name, options):
     drawing = entry.draw(inputs)
     warn(drawing.warnings)
     for end, figure in drawing.figures.items():
-        for path in save(figure, options.output_dir, _join(options, end)):
+        for path in save(
+                figure, options.output_dir, _join(options, end), entry.kinds):
             print(path)
     for end, text in drawing.tables.items():
         print(write(options.output_dir / f"{_join(options, end)}.md", text))

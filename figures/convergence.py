@@ -34,6 +34,7 @@ class Convergence:
     paper: tuple = ()
     n_seeds: int = 10
     remark: str = ""
+    losses: tuple = ("F", "test_loss")
 
 
 FIG1 = Convergence(
@@ -48,7 +49,7 @@ NLS = Convergence(
     quantiles=(0.25, 0.75), formulation="nls",
     remark=" The paper has no such figure: its authors' code has, of 20news.",
 )
-QUICKSTART = Convergence(axes=("evaluations",))
+QUICKSTART = Convergence(axes=("evaluations",), losses=("F",))
 
 
 def select(runs, figure, loss):
@@ -158,17 +159,19 @@ def _lines_in_words(runs):
     )
 
 
-def draw_versions(draw_one):
+def draw_versions(draw_one, losses=("F", "test_loss")):
     """Draw a figure by F and, by ``draw_one(loss)``, by the test loss too.
 
     The files' names of the second end in "test_loss".  Files without F have
-    the second alone, with a warning.
+    the second alone, with a warning, also where ``losses`` are F alone.
     """
     first = None
     try:
         first = draw_one("F")
     except ResultError as error:
         reason = str(error)
+    if first is not None and "test_loss" not in losses:
+        return first
     second = draw_one("test_loss")
     figures = {
         "_".join(filter(None, ["test_loss", end])): page
@@ -185,7 +188,8 @@ def draw_versions(draw_one):
 
 def draw(figure, inputs):
     """Draw such a figure from `results.Inputs`."""
-    return draw_versions(lambda loss: _draw(figure, inputs, loss))
+    return draw_versions(
+        lambda loss: _draw(figure, inputs, loss), figure.losses)
 
 
 def _draw(figure, inputs, loss):

@@ -17,19 +17,21 @@ class Entry:
 
     ``draw`` makes a `plotting.Drawing` of `results.Inputs`; a ResultError
     says what they lack.  ``paper`` are the data sets in the paper's figure,
-    if those are few.
+    if those are few; ``kinds`` are those of the pictures' files.
     """
 
     title: str
     needs: str
     draw: Callable
     paper: tuple = ()
+    kinds: tuple = ("pdf", "png")
 
 
 FIGURES = {
     "quickstart": Entry(
         "A first look: how far every method is from the optimum",
         RUNS, partial(convergence.draw, convergence.QUICKSTART),
+        kinds=("png",),
     ),
     "fig1": Entry(
         "Figure 1: suboptimality against time and evaluations; test loss",

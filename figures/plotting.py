@@ -291,13 +291,14 @@ def band_in_words(runs, quantiles):
     )
 
 
-def save(figure, folder, name):
-    """Write NAME.pdf and NAME.png; return their paths."""
+def save(figure, folder, name, kinds=("pdf", "png")):
+    """Write NAME.pdf, NAME.png or both, by ``kinds``; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{kind}" for kind in ("pdf", "png")]
+    paths = [folder / f"{name}.{kind}" for kind in kinds]
     with paper_style():  # fonts are looked up as late as here
-        figure.get_layout_engine().execute(figure)  # once, for both files
+        figure.get_layout_engine().execute(figure)  # once, for all files
         figure.set_layout_engine("none")
-        figure.savefig(paths[0], metadata={"CreationDate": None})
-        figure.savefig(paths[1])
+        for path in paths:
+            figure.savefig(path, metadata=(
+                {"CreationDate": None} if path.suffix == ".pdf" else None))
     return paths

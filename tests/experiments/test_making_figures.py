@@ -70,6 +70,12 @@ def test_what_was_just_run_is_drawn_and_what_was_there_is_kept(
         assert str(result) in words
 
 
+def test_data_that_come_with_the_suite_are_not_fetched(calls, tmp_path):
+    main(["quickstart", "fig1", "--output-dir", str(tmp_path)])
+    prepared, = [words for _, *words in calls if words[0] == "prepare"]
+    assert "configs/fig1_quick.yml" in prepared
+
+
 def test_what_had_finished_before_a_failure_is_kept(calls, tmp_path, capsys):
     calls.fails = ("run",)
     assert main(["fig1", "figE2", "--output-dir", str(tmp_path)]) == 1

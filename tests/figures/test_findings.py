@@ -63,7 +63,7 @@ def test_protocols_and_data_sets_have_their_own_numbers():
         on("digits", stay=0.9), on("ridge")))
     text = " ".join(text.split())
     assert "HOAG 150 (10 of 10); ratio 1.5, 10:0, **confirmed**" in text
-    assert "Seconds: SHINE 1 (10 of 10), HOAG 3" in text
+    assert "machine: SHINE 1 (10 of 10), HOAG 3" in text
     assert "confirmed on 1 of 2 data sets, refuted on 1" in text
     assert "first arrival: ratio 5, 10:0, **confirmed**" in text
     assert "to stay there: SHINE 100 (10 of 10), HOAG 50 (10 of 10)" in text

@@ -142,3 +142,27 @@ def test_a_network_without_an_exact_q_is_no_place():
     ])
     place, = claims.places_of([], alignment=rows)
     assert place.title == "one, trained"
+
+
+def test_runs_that_rounding_moves_are_counted(tmp_path):
+    pd.DataFrame({
+        "rule": ["fair", "fair", "hoag"], "method": "HOAG",
+        "gap": [1e-4, 1e-2, 1e-5],
+    }).to_csv(tmp_path / "outer_rules.csv", index=False)
+    rows = [
+        {"task": "toy", "seed": 0, "method": "SHINE", "protocol": protocol,
+         "stay 0.01": count}
+        for protocol, counts in {
+            "fair": [100, 101, 100, 150],
+            "published": [INF, INF, INF, 100, 300],  # the median: never
+        }.items() for count in counts
+    ]
+    for kept, expected in (
+        (rows, "75.0 % under equal settings and 60.0 % under the authors' "
+               "settings need"),
+        (rows[:4], "75.0 % under equal settings need"),
+    ):
+        pd.DataFrame(kept).to_csv(tmp_path / "rounding.csv", index=False)
+        text = findings.instrument(findings.Record(tmp_path))
+        assert f"two instruction sets, {expected} the same" in text
+        assert "1 of 2 runs under the fair step" in text

@@ -121,5 +121,6 @@ def cost_table(frame):
             "forward (ms)": cell(own["forward_time"].median(), ".3g"),
             "cosine of q": cell(own["q_cosine_median"].median(), ".4f"),
             "spectral radius": cell(own["spectral_radius"].median(), ".2f"),
+            "residual": cell(own["test_residual"].median(), ".1g"),
         })
     return pd.DataFrame(rows)

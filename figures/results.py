@@ -54,6 +54,7 @@ OPTIONAL = {
     "objective_value_error": "value_error",
     "objective_optimum": "optimum",
     "objective_spectral_radius": "spectral_radius",
+    "objective_test_residual": "test_residual",
     "objective_n_cheap": "n_cheap",
     "objective_n_outer": "n_outer",
     "objective_forward_time": "forward_time",
@@ -509,7 +510,8 @@ def named(rows):
         OPTIONAL, and
 
         ``dataset``, ``method`` : labels, different ones for different things
-        ``bare_dataset``, ``formulation`` : of the data set, the latter or ""
+        ``bare_dataset``, ``formulation``, ``network`` : of the data set, the
+            latter two or ""
         ``base`` : the method that ``method`` is a variant of
         ``variant`` : the settings in the label less the backward steps
         ``backward_steps``, ``c2``, ``memory`` : settings, or NaN
@@ -538,7 +540,7 @@ def named(rows):
 
 
 def _with_datasets(rows):
-    """Add ``dataset`` and ``formulation``."""
+    """Add ``dataset``, ``formulation`` and ``network``."""
     keys = ["bare_dataset", "dataset_settings", "data"]
     own, code = _distinct(rows, keys)
     contents, warnings = _told_apart(own, "bare_dataset", {
@@ -552,9 +554,9 @@ def _with_datasets(rows):
             label(thing.name, words)
             for thing, words in zip(things, distinct_labels(things))
         ],
-        "formulation": [
-            str(thing.settings.get("formulation", "")) for thing in things
-        ],
+    } | {
+        name: [str(thing.settings.get(name, "")) for thing in things]
+        for name in ("formulation", "network")
     })
     return rows.join(new.iloc[code].set_axis(rows.index)), warnings
 
@@ -684,7 +686,7 @@ def _merged(rows):
         if name not in keys
     ]
     kept = ["base", "variant", "backward_steps", "c2", "bare_dataset",
-            "formulation", "fingerprint", "path", "memory"]
+            "formulation", "network", "fingerprint", "path", "memory"]
     if not rows.duplicated(keys).any():
         rows = rows.sort_values(keys, ignore_index=True)
         return rows[keys + numbers + kept]

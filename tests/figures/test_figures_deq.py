@@ -27,6 +27,7 @@ def run_of(solver, seed, backward, accuracies, dataset="pictures", **columns):
         "backward_time": 1e-3 * (backward * n_outer + cold),
         "q_cosine_median": np.where(n_outer == 10, 0.9 + seed / 100, np.nan),
         "spectral_radius": np.where(n_outer == 10, 0.8, np.nan),
+        "test_residual": 0.1 / (1 + n_outer), "p_dataset_network": "dense",
     } | columns)
 
 
@@ -100,7 +101,7 @@ def test_points(frame):
     points = fig3.points_of(frame)
     assert points.groupby("curve")["steps"].apply(list).to_dict() == {
         "HOAG": [1, 5, INF], "SHINE": [0, 5, 10],
-        "Jacobian-Free": [0, 2], "Neumann": [10],
+        "Jacobian-Free": [0, 2], "Neumann": [10], "SHINE-OPA": [0],
     }
     full = points[points["steps"] == INF].iloc[0]
     np.testing.assert_allclose(
@@ -142,6 +143,7 @@ def test_cost_table(frame):
         "backward (ms)": "3 (2.5 to 4.5)", "full / this": "7.0",
         "products": "0.0", "evaluations": "5.0", "forward (ms)": "4",
         "cosine of q": "0.9100", "spectral radius": "0.80",
+        "residual": "0.003",
     }
     few = race().query("p_dataset_seed == 1 and solver_name == 'SHINE-OPA'")
     row = networks.cost_table(loaded(few)).iloc[0]
@@ -157,7 +159,7 @@ def drawn():
 
 
 @pytest.mark.parametrize("name, words", [
-    ("fig3", "of 3 seeds; bars: standard deviation and quartiles. The paper"),
+    ("fig3", "of 3 seeds; bars: standard deviation and quartiles; numbers"),
     ("deq", "medians of 3 seeds; bands hold the middle 80 %"),
 ])
 def test_pictures_are_whole_and_state_their_seeds(name, words, drawn):
@@ -171,7 +173,7 @@ def curves(ax):
     """Points of each curve by its label."""
     return {
         line.get_label(): line.get_xydata() for line in ax.lines
-        if line.get_linestyle() == "None" and line.get_marker() in "os^D"
+        if line.get_linestyle() == "None" and line.get_marker() in "os^Dv"
     }
 
 
@@ -185,7 +187,8 @@ def test_figure_3(drawn):
         [[3, 80 + 4 / 3], [10, 80 + 4 / 3], [13, 80 + 4 / 3]],
     )
     numbers = [text.get_text() for text in left.texts]
-    assert sorted(numbers) == sorted("10 1 5 ∞ 0 2 0 5 10".split())
+    assert sorted(numbers) == sorted("10 1 5 ∞ 0 2 0 5 10 0".split())
+    assert left.get_title() == "pictures, dense, here"
     assert {line.get_color() for line in right.lines} == {"#666666"}
     assert "SHINE-OPA" in drawn["fig3"].tables[""]
 

@@ -17,6 +17,8 @@ from .markdown import cell, markdown
 
 FAIR, PUBLISHED, TEXT = "fair", "published", "20news"
 STAY, FIRST = race.STAY.format("1e-2"), "evaluations to 1e-2"
+SIDES = "equal settings", "the authors' settings"
+SAME = "equal on every seed"  # whatever the margin: no evidence for a method
 TIME, LAST = "time to stay at 1e-2", "last suboptimality"
 # Files by what they are of.
 ONE_PENALTY = (
@@ -531,17 +533,23 @@ def verdicts(record):
     rows = []
     for claim in claims.CLAIMS:
         found = claims.findings(claim, places)
+        if found.empty:  # it has no columns then
+            rows.append(dict.fromkeys(("claim", *SIDES), "–") | {
+                "claim": claim.title})
+            continue
         last = {group[-1] for group in claim.quantities
                 if not group[-1].startswith("time")}
         found = found[found["quantity"].isin(last)]
+        same = found["score"].astype(str).str.startswith("0:0:")
+        found = found.assign(verdict=found["verdict"].mask(same, SAME))
         rows.append({"claim": claim.title} | {
             title: "–" if own.empty else ", ".join(
                 f"{(own['verdict'] == word).sum()} {word}"
-                for word in claims.VERDICTS if (own["verdict"] == word).any())
-            for title, own in (
-                ("equal settings", found[found["protocol"] != PUBLISHED]),
-                ("the authors' settings",
-                 found[found["protocol"] == PUBLISHED]))
+                for word in (*claims.VERDICTS, SAME)
+                if (own["verdict"] == word).any())
+            for title, own in zip(SIDES, (
+                found[found["protocol"] != PUBLISHED],
+                found[found["protocol"] == PUBLISHED]))
         })
     return "", markdown(pd.DataFrame(rows))
 

@@ -49,6 +49,18 @@ def test_a_verdict_is_that_of_the_claims():
     assert told["verdict"] == "confirmed"
 
 
+def test_runs_that_are_the_same_confirm_nothing(monkeypatch):
+    numbers = {"SHINE-OPA": [100] * 10, "SHINE": [100] * 10}
+    same = problem({FIRST: numbers, STAY: numbers})
+    record = Known(same)
+    monkeypatch.setattr(record, "places", lambda names: (
+        claims.places_of([same]) if names == findings.MEMORY else []))
+    rows = {row["claim"]: row for row in table(
+        findings.verdicts(record)[1], "claim")}
+    assert rows["SHINE-OPA is at least as fast as SHINE"][
+        "equal settings"] == "1 equal on every seed"
+
+
 def test_too_few_seeds_are_said():
     short = problem({STAY: {"SHINE": [1] * 3, "HOAG": [2] * 3}})
     row = findings.judge(

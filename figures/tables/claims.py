@@ -22,6 +22,7 @@ from .markdown import markdown
 CONFIRMED, REFUTED = "confirmed", "refuted"
 UNDECIDED, UNTESTED = "undecided", "not tested"
 VERDICTS = (CONFIRMED, REFUTED, UNDECIDED, UNTESTED)
+SAME = "equal on every seed"  # two runs of the same steps, say
 MARGIN = 1.1  # "at least as fast": at most a tenth slower
 POINTS = 0.5  # of accuracy
 
@@ -43,13 +44,14 @@ A claim says where the ratio or the difference lies. It is confirmed where the
 interval lies there as a whole and p is at most {stats.LEVEL} after Holm's
 correction. It is refuted where the interval lies elsewhere as a whole and the
 p-value for that is as small. All else is undecided. A claim with a margin
-("within", "at least as") is tested against the margin. Holm's family are the
-comparisons of the same two methods in one claim, on one data set in one
-protocol: first arrival and arrival to stay, counts and times apart. What the
-files lack counts in it too, and no other method does: no verdict depends on
-what other files are read. Where a sign test of all seeds could not decide
-(fewer than seven in a family of two, six alone), or a t-test has fewer than
-three, the verdict is: not tested.
+("within", "at least as") is tested against the margin, on the seeds where at
+least one of the two arrives, and not where the two are equal on every seed.
+Holm's family are the comparisons of the same two methods in one claim, on one
+data set in one protocol: first arrival and arrival to stay, counts and times
+apart. What the files lack counts in it too, and no other method does: no
+verdict depends on what other files are read. Where a sign test of all seeds
+could not decide (fewer than seven in a family of two, six alone), or a t-test
+has fewer than three, the verdict is: not tested.
 
 The times are those of the machine that made the files; counts are the same
 everywhere but for rounding.
@@ -431,7 +433,10 @@ def compare(place, quantity, one, other, region, size=1):
     table, scale = place.table(quantity), scale_of(quantity)
     if not {one, other} <= set(table):
         return {"verdict": UNTESTED, "why": "not run"}
-    effects = scale.effects(table[one], table[other])
+    pairs = table[[one, other]].T.to_numpy()
+    if region.low < 0:  # where neither arrives, any margin would be kept
+        pairs = pairs[:, np.isfinite(pairs).any(axis=0)]
+    effects = scale.effects(*pairs)
     found = stats.evidence(effects, *region, scale.interval, scale.test)
     row = {
         "place": place.title, "protocol": place.protocol,
@@ -445,7 +450,9 @@ def compare(place, quantity, one, other, region, size=1):
     least = scale.least(size)
     if len(effects) < least:
         row |= {"verdict": UNTESTED, "p": 1.0, "why": (
-            f"{len(effects)} {place.seeds} in common, {least} can decide")}
+            f"{len(effects)} {place.seeds} to compare, {least} can decide")}
+    elif region.low < 0 and row["wins"][:2] == (0, 0):
+        row |= {"verdict": UNTESTED, "p": 1.0, "why": SAME}
     return row
 
 

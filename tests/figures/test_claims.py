@@ -52,6 +52,7 @@ def verdicts(table):
     # the sign test alone does not decide: the interval begins at 1
     ([100] * 7 + [INF] * 3, [INF] * 10, "undecided", "∞ (1–∞)", "7:0:3",
      "0.031"),
+    ([INF] * 10, [INF] * 10, "undecided", "1", "0:0:10", "1"),
     ([100] * 7, [200] * 7, "confirmed", "2", "7:0:0", "0.031"),
     ([100] * 6, [200] * 6, "not tested", "2", "6:0:0", "–"),
     ([100] * 10, [200] * 5 + [NAN] * 5, "not tested", "2", "5:0:0", "–"),
@@ -156,12 +157,26 @@ def test_opa_is_compared_at_equal_memory():
     equal = opa([*names, "SHINE (memory=60)"], SHINE=30, SHINE60=60,
                 SHINE_OPA=60)
     assert set(equal["other"]) == {"SHINE (memory=60)"}
-    # the same numbers: at least as fast, though no seed is won
-    assert set(equal["verdict"]) == {"confirmed"}
-    assert set(equal["score"]) == {"0:0:10"}
     same = opa(names, SHINE=60, SHINE_OPA=60)
-    assert set(same["verdict"]) == {"confirmed"}
+    assert set(same["other"]) == {"SHINE"} and set(same["n"]) == {10}
     assert set(opa(names)["why"]) == {"memory unknown against unknown"}
+
+
+@pytest.mark.parametrize("own, other, verdict, n", [
+    (100 + TEN, 100 + TEN, "not tested", 10),  # equal on every seed
+    ([INF] * 10, [INF] * 10, "not tested", 0),
+    ([INF] * 10, [100] + [INF] * 9, "not tested", 1),
+    ([100] * 7 + [INF] * 3, [101] * 7 + [INF] * 3, "confirmed", 7),
+    ([100] * 9 + [50], [100] * 10, "confirmed", 10),
+])
+def test_a_margin_needs_runs_that_tell_two_methods_apart(
+    own, other, verdict, n,
+):
+    numbers = {"SHINE-OPA": own, "SHINE": other}
+    table = found(OPA, problem({FIRST: numbers, STAY: numbers}),
+                  runs=memories(SHINE=60, SHINE_OPA=60))
+    assert set(table["verdict"]) == {verdict} and set(table["n"]) == {n}
+    assert table["median_one"].iloc[0].endswith("of 10)")
 
 
 def test_settings_that_both_methods_have_are_compared():
@@ -191,7 +206,7 @@ LOSS, REPAIR, PAR = (
 
 @pytest.mark.parametrize("shine, refine, loss, repair", [
     (90, 94.9, "refuted", "confirmed"), (90, 91, "refuted", "refuted"),
-    (94.8, 95, "confirmed", "confirmed"), (96, 95, "confirmed", "not tested"),
+    (94.8, 95.1, "confirmed", "confirmed"), (96, 95, "confirmed", "not tested"),
 ])
 def test_accuracies_against_a_margin(shine, refine, loss, repair):
     net = on_network(HOAG=95, SHINE=shine, SHINE_refine=refine)
@@ -243,7 +258,7 @@ def test_the_page_has_every_claim_and_counts_data_sets():
     assert ("- fair: SHINE against HOAG, evaluations to 1e-2: confirmed on 1 "
             "of 3 data sets, refuted on 1, not tested on 1.") in text
     assert "page: 2 families" in text and "in 0.1 of them" in text
-    assert "2 seeds in common, 7 can decide" in text
+    assert "2 seeds to compare, 7 can decide" in text
     assert "No file compares these methods." in text
 
 

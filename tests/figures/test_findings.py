@@ -52,9 +52,12 @@ def test_a_verdict_is_that_of_the_claims():
 def test_runs_that_are_the_same_confirm_nothing(monkeypatch):
     numbers = {"SHINE-OPA": [100] * 10, "SHINE": [100] * 10}
     same = problem({FIRST: numbers, STAY: numbers})
+    runs = pd.DataFrame({
+        "method": list(numbers), "dataset": "toy", "protocol": "fair",
+        "memory": 60.0})
     record = Known(same)
     monkeypatch.setattr(record, "places", lambda names: (
-        claims.places_of([same]) if names == findings.MEMORY else []))
+        claims.places_of([same], runs) if names == findings.MEMORY else []))
     rows = {row["claim"]: row for row in table(
         findings.verdicts(record)[1], "claim")}
     assert rows["SHINE-OPA is at least as fast as SHINE"][
@@ -66,7 +69,7 @@ def test_too_few_seeds_are_said():
     row = findings.judge(
         claims.places_of([short]), "SHINE", "HOAG", STAY).iloc[0]
     assert findings.verdict(row) == (
-        "**not tested** (3 seeds in common, 7 can decide)")
+        "**not tested** (3 seeds to compare, 7 can decide)")
 
 
 def test_protocols_and_data_sets_have_their_own_numbers():

@@ -501,7 +501,9 @@ def named(rows):
     """Give rows a data set, a protocol and a method, one row per outer step.
 
     Searches without a protocol are shown in each that their data set has.
-    Runs that were repeated with one seed become one, by medians.
+    Runs that a file has several times with one seed become one, by medians.
+    Those of several files are taken from the first: times of another
+    occasion, or of another machine, are not those of its other methods.
 
     Returns
     -------
@@ -519,7 +521,7 @@ def named(rows):
         ``outer`` : the outer steps done
         ``cosine`` : of q with the exact q; in networks the median sample's
         ``estimated`` : 1 where ``optimum`` is the lowest F measured, else 0
-        ``fingerprint``, ``path`` : of the last file that has the run
+        ``fingerprint``, ``path`` : of the file
     list of str
         Warnings, a sentence each.
     """
@@ -531,7 +533,10 @@ def named(rows):
         own, more = _with_methods(own, protocol)
         parts.append(own)
         warnings += more
-    rows = _merged(pd.concat(parts, ignore_index=True))
+    rows, more = _of_first_files(
+        pd.concat(parts, ignore_index=True), rows["path"].unique())
+    rows = _merged(rows)
+    warnings += more
     return rows.assign(
         evaluations=rows["n_g"] + rows["n_vjp"],
         outer=rows["n_outer"].fillna(rows["step"]),
@@ -676,6 +681,17 @@ def _method(row, protocol, origin):
         and any(mark + key + "=" in row.solver_name for mark in "[,")
     ]
     return Thing(name, usual | settings | origin, usual, tuple(told))
+
+
+def _of_first_files(rows, paths):
+    """Keep each run of the first of its files; warn where it has others."""
+    order = rows["path"].map({path: n for n, path in enumerate(paths)})
+    first = order.groupby([rows[key] for key in RUN]).transform("min")
+    others = rows[order > first]
+    return rows[order == first], [] if others.empty else [
+        f"{len(others[RUN].drop_duplicates())} runs are in several files: "
+        "those of the first file are taken"
+    ]
 
 
 def _merged(rows):

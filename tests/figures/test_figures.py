@@ -311,11 +311,24 @@ def test_the_optimum_of_a_file_that_lacks_it_is_the_lowest_it_measured():
 
 def test_repeated_runs_of_a_seed_are_one():
     again = race().assign(time=lambda frame: 3 * frame["time"])
-    runs = gaps(runs_of(race(), again), "SHINE")
+    runs = gaps(runs_of(pd.concat([race(), again])), "SHINE")
     assert len(runs) == 5 * len(SEEDS)
     np.testing.assert_allclose(
         runs.groupby("seed")["time"].max(), [0.8, 1.6, 2.4]
     )
+
+
+def test_a_run_of_several_files_is_that_of_the_first():
+    """Its time is compared with those of the file's other methods."""
+    again = race().assign(time=lambda frame: 3 * frame["time"])
+    again = again[again["solver_name"].str.contains("SHINE|Grid")]
+    for frames, last in ((race(), again), 0.4), ((again, race()), 1.2):
+        runs = runs_of(*frames)
+        assert not runs.duplicated([*results.RUN, "step"]).any()
+        assert gaps(runs, "SHINE").groupby("seed")["time"].max().iloc[
+            0] == pytest.approx(last)
+        assert set(runs["method"]) == set(runs_of(race())["method"])
+        assert "several files" in warnings_of(*frames)[-1]
 
 
 def test_versions_of_the_package_are_not_mixed_in_silence():

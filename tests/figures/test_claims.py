@@ -206,7 +206,8 @@ LOSS, REPAIR, PAR = (
 
 @pytest.mark.parametrize("shine, refine, loss, repair", [
     (90, 94.9, "refuted", "confirmed"), (90, 91, "refuted", "refuted"),
-    (94.8, 95.1, "confirmed", "confirmed"), (96, 95, "confirmed", "not tested"),
+    (94.8, 95.1, "confirmed", "confirmed"),
+    (96, 95, "confirmed", "not tested"),
 ])
 def test_accuracies_against_a_margin(shine, refine, loss, repair):
     net = on_network(HOAG=95, SHINE=shine, SHINE_refine=refine)

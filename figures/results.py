@@ -502,8 +502,9 @@ def named(rows):
 
     Searches without a protocol are shown in each that their data set has.
     Runs that a file has several times with one seed become one, by medians.
-    Those of several files are taken from the first: times of another
-    occasion, or of another machine, are not those of its other methods.
+    A run that several files have is taken from the first of them: the
+    other files' times were measured on another occasion than those of the
+    methods that it is compared with.
 
     Returns
     -------
@@ -521,7 +522,7 @@ def named(rows):
         ``outer`` : the outer steps done
         ``cosine`` : of q with the exact q; in networks the median sample's
         ``estimated`` : 1 where ``optimum`` is the lowest F measured, else 0
-        ``fingerprint``, ``path`` : of the file
+        ``fingerprint``, ``path`` : of the file that the run is taken from
     list of str
         Warnings, a sentence each.
     """
@@ -684,7 +685,7 @@ def _method(row, protocol, origin):
 
 
 def _of_first_files(rows, paths):
-    """Keep each run of the first of its files; warn where it has others."""
+    """Keep each run of its first file; warn where other files have it."""
     order = rows["path"].map({path: n for n, path in enumerate(paths)})
     first = order.groupby([rows[key] for key in RUN]).transform("min")
     others = rows[order > first]

@@ -35,12 +35,15 @@ class Recipe:
     measured : dict of str to str
         Of each CSV file, the experiment that writes it, with its options.
     bundled : bool
-        Whether its data come with the suite: there is nothing to fetch.
+        Whether the data of its runs come with the suite.
+    data : tuple of str
+        Data sets that its experiments read at the scale *paper*.
     """
 
     config: str = ""
     measured: dict = field(default_factory=dict)
     bundled: bool = False
+    data: tuple = ()
 
 
 RECIPES = {
@@ -56,18 +59,18 @@ RECIPES = {
         f"figE2_{{scale}}_{network}":
         f"deq_inversion {network} --scale {{scale}}"
         for network in ("dense", "mdeq")
-    }),
+    }, data=("cifar10",)),
     "theory": Recipe(measured={"theory": "theory"}),
     "backward_times": Recipe(measured={
         "backward_times_{scale}": "backward_times --scale {scale}",
-    }),
+    }, data=("cifar10",)),
     "cost": Recipe(measured={
         "cost_memory": "cost memory", "cost_training": "cost training",
         "backward_times_{scale}": "backward_times --scale {scale}",
-    }),
+    }, data=("cifar10",)),
     "error_against_cost": Recipe(measured={
         "error_against_cost_{scale}": "error_against_cost --scale {scale}",
-    }),
+    }, data=("20news",)),
 }
 ALL = [name for name in RECIPES if name != "quickstart"]
 
@@ -132,22 +135,23 @@ def shown(path):
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def race(config, path, bundled):
-    """Run a benchopt configuration into a result file.
+def fetch(*options):
+    """Fetch data that ``benchopt prepare`` knows, as far as it can."""
+    try:
+        call("prepare", ".", *options)
+    except Failed:
+        print("Some data are not here; what needs them says how to get them.",
+              flush=True)
 
-    Data that are not ``bundled`` are fetched before.
+
+def race(config, path):
+    """Run a benchopt configuration into a result file.
 
     benchopt names a second file of the same name anew.  The run therefore
     writes a new file, which then takes the place of the earlier one; that
     one is kept beside it.
     """
     options = "--config", f"configs/{config}.yml"
-    try:
-        if not bundled:
-            call("prepare", ".", *options)
-    except Failed:
-        print("Some data are not here; the run skips them and says how to "
-              "get them.", flush=True)
     new = path.with_name(f"{path.stem}.new-{os.getpid()}.parquet")
     try:
         call("run", ".", *options, "--output", new)
@@ -165,8 +169,13 @@ def make(name, scale, folder):
     config = recipe.config.format(scale=scale)
     runs, files = folder / f"{config}.parquet", []
     if config:
-        race(config, runs, recipe.bundled)
+        if not recipe.bundled:
+            fetch("--config", f"configs/{config}.yml")
+        race(config, runs)
         files.append(runs)
+    if scale == "paper":
+        for data in recipe.data:
+            fetch("-d", data)
     for stem, experiment in recipe.measured.items():
         files.append(folder / f"{stem.format(scale=scale)}.csv")
         words = f"experiments.{experiment}".format(scale=scale).split()

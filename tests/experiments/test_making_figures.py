@@ -76,6 +76,22 @@ def test_data_that_come_with_the_suite_are_not_fetched(calls, tmp_path):
     assert "configs/fig1_quick.yml" in prepared
 
 
+@pytest.mark.parametrize("name, data", [
+    ("figE2", "cifar10"), ("backward_times", "cifar10"), ("cost", "cifar10"),
+    ("error_against_cost", "20news"), ("theory", None),
+])
+def test_data_of_experiments_are_fetched_at_full_scale(
+    name, data, calls, tmp_path
+):
+    calls.fails = ("prepare",)  # which says why, and so does the experiment
+    main([name, "--output-dir", str(tmp_path)])
+    assert not [words for _, *words in calls if words[0] == "prepare"]
+    words = [name, "--scale", "paper", "--output-dir", str(tmp_path)]
+    assert main(words) == 0
+    prepared = [words for _, *words in calls if words[0] == "prepare"]
+    assert prepared == ([["prepare", ".", "-d", data]] if data else [])
+
+
 def test_what_had_finished_before_a_failure_is_kept(calls, tmp_path, capsys):
     calls.fails = ("run",)
     assert main(["fig1", "figE2", "--output-dir", str(tmp_path)]) == 1

@@ -28,11 +28,11 @@ def first(runs, gap, x):
     -------
     pandas.Series
         The column ``x`` at that step.  It is infinite where a run never
-        comes so close, and NaN where its gap was never measured.
+        comes so close, and NaN where its gap, or ``x``, was never measured.
     """
     there = runs[x].where(runs["gap"] <= gap, np.inf)
     of_run = [runs[key] for key in RUN]
-    return there.groupby(of_run).min().where(_measured(runs))
+    return there.groupby(of_run).min().where(_measured(runs, x))
 
 
 def stay(runs, gap, x):
@@ -46,11 +46,12 @@ def stay(runs, gap, x):
     departure = runs["step"].where(far).groupby(of_run).transform("max")
     after = ~(runs["step"] <= departure) & runs["gap"].notna()
     there = runs[x].where(after, np.inf).groupby(of_run).min()
-    return there.where(_measured(runs))
+    return there.where(_measured(runs, x))
 
 
-def _measured(runs):
-    return runs["gap"].notna().groupby([runs[key] for key in RUN]).any()
+def _measured(runs, x):
+    """Say of each run whether its gap and ``x`` were measured at all."""
+    return runs.groupby(RUN)[["gap", x]].count().min(axis=1) > 0
 
 
 def lowest(runs, name):
@@ -115,13 +116,13 @@ def add_suboptimality(runs):
 
     The error is the column ``value_error``, or ERROR of F* without one.
     """
-    dead = runs["diverged"] > 0
+    dead = (runs["diverged"] > 0) | np.isinf(runs["value_function"])
     losses = runs["value_function"].mask(dead)
     error = runs["value_error"].fillna(ERROR * runs["optimum"].abs())
     above, way = losses - runs["optimum"], start_of(runs) - runs["optimum"]
     gap = (above / way).mask(above <= error, 0.0).where(way > error)
     runs = runs.assign(
-        F=losses.replace(np.inf, np.nan), gap=gap.mask(dead, np.inf),
+        F=losses, gap=gap.mask(dead, np.inf),
         floor=(error / way).where(way > error),
     )
     return runs.assign(best_gap=_best_so_far(runs))
@@ -176,9 +177,13 @@ def add_shortfall(runs):
 
 
 def best_accuracy(runs):
-    """Find the highest of the methods' median accuracies at the end (%)."""
+    """Find the highest of the methods' median accuracies at the end (%).
+
+    It is NaN where most runs of every method have diverged.
+    """
     methods = last(runs, "percent", -np.inf).groupby(["protocol", "method"])
-    return methods.agg(quantile, q=0.5).max()
+    best = methods.agg(quantile, q=0.5).max()
+    return best if np.isfinite(best) else np.nan
 
 
 def stride(runs, name):
@@ -191,10 +196,13 @@ def stride(runs, name):
 
 
 def is_network(runs):
-    """Say whether the runs of one data set train a network."""
+    """Say whether the runs of one data set train a network.
+
+    A network's theta has no number that is shown, and its F is not known.
+    """
     return bool(
         runs["test_accuracy"].notna().any()
-        and runs["value_function"].isna().all()
+        and runs[["value_function", "theta"]].isna().all(axis=None)
     )
 
 

@@ -13,7 +13,7 @@ from .plotting import (
     X_LABELS, Drawing, add_caption, add_legend, make_grid, paper_style,
     remove_empty, side_by_side,
 )
-from .results import ResultError, numeric, read_table
+from .results import ResultError, check_text, numeric, read_table
 from .tables.markdown import markdown
 
 CURVES = Convergence(
@@ -40,12 +40,19 @@ AUTHORS = {
 
 
 def read_inversion(path):
-    """Read columns ``direction``, ``ratio``, ``cosine``, a row per point."""
+    """Read columns ``direction``, ``try``, ``ratio``, ``cosine``.
+
+    There is a row per point.  The tries of a file without their column are
+    counted in each direction.
+    """
     raw = read_table(
         path, pd.read_csv, ["direction", *QUANTITIES],
         "give the CSV file of the measurement for figure 2",
     )
-    numbers = numeric(path, raw, {name: name for name in QUANTITIES})
+    check_text(path, raw, ["direction"])
+    if "try" not in raw:
+        raw["try"] = raw.groupby("direction").cumcount()
+    numbers = numeric(path, raw, {name: name for name in ("try", *QUANTITIES)})
     return raw[["direction"]].join(numbers)
 
 

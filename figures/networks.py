@@ -27,7 +27,8 @@ def network_runs(runs):
     `results.named`, but ``backward_steps`` is 0, a number, infinity for the
     full solve, and NaN where a method has none.  Accuracies are in per cent;
     where a run has diverged ``test_loss`` and ``test_accuracy`` are as bad
-    as can be, inf and -inf.
+    as can be, inf and -inf.  Where a data set has runs of several protocols,
+    each is a ``dataset`` of its own, with the protocol in its name.
     """
     parts = [own for _, own in runs.groupby("dataset") if is_network(own)]
     if not parts:
@@ -35,7 +36,7 @@ def network_runs(runs):
             "no equilibrium network in these files; run benchopt with "
             "--config configs/deq_quick.yml"
         )
-    frame = pd.concat(parts)
+    frame = pd.concat(map(_by_protocol, parts))
     dead = frame["diverged"] > 0
     steps = frame["backward_steps"].where(frame["base"].isin(STEPPED))
     first = frame.groupby(RUN)["time"].transform("min")
@@ -45,6 +46,14 @@ def network_runs(runs):
         test_loss=frame["test_loss"].mask(dead, np.inf),
         backward_steps=steps.mask(frame["base"] == "HOAG", np.inf),
     )
+
+
+def _by_protocol(runs):
+    """Name the protocol with the data set, where there are several."""
+    if runs["protocol"].nunique() == 1:
+        return runs
+    return runs.assign(
+        dataset=runs["dataset"] + ", " + runs["protocol"] + " protocol")
 
 
 def costs_of(frame):

@@ -122,6 +122,9 @@ def all_costs(runs):
     """
     problems, warnings = league.problems_of(runs)
     bilevel = [p for p in problems if p.family is league.BILEVEL]
+    warnings += [f"{p.dataset}: left out: {p.unranked}"
+                 for p in bilevel if p.unranked]
+    bilevel = [p for p in bilevel if not p.unranked]
     protocols = {name for problem in bilevel for name in problem.protocols}
     order, found = methods.in_order(runs), []
     for protocol in in_protocol_order(protocols):

@@ -78,6 +78,11 @@ BILEVEL_SETTINGS = {
     "memory", "tol", "decay", "anchor", "moves", "c2", "scale", "keep_pairs",
     "max_iter",
 }
+# What times depend on, beside the package: columns of newer files.
+MACHINE = {
+    "p_obj_torch": "torch {}", "p_obj_threads": "threads {}",
+    "system-processor": "{}",
+}
 PROTOCOLS = ("fair", "hoag", "published")  # in this order, others after them
 RUN = ["dataset", "protocol", "method", "seed"]
 
@@ -383,7 +388,16 @@ def _identified(path, raw):
         ("resolved", "objective_settings"),
     ):
         found[name] = _texts(raw, column)
-    return found
+    return found.assign(machine=_machines(raw))
+
+
+def _machines(raw):
+    """Describe what each row was measured on; "" where nothing is known."""
+    columns = [
+        _texts(raw, name).map(form.format, na_action="ignore").fillna("")
+        for name, form in MACHINE.items()
+    ]
+    return [", ".join(filter(None, row)) for row in zip(*columns)]
 
 
 def _texts(raw, column):
@@ -397,10 +411,11 @@ def _texts(raw, column):
 def _is_network(raw, dataset):
     """Say of each row whether its data set trains a network."""
     scores = raw.get("objective_test_accuracy", pd.Series(np.nan, raw.index))
-    losses = raw["objective_value_function"]
+    known = raw[
+        ["objective_value_function", "objective_theta"]].notna().any(axis=1)
     return (
         scores.notna().groupby(dataset).transform("any")
-        & losses.isna().groupby(dataset).transform("all")
+        & ~known.groupby(dataset).transform("any")
     )
 
 
@@ -444,19 +459,23 @@ def rows_of(raw, path="the results"):
 
 
 def with_optimum(rows):
-    """Fill in F* where a file does not tell it, of the rows of that file.
+    """Fill in F* where a row does not tell it, of the rows of its file.
 
-    There, ``optimum`` is the lowest F that was measured in the file on that
-    data set with that seed, and ``estimated`` is 1.  No other file is
-    looked at, so that verdicts about this one do not depend on others.
+    Where no row does, ``optimum`` is the lowest F that was measured in the
+    file on that data set with that seed, and ``estimated`` is 1.  No other
+    file is looked at, so that verdicts about this one do not depend on
+    others.
     """
     alive = ~(rows["diverged"] > 0) & np.isfinite(rows["value_function"])
-    own = [rows[key] for key in ("bare_dataset", "dataset_settings", "data")]
+    own = [rows[key] for key in (
+        "bare_dataset", "dataset_settings", "data", "seed")]
     lowest = rows["value_function"].where(alive).groupby(
-        [*own, rows["seed"]], dropna=False).transform("min")
+        own, dropna=False).transform("min")
+    known = rows["optimum"].groupby(own, dropna=False).transform("min")
+    known = rows["optimum"].fillna(known)
     return rows.assign(
-        optimum=rows["optimum"].fillna(lowest),
-        estimated=1.0 * (rows["optimum"].isna() & lowest.notna()),
+        optimum=known.fillna(lowest),
+        estimated=1.0 * (known.isna() & lowest.notna()),
     )
 
 
@@ -481,18 +500,55 @@ def read_runs(paths, datasets=(), say=lambda line: None):
     return named(kept.reset_index(drop=True))
 
 
-def mixed_versions(rows):
-    """Warn of data sets whose rows are of several versions of the package."""
+def mixed(rows):
+    """Warn of data sets whose rows are of several packages or machines."""
     warnings = []
     for dataset, own in rows.groupby("dataset"):
-        prints = own["fingerprint"].unique()
-        if len(prints) > 1:
-            warnings.append(
-                f"{dataset}: rows of {len(prints)} versions of the package "
-                f"({', '.join(sorted(prints))}); run benchopt again to "
-                "compare"
-            )
+        for column, of, remedy in (
+            ("fingerprint", "versions of the package",
+             "run benchopt again to compare"),
+            ("machine", "machines", "their times cannot be compared"),
+        ):
+            found = sorted(set(own[column]) - {""})
+            if len(found) > 1:
+                warnings.append(
+                    f"{dataset}: rows of {len(found)} {of} "
+                    f"({'; '.join(found)}); {remedy}")
     return warnings
+
+
+def cut_off(runs):
+    """Warn of runs that end before others of their data set and protocol.
+
+    A run that has diverged may; a search has outer steps of its own kind,
+    and is compared with the other seeds of its method alone.
+    """
+    alive = runs.groupby(RUN)["diverged"].max() <= 0
+    ends = runs.groupby(RUN)["step"].max()[alive].reset_index()
+    search = ends["method"].map(
+        runs.groupby("method")["base"].first().map(_is_search))
+    group = [ends["dataset"], ends["protocol"],
+             ends["method"].where(search, "")]
+    short = ends[ends["step"] < ends.groupby(group)["step"].transform("max")]
+    return [
+        f"{dataset}, {protocol} protocol: {method} ends before the others "
+        f"(seed {', '.join(f'{seed:.0f}' for seed in own['seed'])}): what "
+        "stays, and what is last, is of a shorter run there"
+        for (dataset, protocol, method), own in short.groupby(
+            ["dataset", "protocol", "method"])
+    ]
+
+
+def other_optima(runs):
+    """Warn of data sets and seeds of which files tell different F*."""
+    told = runs[~(runs["estimated"] > 0)].groupby(["dataset", "seed"])
+    spread = told["optimum"].max() - told["optimum"].min()
+    error = told["value_error"].max().fillna(0)
+    found = spread.index[spread > 2 * error]
+    return [
+        f"{dataset}: rows of seed {seed:.0f} tell different optima F*; run "
+        "benchopt again to compare" for dataset, seed in found
+    ]
 
 
 # Names of data sets and methods
@@ -522,12 +578,14 @@ def named(rows):
         ``outer`` : the outer steps done
         ``cosine`` : of q with the exact q; in networks the median sample's
         ``estimated`` : 1 where ``optimum`` is the lowest F measured, else 0
-        ``fingerprint``, ``path`` : of the file that the run is taken from
+        ``settings`` : a dict, as far as they are known
+        ``fingerprint``, ``machine``, ``path`` : of the file that the run is
+            taken from
     list of str
         Warnings, a sentence each.
     """
     rows, warnings = _with_datasets(rows)
-    warnings = mixed_versions(rows) + warnings
+    warnings = mixed(rows) + warnings
     rows = _with_protocols(rows)
     parts = []
     for (protocol, _), own in rows.groupby(["protocol", "dataset"]):
@@ -537,7 +595,7 @@ def named(rows):
     rows, more = _of_first_files(
         pd.concat(parts, ignore_index=True), rows["path"].unique())
     rows = _merged(rows)
-    warnings += more
+    warnings += more + cut_off(rows) + other_optima(rows)
     return rows.assign(
         evaluations=rows["n_g"] + rows["n_vjp"],
         outer=rows["n_outer"].fillna(rows["step"]),
@@ -641,6 +699,7 @@ def _with_methods(rows, protocol):
             label("", [pair for pair in told if pair[0] != "backward_steps"])
             for told in words
         ],
+        "settings": resolved,
     } | {
         name: pd.to_numeric([
             np.nan if isinstance(own.get(name), (tuple, list, dict))
@@ -703,7 +762,8 @@ def _merged(rows):
         if name not in keys
     ]
     kept = ["base", "variant", "backward_steps", "c2", "bare_dataset",
-            "formulation", "network", "fingerprint", "path", "memory"]
+            "formulation", "network", "fingerprint", "machine", "path",
+            "memory", "settings"]
     if not rows.duplicated(keys).any():
         rows = rows.sort_values(keys, ignore_index=True)
         return rows[keys + numbers + kept]

@@ -100,6 +100,29 @@ def _pairs(one, other):
     return pairs[:, ~np.isnan(pairs).any(axis=0)]
 
 
+def apart(one, other, error):
+    """Make pairs equal whose numbers differ by no more than an error.
+
+    Parameters
+    ----------
+    one, other : array_like, shape (n_seeds,)
+        Numbers at least 0, of the same seeds; infinite where a run diverged.
+    error : array_like, shape (n_seeds,)
+        At least 0; NaN counts as 0.
+
+    Returns
+    -------
+    numpy.ndarray, shape (2, n_seeds)
+        The pairs.  Numbers below the error are raised to it, so that no
+        ratio of two of them is larger than what was measured.
+    """
+    error = np.nan_to_num(np.asarray(error, dtype=float))
+    pairs = np.maximum([one, other], error)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        same = np.abs(np.subtract(one, other)) <= error
+    return np.where(same, pairs.max(axis=0), pairs)
+
+
 def wins_losses_ties(effects):
     """Count positive, negative and zero numbers; TIE says what is zero."""
     effects = np.asarray(effects)
@@ -188,17 +211,13 @@ def mean_interval(effects, level=0.95):
 def t_test(effects, at=0.0, alternative="two-sided"):
     """Test whether the mean of paired differences is ``at``; return p.
 
-    Where there is no spread to compare with, p is 0 for a mean beyond
-    ``at`` and 1 otherwise.  With infinite differences or fewer than two
-    pairs, p is 1.
+    With infinite differences, fewer than two pairs, or no spread to compare
+    with, p is 1.
     """
     effects = np.asarray(effects, dtype=float) - at
-    if len(effects) < 2 or not np.isfinite(effects).all():
+    if len(effects) < 2 or not np.isfinite(effects).all() or (
+            np.ptp(effects) <= TIE):
         return 1.0
-    if np.ptp(effects) <= TIE:
-        beyond = {"greater": 1, "less": -1}.get(
-            alternative, np.sign(effects[0])) * effects[0] > TIE
-        return 0.0 if beyond else 1.0
     return float(ttest_1samp(
         effects, 0, alternative=alternative).pvalue)
 
@@ -261,7 +280,7 @@ def holm(p_values, size=None):
     return np.minimum(adjusted, 1.0)
 
 
-def winner(numbers, better):
+def winner(numbers, better, errors=None):
     """Find the method that beats every other one, paired by seed.
 
     Parameters
@@ -273,6 +292,9 @@ def winner(numbers, better):
     better : int
         −1: low numbers, 0 at least, are good.  1: high ones are.  0: there
         is no winner.
+    errors : pandas.DataFrame, (seeds, methods), or None
+        Of low numbers: those of a pair that differ by no more than the
+        larger of their errors are a tie.
 
     Returns
     -------
@@ -287,11 +309,12 @@ def winner(numbers, better):
         return None
     ranks = numbers.rank(axis=1, ascending=better < 0).mean()
     best = ranks[whole.columns].idxmin()
-    gain = differences if better > 0 else log_ratios
-    p_values = [
-        2 * sign_test(gain(numbers[best], numbers[other]), 0, "greater")
-        for other in numbers.columns.drop(best)
-    ]
+    gain, p_values = differences if better > 0 else log_ratios, []
+    for other in numbers.columns.drop(best):
+        pair = numbers[best], numbers[other]
+        if errors is not None:
+            pair = apart(*pair, errors[[best, other]].max(axis=1))
+        p_values.append(2 * sign_test(gain(*pair), 0, "greater"))
     return best if holm(p_values).max() <= LEVEL else None
 
 
@@ -368,9 +391,10 @@ def times_the_best(costs):
     """Divide costs by the lowest of each problem; ∞ where none is finite."""
     costs = np.asarray(costs, dtype=float)
     best = costs.min(axis=1, keepdims=True)
-    return np.divide(
+    ratios = np.divide(
         costs, best, out=np.full_like(costs, np.inf),
-        where=np.isfinite(costs) & np.isfinite(best))
+        where=np.isfinite(costs) & np.isfinite(best) & (best > 0))
+    return np.where((costs == best) & np.isfinite(best), 1.0, ratios)
 
 
 def data_profile(costs, weights, budgets):

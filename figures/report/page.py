@@ -180,6 +180,11 @@ def draw_figures(inputs):
         except ResultError as error:
             lacking.append((entry.title, str(error)))
             continue
+        except Exception as error:  # the rest of the page is worth having
+            lacking.append((entry.title, (
+                f"could not be drawn ({type(error).__name__}: {error}), "
+                "which is a fault of the suite: please report it")))
+            continue
         pictures.append(Picture(entry.title, drawing.caption, images))
         warnings += drawing.warnings
     return pictures, lacking, tuple(dict.fromkeys(warnings))

@@ -25,6 +25,7 @@ VERDICTS = (CONFIRMED, REFUTED, UNDECIDED, UNTESTED)
 SAME = "equal on every seed"  # two runs of the same steps, say
 MARGIN = 1.1  # "at least as fast": at most a tenth slower
 POINTS = 0.5  # of accuracy
+EXACT = 1e-6  # errors below it are none: a cosine tells no more than 1e-8
 
 RULES = f"""\
 Two methods are compared seed by seed, on the seeds that both were run with.
@@ -45,7 +46,11 @@ interval lies there as a whole and p is at most {stats.LEVEL} after Holm's
 correction. It is refuted where the interval lies elsewhere as a whole and the
 p-value for that is as small. All else is undecided. A claim with a margin
 ("within", "at least as") is tested against the margin, on the seeds where at
-least one of the two arrives, and not where the two are equal on every seed.
+least one of the two arrives. Two methods that are equal on every seed, or
+whose accuracies or cosines differ by the same number on every seed, are not
+tested. Suboptimalities that differ by no more than the error of F are a tie. Runs of
+two packages are not compared, and times of two files or machines neither:
+they were measured on different occasions.
 Holm's family are the comparisons of the same two methods in one claim, on one
 data set in one protocol: first arrival and arrival to stay, counts and times
 apart. What the files lack counts in it too, and no other method does: no
@@ -74,12 +79,23 @@ class Scale(NamedTuple):
     def in_words(self, estimate):
         """Return a location and its interval as text."""
         if self.effects is stats.differences:
-            text = "{:+.3g} ({:+.3g} to {:+.3g})".format(*estimate)
-            return text.replace("-", "−")
+            return "{} ({} to {})".format(*map(_signed, estimate))
         with np.errstate(over="ignore"):
-            ratio = [league.number(x, "") for x in np.exp(estimate)]
+            ratio = [_rounded(x) for x in np.exp(estimate)]
         return ratio[0] if len(set(ratio)) == 1 else "{} ({}–{})".format(
             *ratio)
+
+
+def _signed(x):
+    """Return a difference as text, with its sign."""
+    if not np.isfinite(x):
+        return "–" if np.isnan(x) else "+∞" if x > 0 else "−∞"
+    return f"{x:+.3g}".replace("-", "−")
+
+
+def _rounded(x):
+    """Return a ratio as text: three digits, whatever its size."""
+    return "–" if np.isnan(x) else league.number(float(f"{x:.3g}"), "")
 
 
 def three(size):
@@ -112,12 +128,13 @@ class Region(NamedTuple):
 
     def holds(self, estimate):
         """Say whether an interval lies inside as a whole."""
-        return self.low < estimate.low and (
-            estimate.high < self.high or np.isinf(self.high))
+        return self.low + stats.TIE < estimate.low and (
+            estimate.high < self.high - stats.TIE or np.isinf(self.high))
 
     def fails(self, estimate):
         """Say whether an interval lies outside as a whole."""
-        return estimate.high < self.low or estimate.low > self.high
+        return (estimate.high < self.low - stats.TIE
+                or estimate.low > self.high + stats.TIE)
 
 
 BETTER = Region(0.0)
@@ -132,15 +149,18 @@ class Place:
     ``family`` is "bilevel", "network", "inversion" or "alignment".
     ``numbers`` has a row per method and seed (index ``method``, ``seed``; in
     the last two families a try or a batch stands for the seed) and a column
-    per quantity.  ``memory`` is that of each method's forward solver, as far
-    as it is known; ``seeds`` is what to call the seeds.
+    per quantity.  Of methods of benchopt's files, ``settings`` has the
+    parameters, a dict, as far as they are known, and ``origins`` the packages
+    and the occasions that runs are of, two sets.  ``seeds`` is what to call
+    the seeds.
     """
 
     title: str
     family: str
     numbers: pd.DataFrame
     protocol: str = ""
-    memory: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+    origins: dict = field(default_factory=dict)
     seeds: str = "seeds"
 
     def table(self, quantity):
@@ -153,6 +173,10 @@ class Place:
         table = self.numbers[quantity].unstack("method")
         return table.dropna(axis=1, how="all")
 
+    def memory(self, method):
+        """Return the memory of a method's forward solver, or None."""
+        return self.settings.get(method, {}).get("memory")
+
 
 def places_of(problems, runs=None, inversion=None, alignment=None):
     """Collect everything that claims can be judged on, a list of `Place`.
@@ -161,10 +185,8 @@ def places_of(problems, runs=None, inversion=None, alignment=None):
     made of; ``inversion`` is of `fig2.read_inversion`, ``alignment`` of
     `figE2.read_alignment`.
     """
-    memories = {} if runs is None else runs.groupby(
-        ["dataset", "protocol", "method"])["memory"].first().dropna().to_dict()
     places = [
-        _place(problem, protocol, memories)
+        _place(problem, protocol, runs)
         for problem in problems for protocol in problem.protocols
     ]
     if inversion is not None:
@@ -183,23 +205,30 @@ def places_in(inputs, problems):
     )
 
 
-def _place(problem, protocol, memories):
-    here = problem.dataset, protocol
+def _place(problem, protocol, runs):
+    here, settings, origins = (problem.dataset, protocol), {}, {}
+    if runs is not None:
+        own = runs[(runs["dataset"] == problem.dataset)
+                   & (runs["protocol"] == protocol)]
+        for method, rows in own.groupby("method"):
+            settings[method] = rows["settings"].iloc[0]
+            origins[method] = set(rows["fingerprint"]), set(
+                zip(rows["path"], rows["machine"]))
     return Place(
         problem.dataset,
         "bilevel" if problem.family is league.BILEVEL else "network",
         problem.numbers.xs(here, level=("dataset", "protocol")), protocol,
-        {key[2]: x for key, x in memories.items() if key[:2] == here},
+        settings, origins,
     )
 
 
 def _inversion_place(points):
     # of ‖a − b‖ / ‖b‖, from ‖a‖ / ‖b‖ and the cosine
-    ratio, cosine = points["ratio"], points["cosine"]
-    error = np.sqrt((ratio**2 - 2 * ratio * cosine + 1).clip(lower=0))
+    ratio, apart = points["ratio"], (1 - points["cosine"]).clip(lower=0)
+    error = np.sqrt((ratio - 1)**2 + 2 * ratio * apart)
     numbers = pd.DataFrame({
-        "method": points["direction"], "error of B v": error,
-        "seed": points.groupby("direction").cumcount(),
+        "method": points["direction"], "seed": points["try"],
+        "error of B v": error.clip(lower=EXACT),
     }).set_index(["method", "seed"])
     return Place("breast cancer, L-BFGS", "inversion", numbers, seeds="tries")
 
@@ -235,8 +264,8 @@ class Claim:
     ``pairs``: the method that the claim is for, and another.  ``quantities``
     are in groups, each a family of Holm's correction for each pair.  The
     claim holds in the ``region`` of effects.  Where ``equal_memory``, forward
-    solvers of the same memory are compared alone.  Where a place cannot tell
-    (``given`` the place), ``unless`` is said.
+    solvers of the same memory are compared alone.  ``unless`` maps a place to
+    the reason why it cannot tell, "" where it can.
     """
 
     title: str
@@ -247,14 +276,16 @@ class Claim:
     pairs: tuple
     region: Region = BETTER
     equal_memory: bool = False
-    given: Callable = lambda place: True
-    unless: str = ""
+    unless: Callable = lambda place: ""
 
 
-def _falls_short(place):
-    """Say whether SHINE's accuracy was found to lie below HOAG's."""
-    found = compare(place, "accuracy", "HOAG", "SHINE", BETTER)
-    return found["verdict"] == CONFIRMED
+def _no_loss(place):
+    """Say why SHINE's accuracy was not found to lie below HOAG's."""
+    verdict = compare(place, "accuracy", "HOAG", "SHINE", BETTER)["verdict"]
+    if verdict == UNTESTED:
+        return "SHINE's own loss was not tested"
+    return "" if verdict == CONFIRMED else (
+        "no loss of SHINE is found here: nothing to make good")
 
 
 ARRIVALS = tuple(
@@ -312,8 +343,8 @@ CLAIMS = (
         "OPA inverts the prescribed and the Krylov direction almost exactly, "
         "random ones not",
         "Figure 2, right",
-        "‖B v − J⁻¹ v‖ / ‖J⁻¹ v‖ of one try's B: lower than in a random "
-        "direction, the ratio above 1.",
+        "‖B v − J⁻¹ v‖ / ‖J⁻¹ v‖ of one try's B, not told from 0 below "
+        f"{EXACT:.0e}: lower than in a random direction, the ratio above 1.",
         ("inversion",), (("error of B v",),),
         (("prescribed", "random"), ("krylov", "random")),
     ),
@@ -343,8 +374,7 @@ CLAIMS = (
         "Where SHINE's accuracy lies below HOAG's, the difference of "
         f"SHINE-refine's and HOAG's is above −{POINTS} points.",
         ("network",), (("accuracy",),), (("SHINE-refine", "HOAG"),),
-        Region(-POINTS), given=_falls_short,
-        unless="no loss of SHINE is found here: nothing to make good",
+        Region(-POINTS), unless=_no_loss,
     ),
     Claim(
         "Adjoint Broyden with OPA gives the best-aligned q, then adjoint "
@@ -379,7 +409,7 @@ CLAIMS = (
 def labels_of(place, quantity, name):
     """Map the settings that the labels of a method tell to these labels."""
     return {x.removeprefix(name): x for x in place.table(quantity)
-            if x == name or x.startswith(f"{name} (")}
+            if x == name or x.startswith(f"{name} (") and "=" in x}
 
 
 def pairs_of(place, quantity, pair):
@@ -400,25 +430,32 @@ def pairs_of(place, quantity, pair):
 def equal_pairs_of(place, quantity, pair):
     """List labels of two methods with equal memory, as pairs.
 
-    Their other settings are the same too, where both were run with the same
-    ones.  Also returned is why the two cannot be compared, "" if they can.
+    Of several, each label of the first method is compared with those whose
+    settings differ least from its own.  Also returned is why the two cannot
+    be compared, "" if they can.
     """
-    ones, others = (labels_of(place, quantity, name) for name in pair)
-    memory = place.memory
-    found = [
-        (a, b) for a, one in ones.items() for b, other in others.items()
-        if one in memory and memory[one] == memory.get(other)]
+    ones, others = (
+        [*labels_of(place, quantity, name).values()] for name in pair)
+    found = []
+    for one in ones:
+        equal = [
+            (_n_different(place, one, other), other) for other in others
+            if place.memory(one) == place.memory(other) is not None]
+        found += [
+            (one, other) for n, other in equal if n == min(equal)[0]]
     if found:
-        alike = [(a, b) for a, b in found if a == b]
-        return [(ones[a], others[b]) for a, b in alike or found], ""
+        return found, ""
     told = [
-        " and ".join(sorted({
-            f"{memory[x]:g}" if x in memory else "unknown"
-            for x in own.values()}))
+        " and ".join(sorted({str(place.memory(x) or "unknown") for x in own}))
         for own in (ones, others)
     ]
-    return list(zip(ones.values(), others.values()))[:1], (
-        "memory {} against {}".format(*told))
+    return list(zip(ones, others))[:1], "memory {} against {}".format(*told)
+
+
+def _n_different(place, one, other):
+    """Count the settings that two methods share and do not agree in."""
+    one, other = (place.settings.get(name, {}) for name in (one, other))
+    return sum(one[key] != other[key] for key in one.keys() & other)
 
 
 # Verdicts
@@ -433,7 +470,12 @@ def compare(place, quantity, one, other, region, size=1):
     table, scale = place.table(quantity), scale_of(quantity)
     if not {one, other} <= set(table):
         return {"verdict": UNTESTED, "why": "not run"}
-    pairs = table[[one, other]].T.to_numpy()
+    both = table[[one, other]].dropna()
+    pairs = both.T.to_numpy()
+    if quantity.endswith("suboptimality") and league.ERROR in place.numbers:
+        errors = place.table(league.ERROR).reindex(
+            index=both.index, columns=[one, other])
+        pairs = stats.apart(*pairs, errors.max(axis=1))
     if region.low < 0:  # where neither arrives, any margin would be kept
         pairs = pairs[:, np.isfinite(pairs).any(axis=0)]
     effects = scale.effects(*pairs)
@@ -443,17 +485,40 @@ def compare(place, quantity, one, other, region, size=1):
         "quantity": quantity, "one": one, "other": other,
         "n": len(effects), "wins": stats.wins_losses_ties(effects),
         "estimate": found.estimate, "p": min(found[1:]),
-        "first": table[one].dropna(), "second": table[other].dropna(),
+        "first": both[one], "second": both[other],
         "region": region, "why": "",
         "verdict": verdict_of(found.estimate, min(found[1:]), region),
     }
+    if why := _incomparable(place, quantity, one, other) or _too_little(
+        row, effects, scale, size, place.seeds
+    ):
+        row |= {"verdict": UNTESTED, "p": 1.0, "why": why}
+    return row
+
+
+def _incomparable(place, quantity, one, other):
+    """Say why numbers of two methods are not of one kind, "" if they are."""
+    packages, occasions = (
+        [place.origins[x][i] for x in (one, other) if x in place.origins]
+        for i in range(2))
+    if packages and packages[0] != packages[-1]:
+        return "runs of two packages"
+    is_time = quantity.startswith(("time", "backward"))
+    return "times of two occasions" if (
+        is_time and occasions and occasions[0] != occasions[-1]) else ""
+
+
+def _too_little(row, effects, scale, size, seeds):
+    """Say why paired effects cannot decide anything, "" where they can."""
     least = scale.least(size)
     if len(effects) < least:
-        row |= {"verdict": UNTESTED, "p": 1.0, "why": (
-            f"{len(effects)} {place.seeds} to compare, {least} can decide")}
-    elif region.low < 0 and row["wins"][:2] == (0, 0):
-        row |= {"verdict": UNTESTED, "p": 1.0, "why": SAME}
-    return row
+        return f"{seeds} to compare: {len(effects)}; {least} can decide"
+    if row["region"].low < 0 and row["wins"][:2] == (0, 0):
+        return SAME
+    if scale.test is stats.t_test and np.isfinite(effects).all() and (
+            np.ptp(effects) <= stats.TIE):
+        return "no spread over the seeds to test by"
+    return ""
 
 
 def verdict_of(estimate, p, region):
@@ -494,8 +559,8 @@ def _comparisons(claim, place, quantity, pair, size):
         found, why = equal_pairs_of(place, quantity, pair)
     else:
         found = pairs_of(place, quantity, pair)
-    if found and not why and not claim.given(place):
-        why = claim.unless
+    if found:
+        why = why or claim.unless(place)
     for one, other in found:
         row = compare(place, quantity, one, other, claim.region, size)
         if why:
@@ -533,9 +598,17 @@ def in_words(row):
         "effect": scale.in_words(row["estimate"]),
         "median_one": _median(row["first"], row["quantity"]),
         "median_other": _median(row["second"], row["quantity"]),
-        "p_text": "–" if row["verdict"] == UNTESTED else (
-            "< 0.001" if p < 0.001 else f"{p:.2g}"),
+        "p_text": "–" if row["verdict"] == UNTESTED else _p_in_words(p),
     }
+
+
+def _p_in_words(p):
+    """Return a p-value as text, which is on the right side of the level."""
+    if p < 0.001:
+        return "< 0.001"
+    text = f"{p:.2g}"
+    return text if (float(text) <= stats.LEVEL) == (p <= stats.LEVEL) else (
+        f"> {stats.LEVEL:g}")
 
 
 def _median(numbers, quantity):

@@ -16,6 +16,7 @@ from ..results import RUN, ResultError, in_protocol_order
 from ..stats import quantile
 from .markdown import markdown
 
+ERROR = "error of F"  # in units of the suboptimality, of a run
 LEAST_SEEDS = 3  # fewer have no quartiles to speak of
 SUBOPTIMALITIES = {"1e-1": 1e-1, "1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
 # Codes of the column ``unmeasured``.
@@ -65,9 +66,9 @@ first within 2 points of it.  *Cosine of q* is that of the median sample of a
 fixed batch.  *Backward* and *forward* are milliseconds per pass.
 
 **Bold** marks a winner: the best of a column by the average of its ranks over
-the seeds, if its sign test against each other method of the same protocol,
-paired by seed, decides for it at 5 % after Holm's correction.  With fewer than
-six seeds no such test can decide.
+the seeds, if its sign test against each other method of the same protocol
+that has the number, paired by seed, decides for it at 5 % after Holm's
+correction.  With fewer than six seeds no such test can decide.
 """
 
 
@@ -78,8 +79,9 @@ class Column:
     """One quantity: a number per run, ``of`` the runs of one data set.
 
     Where ``better`` is -1 low numbers win, where it is 1 high ones, where 0
-    nobody.  ``form`` is for `format`; none: three digits, or all before the
-    point.
+    nobody.  ``error`` is the title of another number per run, within which
+    two runs are the same; none: "".  ``form`` is for `format`; none: three
+    digits, or all before the point.
     """
 
     title: str
@@ -87,6 +89,7 @@ class Column:
     of: Callable
     better: int = 0
     form: str = ""
+    error: str = ""
 
     @property
     def is_arrival(self):
@@ -251,10 +254,11 @@ def _stride_in_words(runs, name):
 
 def note_of_accuracy(runs):
     """Say what the bar of a network is."""
+    best = best_accuracy(runs)
+    told = "Most runs of every method have diverged; accuracy" if (
+        np.isnan(best)) else f"The best accuracy is {best:.1f} %; it"
     return (
-        f"The best accuracy is {best_accuracy(runs):.1f} %; it was measured "
-        f"{_stride_in_words(runs, 'test_accuracy')}."
-    )
+        f"{told} was measured {_stride_in_words(runs, 'test_accuracy')}.")
 
 
 BILEVEL = Family(
@@ -266,9 +270,9 @@ BILEVEL = Family(
         + _to_stay(SUBOPTIMALITIES, "time", "s"),
         (
             Column("last suboptimality", "",
-                   partial(last, name="gap", dead=np.inf), -1, ".1e"),
+                   partial(last, name="gap", dead=np.inf), -1, ".1e", ERROR),
             Column("lowest suboptimality", "", partial(lowest, name="gap"),
-                   -1, ".1e"),
+                   -1, ".1e", ERROR),
             Column("wrong signs", "", _wrong_signs, -1, ".0%"),
             *QUALITY[::-1],
             Column("lowest F", "", partial(lowest, name="F"), 0, ".6g"),
@@ -398,8 +402,13 @@ def add_winners(league, numbers, columns):
     won = set()
     for protocol, own in numbers.groupby("protocol"):
         for column in columns:
-            table = own[column.title].unstack("method")
-            name = stats.winner(table, column.better)
+            # a method that lacks the quantity, as a search lacks q, is not
+            # one to beat
+            table = own[column.title].unstack("method").dropna(
+                axis=1, how="all")
+            errors = own[column.error].unstack("method") if (
+                column.error) else None
+            name = stats.winner(table, column.better, errors)
             won.add((protocol, column.title, name))
     return league.assign(winner=[
         key in won for key in league[keys].itertuples(index=False, name=None)
@@ -443,6 +452,8 @@ def problem_of(runs):
         ))
     runs, columns = family.add_gap(runs), list(family.columns.values())
     numbers = pd.DataFrame({c.title: c.of(runs) for c in columns})
+    if family is BILEVEL:
+        numbers[ERROR] = highest(runs, "floor")
     league = add_winners(league_of(runs, numbers, columns), numbers, columns)
     return Problem(
         dataset, family, family.note(runs), in_order(league, family.order),
@@ -486,7 +497,7 @@ def _only(problem, methods):
 def number(x, form):
     """Format a number: three digits, or all before the point."""
     if np.isinf(x):
-        return "∞"
+        return "∞" if x > 0 else "−∞"
     if x == 0:
         return "0"
     return format(x, form or (".0f" if abs(x) >= 100 else ".3g"))
@@ -621,14 +632,17 @@ def _first(problem, protocol, title):
     if finite.empty:
         return f"no method has a finite median of {title}"
     best = rows.loc[finite.idxmin()]
+    winner = rows[rows["winner"]]
+    if len(winner) and best["method"] not in set(winner["method"]):
+        lowest, best = best["method"], winner.iloc[0]
+        more = f"decided seed by seed, though {lowest} has the better median"
+    else:
+        more = _decided(problem, protocol, column, best["method"])
     told = f"{number(best['median'], column.form)} {column.unit}".strip()
     if column.is_arrival:
         told += f", {best['arrived']:.0f} of {best['counted']:.0f} runs"
     place = "has the highest" if column.better > 0 else "is first in"
-    return (
-        f"{best['method']} {place} {title} ({told}), "
-        + _decided(problem, protocol, column, best["method"])
-    )
+    return f"{best['method']} {place} {title} ({told}), {more}"
 
 
 def _decided(problem, protocol, column, best):

@@ -43,14 +43,19 @@ rules are those of the [paper's claims](claims.md).
 
 
 def fair(problems):
-    """Keep the bi-level problems with runs under the fair protocol."""
+    """Keep the bi-level problems with runs under the fair protocol.
+
+    Those of which nobody can be said to arrive are left out.
+    """
     found = [
         problem for problem in problems
         if problem.family is BILEVEL and FAIR in problem.protocols
+        and not problem.unranked
     ]
     if not found:
         raise ResultError(
-            "no bi-level problem under the fair protocol in these files"
+            "no bi-level problem under the fair protocol in these files, or "
+            "none with a way to its optimum"
         )
     return found
 
@@ -168,9 +173,10 @@ def short(problems):
             .max()) for problem in problems
     }
     seeds = " or ".join(map(str, sorted(counts)))
+    seeds += " seed" if counts == {1} else " seeds"
     return table(problems, ["1e-1", "1e-2"], BRIEF) + f"""
 Evaluations and products until a run stays within 1e-1 / 1e-2 of F*, medians
-over {seeds} seeds; in brackets how many runs do, where not all; bold is the
+over {seeds}; in brackets how many runs do, where not all; bold is the
 fewest of all methods. *HOAG / own* is the median of the ratios at 1e-2, 0 if
 the method mostly never stays. Rivals and SHINE: [race.md](results/race.md).
 """

@@ -25,7 +25,8 @@ def arrivals(shine, hoag, **columns):
 def memories(**of):
     """Runs of methods with a memory each, as far as claims look at them."""
     return pd.DataFrame([
-        {"dataset": "toy", "protocol": "fair", "memory": memory,
+        {"dataset": "toy", "protocol": "fair", "fingerprint": "abc",
+         "path": "a", "machine": "", "settings": {"memory": memory},
          "method": name.replace("_", "-").replace("60", " (memory=60)")}
         for name, memory in of.items()])
 
@@ -137,6 +138,87 @@ def test_size_and_power_of_a_verdict(ratio, n, monkeypatch):
     assert ratio > 1 or found <= 0.05
 
 
+# What cannot be compared
+
+def test_ties_are_ties_whatever_their_last_bits():
+    for ulp in (0, 1, -1, 5):
+        one = np.full(10, 0.3)
+        other = np.append(np.full(7, 0.6), np.full(3, 0.3 + ulp * 2.0**-54))
+        row = found(SOONER, arrivals(one, other)).iloc[0]
+        assert (row["score"], row["verdict"]) == ("7:0:3", "undecided")
+
+
+def measured(time_of="a", package_of="abc"):
+    """SHINE, of one file, and HOAG, on six seeds more than can decide."""
+    numbers = {"SHINE": [1] * 10, "HOAG": [2] * 10}
+    runs = pd.DataFrame({
+        "method": ["SHINE", "HOAG"], "dataset": "toy", "protocol": "fair",
+        "fingerprint": ["abc", package_of], "path": ["a", time_of],
+        "machine": "", "settings": [{}, {}]})
+    return found(SOONER, problem({
+        title: numbers for title in (FIRST, "time to 1e-2")}), runs=runs)
+
+
+def test_numbers_of_two_origins_are_not_compared():
+    assert verdicts(measured()) == {
+        FIRST: "confirmed", "time to 1e-2": "confirmed"}
+    other = measured(time_of="b")
+    assert verdicts(other) == {
+        FIRST: "confirmed", "time to 1e-2": "not tested"}
+    assert other["why"].iloc[-1] == "times of two occasions"
+    other = measured(package_of="def")
+    assert set(other["verdict"]) == {"not tested"}
+    assert set(other["why"]) == {"runs of two packages"}
+
+
+def test_differences_within_the_error_of_f_are_ties():
+    title = "The Jacobian-free method stalls"
+
+    def judged(ours, theirs, error=1e-8):
+        numbers = {q: {"SHINE": [ours] * 10, "Jacobian-Free": [theirs] * 10}
+                   for q in ("lowest suboptimality", "last suboptimality")}
+        return found(title, problem(numbers | {league.ERROR: {
+            "SHINE": [1e-12] * 10, "Jacobian-Free": [error] * 10}})).iloc[0]
+
+    assert judged(0.999e-8, 1.001e-8)["score"] == "0:0:10"
+    assert judged(0.0, 1.001e-8)["effect"] == "1"  # not ∞
+    assert judged(0.0, 1e-6)["effect"] == "100"
+    assert judged(INF, INF)["score"] == "0:0:10"
+    assert judged(0.1, INF)["verdict"] == "confirmed"
+
+
+def test_medians_are_of_the_seeds_that_are_compared():
+    table = found(SOONER, arrivals(
+        [100] * 7 + [1] * 13, [200] * 7 + [NAN] * 13))
+    assert table["median_one"].iloc[0] == "100 (7 of 7)"
+
+
+def test_a_name_with_a_bracket_is_not_a_setting():
+    table = found(SOONER, problem({FIRST: {
+        "SHINE (mine)": [1] * 10, "HOAG": [2] * 10}}))
+    assert table.empty
+
+
+@pytest.mark.parametrize("numbers, words", [
+    ((0.5, -1, INF), "+0.5 (−1 to +∞)"), ((NAN, -INF, INF), "– (−∞ to +∞)"),
+])
+def test_differences_in_words(numbers, words):
+    assert claims.SCORES.in_words(stats.Estimate(*numbers)) == words
+
+
+def test_a_ratio_of_nothing_is_a_dash():
+    assert claims.COSTS.in_words(
+        stats.Estimate(NAN, -INF, INF)) == "– (0–∞)"
+
+
+@pytest.mark.parametrize("p, text", [
+    (0.0500427, "> 0.05"), (0.05, "0.05"), (0.0496, "0.05"),
+    (0.062, "0.062"), (1e-9, "< 0.001"),
+])
+def test_a_p_value_is_on_its_side_of_the_level(p, text):
+    assert claims._p_in_words(p) == text
+
+
 # OPA, at equal memory
 
 TIMES = {"SHINE": [100] * 10, "SHINE-OPA": [60] * 10,
@@ -160,6 +242,15 @@ def test_opa_is_compared_at_equal_memory():
     same = opa(names, SHINE=60, SHINE_OPA=60)
     assert set(same["other"]) == {"SHINE"} and set(same["n"]) == {10}
     assert set(opa(names)["why"]) == {"memory unknown against unknown"}
+
+
+def test_opa_is_compared_with_the_settings_nearest_to_its_own():
+    runs = memories(SHINE=30, SHINE60=30, SHINE_OPA=30)
+    for settings, c2 in zip(runs["settings"], (0.9, 0.1, 0.1)):
+        settings["c2"] = c2
+    numbers = {name: TIMES[name] for name in runs["method"]}
+    table = found(OPA, problem({FIRST: numbers}), runs=runs)
+    assert set(table["other"]) == {"SHINE (memory=60)"}
 
 
 @pytest.mark.parametrize("own, other, verdict, n", [
@@ -194,8 +285,9 @@ def test_settings_that_both_methods_have_are_compared():
 
 def on_network(**accuracies):
     return problem({"accuracy": {
-        name.replace("_", "-"): [x + seed / 10 for seed in range(3)]
-        + [x + 0.11] for name, x in accuracies.items()
+        name.replace("_", "-"): [
+            x + seed / 10 + (seed == i) / 100 for seed in range(4)]
+        for i, (name, x) in enumerate(accuracies.items())
     }}, family=league.NETWORK)
 
 
@@ -213,6 +305,21 @@ def test_accuracies_against_a_margin(shine, refine, loss, repair):
     net = on_network(HOAG=95, SHINE=shine, SHINE_refine=refine)
     assert found(LOSS, net)["verdict"].tolist() == [loss]
     assert found(REPAIR, net)["verdict"].tolist() == [repair]
+
+
+def test_no_loss_is_said_only_where_it_was_tested():
+    why = found(REPAIR, on_network(HOAG=95, SHINE_refine=95))["why"]
+    assert why.tolist() == ["SHINE's own loss was not tested"]
+    why = found(REPAIR, on_network(
+        HOAG=95, SHINE=96, SHINE_refine=95))["why"]
+    assert why.tolist()[0].startswith("no loss of SHINE is found")
+
+
+def test_without_spread_nothing_is_tested():
+    row = found(PAR, problem({"accuracy": {
+        "SHINE": [94.7] * 3, "Jacobian-Free": [95.0] * 3,
+    }}, family=league.NETWORK)).iloc[0]
+    assert row["verdict"] == "not tested" and "no spread" in row["why"]
 
 
 def test_equivalence_has_two_margins():
@@ -243,11 +350,21 @@ def test_tenfold_means_tenfold():
 def test_tries_of_an_inversion_are_paired():
     points = pd.DataFrame({
         "direction": ["prescribed", "random", "krylov"] * 10,
+        "try": np.repeat(np.arange(10), 3),
         "ratio": [1.0, 1.1, 1.0] * 10, "cosine": [0.9999, 0.99, 1.0] * 10})
     claim, = (c for c in claims.CLAIMS if c.families == ("inversion",))
     table = claims.findings(claim, claims.places_of([], inversion=points))
     assert table["verdict"].tolist() == ["confirmed"] * 2
     assert table["n"].tolist() == [10, 10]
+    assert table["effect"].iloc[1] == "179000"  # 0.179 over 1e-6, the least
+    for ulp in (1, 4):  # of a cosine decide nothing
+        moved = points.assign(cosine=points["cosine"] - ulp * 2.0**-53)
+        again = claims.findings(
+            claim, claims.places_of([], inversion=moved))
+        assert again["effect"].tolist() == table["effect"].tolist()
+    lacking = claims.findings(
+        claim, claims.places_of([], inversion=points.drop(1)))
+    assert lacking["n"].tolist() == [9, 9]
 
 
 def test_the_page_has_every_claim_and_counts_data_sets():
@@ -259,7 +376,7 @@ def test_the_page_has_every_claim_and_counts_data_sets():
     assert ("- fair: SHINE against HOAG, evaluations to 1e-2: confirmed on 1 "
             "of 3 data sets, refuted on 1, not tested on 1.") in text
     assert "page: 2 families" in text and "in 0.1 of them" in text
-    assert "2 seeds to compare, 7 can decide" in text
+    assert "seeds to compare: 2; 7 can decide" in text
     assert "No file compares these methods." in text
 
 

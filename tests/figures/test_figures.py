@@ -45,8 +45,8 @@ def race(dataset="toy", formulation="logistic"):
             ("SHINE", None, 0, data),
             ("HOAG", [256, 30, 8, 2, 1], 5, data),
             ("SHINE-OPA", [256, 16, 4, 2, 1], 0, data),
-            ("Jacobian-Free", [256, 64, 64, 32], 0, data),
-            ("Newton", [256, 4], 0, data),
+            ("Jacobian-Free", [256, 64, 64, 32, 32], 0, data),
+            ("Newton", [256, 4, 4, 4, 4], 0, data),
             ("Grid-search", [256, 50, 50], 0,
              data | {"p_solver_protocol": None}),
             ("SHINE", [256, 8, -1], 0, published),
@@ -336,7 +336,60 @@ def test_versions_of_the_package_are_not_mixed_in_silence():
     assert not warnings_of(frame, other)
     frame.loc[:5, "p_obj_fingerprint"] = "def"
     warning, = warnings_of(frame)
-    assert "abc, def" in warning
+    assert "abc; def" in warning
+
+
+def machines(frame, torch="2.13", threads=1, processor="x"):
+    return frame.assign(**{
+        "p_obj_torch": torch, "p_obj_threads": threads,
+        "system-processor": processor})
+
+
+@pytest.mark.parametrize("other, words", [
+    ({"torch": "1.9"}, "torch 1.9"), ({"threads": 64}, "threads 64"),
+    ({"processor": "y"}, ", y"),
+])
+def test_machines_are_not_mixed_in_silence(other, words):
+    frame, columns = race(), ["fingerprint", "machine", "path"]
+    assert not warnings_of(machines(frame))
+    runs = runs_of(machines(frame))
+    assert runs[columns].drop_duplicates().to_numpy().tolist() == [
+        ["abc", "torch 2.13, threads 1, x", "file 0"]]
+    half = frame["objective_solver"] == "HOAG"
+    warning, = warnings_of(pd.concat([
+        machines(frame[~half]), machines(frame[half], **other)]))
+    assert "2 machines" in warning and words in warning
+
+
+def test_runs_that_were_cut_off_are_named():
+    long, short = [1, 0.5, 0.1, 0.01], [1, 0.5]
+    frames = [bilevel("SHINE", seed, short if seed == 1 else long)
+              for seed in SEEDS]
+    warning, = warnings_of(*frames, bilevel("HOAG", 0, long))
+    assert "SHINE ends before the others (seed 1)" in warning
+    warning, = warnings_of(bilevel("SHINE", 0, short),
+                           bilevel("HOAG", 0, long))
+    assert "SHINE ends before the others (seed 0)" in warning
+    # a run that diverged ends where it did; a search has its own steps
+    assert not warnings_of(
+        bilevel("HOAG", 0, long), bilevel("Grid-search", 0, short),
+        bilevel("SHINE", 0, short, diverged=[0.0, 1.0]))
+
+
+def test_different_optima_of_a_seed_are_told():
+    frames = bilevel("SHINE", 0, [1, 0]), bilevel("HOAG", 0, [1, 0])
+    assert not warnings_of(*frames)
+    near = frames[1].assign(objective_optimum=50 + 1e-7)
+    assert not warnings_of(frames[0], near)
+    warning, = warnings_of(
+        frames[0], frames[1].assign(objective_optimum=40.0))
+    assert "seed 0 tell different optima" in warning
+
+
+def test_the_optimum_of_a_seed_is_that_of_its_other_rows():
+    other = bilevel("HOAG", 0, [1, 0.5]).assign(objective_optimum=NAN)
+    runs = runs_of(pd.concat([bilevel("SHINE", 0, [1, 0]), other]))
+    assert set(runs["optimum"]) == {50} and set(runs["estimated"]) == {0}
 
 
 # Statistics
@@ -414,6 +467,29 @@ def test_first_and_stay(gaps, gap, first, stay):
     for find, at in (arrivals.first, first), (arrivals.stay, stay):
         found = find(runs, gap, "time").droplevel([0, 1, 3])
         np.testing.assert_array_equal(found[["SHINE", "HOAG"]], [at, 0])
+
+
+def test_what_was_not_counted_never_arrives_unknown():
+    runs = arrivals.add_suboptimality(runs_of(
+        bilevel("SHINE", 0, [1, 0.1]), bilevel("HOAG", 0, [1, 0.1], n_g=NAN)))
+    for find in arrivals.first, arrivals.stay:
+        found = find(runs, 0.2, "evaluations").droplevel([0, 1, 3])
+        assert found["SHINE"] == 11 and np.isnan(found["HOAG"])
+        assert find(runs, 0.2, "time").tolist() == [1, 1]
+
+
+def test_a_loss_of_minus_infinity_is_not_the_best():
+    runs = arrivals.add_suboptimality(runs_of(
+        bilevel("SHINE", 0, [1, -INF]))).sort_values("step")
+    assert runs["gap"].tolist() == [1, INF]
+
+
+def test_a_bilevel_problem_with_accuracies_is_no_network():
+    runs = runs_of(bilevel(
+        "SHINE", 0, [NAN] * 3, test_accuracy=0.8, optimum=NAN))
+    assert not arrivals.is_network(runs)
+    runs = runs_of(rows("SHINE", 0, 3, test_accuracy=0.8))
+    assert arrivals.is_network(runs)
 
 
 def test_suboptimality():

@@ -177,6 +177,25 @@ def curves(ax):
     }
 
 
+def test_protocols_of_networks_are_not_mixed():
+    other = race().assign(
+        p_solver_protocol="published",
+        objective_backward_time=lambda frame: (
+            9 * frame["objective_backward_time"]))
+    frame = networks.network_runs(runs_of(pd.concat([race(), other])))
+    names = {f"{name}, {protocol} protocol"
+             for name in set(race()["objective_dataset"])
+             for protocol in ("fair", "published")}
+    assert set(frame["dataset"]) == names
+    times = networks.summarise(frame).set_index(["method", "dataset"])
+    for name in set(race()["objective_dataset"]):
+        fair, published = (
+            times.loc["SHINE", f"{name}, {protocol} protocol"][
+                "backward_time"].median() for protocol in (
+                    "fair", "published"))
+        assert published == pytest.approx(9 * fair)
+
+
 def test_figure_3(drawn):
     left, right = drawn["fig3"].figures[""].axes
     assert left.get_xscale() == right.get_xscale() == "log"

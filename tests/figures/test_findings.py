@@ -54,7 +54,8 @@ def test_runs_that_are_the_same_confirm_nothing(monkeypatch):
     same = problem({FIRST: numbers, STAY: numbers})
     runs = pd.DataFrame({
         "method": list(numbers), "dataset": "toy", "protocol": "fair",
-        "memory": 60.0})
+        "fingerprint": "abc", "path": "a", "machine": "",
+        "settings": [{"memory": 60}] * 2})
     record = Known(same)
     monkeypatch.setattr(record, "places", lambda names: (
         claims.places_of([same], runs) if names == findings.MEMORY else []))
@@ -69,7 +70,7 @@ def test_too_few_seeds_are_said():
     row = findings.judge(
         claims.places_of([short]), "SHINE", "HOAG", STAY).iloc[0]
     assert findings.verdict(row) == (
-        "**not tested** (3 seeds to compare, 7 can decide)")
+        "**not tested** (seeds to compare: 3; 7 can decide)")
 
 
 def test_protocols_and_data_sets_have_their_own_numbers():

@@ -418,6 +418,46 @@ def test_a_diverged_network_has_no_accuracy():
 
 # The command
 
+def test_where_all_networks_diverge_nobody_arrives():
+    problem, = problems_of(*(
+        rows(m, s, 3, test_accuracy=[0.1, 0.5, 0.9], n_outer=TEN[:3],
+             diverged=[0, 0, 1.0]) for m in ("SHINE", "HOAG")
+        for s in SEEDS))
+    assert "Most runs of every method have diverged" in problem.note
+    found = league_of(*(
+        rows(m, s, 3, test_accuracy=[0.1, 0.5, 0.9], n_outer=TEN[:3],
+             diverged=[0, 0, 1.0]) for m in ("SHINE", "HOAG")
+        for s in SEEDS))
+    assert found.loc["SHINE", "time to best − 5", "fair"]["arrived"] == 0
+    assert "no method has a finite median" in league.who_won([problem])[0]
+
+
+def test_minus_infinity_has_its_sign():
+    assert league.number(-INF, ".1f") == "−∞"
+
+
+def test_bold_and_the_sentence_name_one_method():
+    """HOAG is sooner on 16 of 20 seeds, SHINE has the lower median."""
+    shine = [10] * 9 + [1000] * 7 + [10] * 4
+    hoag = [9] * 9 + [999] * 7 + [1000] * 4
+    problem, = problems_of(*(
+        bilevel(m, s, [1, 0.001], n_g=[0, n], n_vjp=0)
+        for m, own in (("SHINE", shine), ("HOAG", hoag))
+        for s, n in enumerate(own)))
+    told = league.who_won([problem])[0]
+    assert "HOAG is first in evaluations" in told
+    assert "decided seed by seed, though SHINE has the better" in told
+
+
+def test_a_search_has_no_q_to_beat():
+    problem, = problems_of(*(
+        bilevel(m, s, [1, 0.5], **more) for m, more in (
+            ("SHINE", {"q_cosine": 0.9}), ("HOAG", {"q_cosine": 1.0}),
+            ("Grid-search", {})) for s in range(8)))
+    won = problem.league.set_index(["method", "quantity"])["winner"]
+    assert won["HOAG", "cosine of q"] and not won["SHINE", "cosine of q"]
+
+
 def test_without_exact_losses_a_problem_is_left_out():
     runs = runs_of(bilevel("SHINE", 0, [1, 0]),
                    rows("SHINE", 0, 2, "other", p_obj_reference=0),

@@ -6,11 +6,13 @@ import pandas as pd
 import pytest
 
 from helpers import league_numbers
-from helpers.figure_rows import assert_nothing_overlaps, table
+from helpers.figure_rows import (
+    assert_nothing_overlaps, bilevel, runs_of, table,
+)
 from figures import profiles
 from figures.plotting import paper_style
 from figures.results import ResultError
-from figures.tables import league
+from figures.tables import league, race
 
 INF = np.inf
 # Evaluations on two seeds of one data set and on one of another.
@@ -81,6 +83,17 @@ def test_the_picture_has_a_panel_per_tolerance(monkeypatch):
             for line in above[0].get_lines()}
     assert ends == {"SHINE": 0.5, "HOAG": 1, "Neumann": 0.25}
     assert_nothing_overlaps(figure)
+
+
+def test_a_problem_whose_start_is_an_optimum_is_left_out():
+    runs = runs_of(*(
+        bilevel(m, 0, gaps, dataset=name) for m in ("SHINE", "HOAG")
+        for name, gaps in (("toy", [1, 0.1, 0.001]), ("flat", [0, 0, 0]))))
+    costs, warnings = profiles.all_costs(runs)
+    assert [*costs[0].tables["1e-2"]] == ["SHINE", "HOAG"]
+    assert any("flat: left out: the start" in w for w in warnings)
+    kept, = race.fair(league.problems_of(runs)[0])
+    assert kept.dataset == "toy" and "1 seed;" in race.short([kept])
 
 
 def test_many_methods_are_drawn_and_legible():

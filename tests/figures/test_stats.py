@@ -88,7 +88,7 @@ def test_the_interval_of_the_mean_and_its_test_are_scipy_s():
     diverged = BY_MEAN(np.array([-INF, 0.1, 0.2]), low=-0.5, high=INF)
     assert diverged == ((-INF, -INF, INF), 1, 1)
     same = BY_MEAN(np.zeros(4), low=-0.5, high=0.5)
-    assert same == ((0, 0, 0), 0, 1)
+    assert same == ((0, 0, 0), 1, 1)
 
 
 def test_equivalence_is_two_one_sided_tests():
@@ -204,6 +204,18 @@ def test_the_interval_of_the_interquartile_mean_covers():
 # Profiles
 
 COSTS = np.array([[1, 2, INF], [4, 2, 8], [INF, INF, INF], [3, 3, 9]])
+
+
+def test_numbers_within_an_error_are_the_same():
+    pairs = stats.apart(
+        [0, 0, 1, INF, 1], [0.5, 2, 1.5, INF, INF], [1, 1, NAN, 1, 1])
+    assert pairs.T.tolist() == [
+        [1, 1], [1, 2], [1, 1.5], [INF, INF], [1, INF]]
+
+
+def test_nothing_costs_nothing():
+    assert stats.times_the_best([[0, 0], [0, 1], [INF, INF]]).tolist() == [
+        [1, 1], [1, INF], [INF, INF]]
 
 
 def test_profiles_count_problems():

@@ -13,9 +13,11 @@ NAN = np.nan
 def rows(solver, seed, n, dataset="toy", **columns):
     """Rows of one run in the present format, ``n`` outer steps.
 
-    Names with a prefix ``p_`` are parameters, others the objective's.
+    Names with a prefix ``p_`` are parameters, others the objective's.  A
+    run with an accuracy and no F is a network's, whose theta has no number.
     """
     steps = np.arange(n)
+    network = "test_accuracy" in columns and "value_function" not in columns
     columns = {
         name if name.startswith(("p_", "file_", "time", "stop_", "solver_"))
         else f"objective_{name}": column for name, column in columns.items()
@@ -28,7 +30,8 @@ def rows(solver, seed, n, dataset="toy", **columns):
         "p_obj_reference": 1, "stop_val": steps, "time": 1.0 * steps,
         "objective_value": 1.0, "objective_test_loss": 1.0,
         "objective_value_function": NAN, "objective_optimum": NAN,
-        "objective_value_error": 1e-6, "objective_theta": -0.1 * steps,
+        "objective_value_error": 1e-6,
+        "objective_theta": NAN if network else -0.1 * steps,
         "objective_n_g": 10.0 * steps, "objective_n_vjp": 1.0 * steps,
         "objective_diverged": 0.0,
     } | columns)

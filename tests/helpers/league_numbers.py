@@ -16,4 +16,5 @@ def problem(numbers, dataset="toy", protocol="fair", family=league.BILEVEL):
     })
     frame.index.names = ["dataset", "protocol", "method", "seed"]
     return SimpleNamespace(
-        dataset=dataset, protocols=[protocol], family=family, numbers=frame)
+        dataset=dataset, protocols=[protocol], family=family, numbers=frame,
+        unranked="")

@@ -206,6 +206,15 @@ def is_network(runs):
     )
 
 
+def occasions(runs):
+    """Return on which occasions runs were timed: files and machines, a set.
+
+    A file of benchopt may have runs of several days; methods of one file
+    were run beside each other, as far as one can see.
+    """
+    return set(zip(runs["path"], runs["machine"]))
+
+
 def seeds_of(runs):
     """Return the least and the greatest number of seeds of any method."""
     counts = runs.groupby(["dataset", "protocol", "method"])["seed"].nunique()

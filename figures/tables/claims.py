@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .. import stats
+from ..arrivals import occasions
 from ..fig2 import find_inversion
 from ..figE2 import panels_of, read_alignment
 from ..methods import label
@@ -48,9 +49,9 @@ p-value for that is as small. All else is undecided. A claim with a margin
 ("within", "at least as") is tested against the margin, on the seeds where at
 least one of the two arrives. Two methods that are equal on every seed, or
 whose accuracies or cosines differ by the same number on every seed, are not
-tested. Suboptimalities that differ by no more than the error of F are a tie. Runs of
-two packages are not compared, and times of two files or machines neither:
-they were measured on different occasions.
+tested. Suboptimalities that differ by no more than the error of F are a tie.
+Runs of two packages are not compared, and times of two files or machines
+neither: they were measured on different occasions.
 Holm's family are the comparisons of the same two methods in one claim, on one
 data set in one protocol: first arrival and arrival to stay, counts and times
 apart. What the files lack counts in it too, and no other method does: no
@@ -212,8 +213,7 @@ def _place(problem, protocol, runs):
                    & (runs["protocol"] == protocol)]
         for method, rows in own.groupby("method"):
             settings[method] = rows["settings"].iloc[0]
-            origins[method] = set(rows["fingerprint"]), set(
-                zip(rows["path"], rows["machine"]))
+            origins[method] = set(rows["fingerprint"]), occasions(rows)
     return Place(
         problem.dataset,
         "bilevel" if problem.family is league.BILEVEL else "network",

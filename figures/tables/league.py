@@ -9,7 +9,7 @@ import pandas as pd
 from .. import arrivals, stats
 from ..arrivals import (
     add_shortfall, add_suboptimality, along, best_accuracy, highest,
-    is_network, last, lowest, per_pass, stride, unmeasured, ways,
+    is_network, last, lowest, occasions, per_pass, stride, unmeasured, ways,
 )
 from ..methods import rank
 from ..results import RUN, ResultError, in_protocol_order
@@ -68,7 +68,8 @@ fixed batch.  *Backward* and *forward* are milliseconds per pass.
 **Bold** marks a winner: the best of a column by the average of its ranks over
 the seeds, if its sign test against each other method of the same protocol
 that has the number, paired by seed, decides for it at 5 % after Holm's
-correction.  With fewer than six seeds no such test can decide.
+correction.  With fewer than six seeds no such test can decide.  Times of
+several files or machines are of several occasions: nobody wins in them.
 """
 
 
@@ -90,6 +91,11 @@ class Column:
     better: int = 0
     form: str = ""
     error: str = ""
+
+    @property
+    def is_time(self):
+        """Whether it depends on the machine."""
+        return self.unit in ("s", "ms")
 
     @property
     def is_arrival(self):
@@ -338,7 +344,8 @@ class Problem:
 
     ``numbers`` has what the league summarises: a row per run, indexed by
     RUN, and a column per title.  ``unranked`` says why no method can be said
-    to arrive; "" where some can.
+    to arrive; "" where some can.  ``apart`` are the protocols whose methods
+    were timed on several occasions.
     """
 
     dataset: str
@@ -347,6 +354,7 @@ class Problem:
     league: pd.DataFrame
     numbers: pd.DataFrame
     unranked: str = ""
+    apart: frozenset = frozenset()
 
     @property
     def n_seeds(self):
@@ -396,12 +404,25 @@ def league_of(runs, numbers, columns):
     return pd.DataFrame(rows)
 
 
-def add_winners(league, numbers, columns):
-    """Add ``winner``: whether a method beats all others of its protocol."""
+def timed_apart(runs):
+    """Return the protocols whose methods were not timed on one occasion."""
+    return frozenset(
+        protocol for protocol, own in runs.groupby("protocol")
+        if len({frozenset(occasions(rows))
+                for _, rows in own.groupby("method")}) > 1)
+
+
+def add_winners(league, numbers, columns, apart=frozenset()):
+    """Add ``winner``: whether a method beats all others of its protocol.
+
+    Nobody wins in times where the protocol is among those timed ``apart``.
+    """
     keys = ["protocol", "quantity", "method"]
     won = set()
     for protocol, own in numbers.groupby("protocol"):
         for column in columns:
+            if column.is_time and protocol in apart:
+                continue
             # a method that lacks the quantity, as a search lacks q, is not
             # one to beat
             table = own[column.title].unstack("method").dropna(
@@ -454,10 +475,12 @@ def problem_of(runs):
     numbers = pd.DataFrame({c.title: c.of(runs) for c in columns})
     if family is BILEVEL:
         numbers[ERROR] = highest(runs, "floor")
-    league = add_winners(league_of(runs, numbers, columns), numbers, columns)
+    apart = timed_apart(runs)
+    league = add_winners(
+        league_of(runs, numbers, columns), numbers, columns, apart)
     return Problem(
         dataset, family, family.note(runs), in_order(league, family.order),
-        numbers, why_unranked(runs) if family is BILEVEL else "",
+        numbers, why_unranked(runs) if family is BILEVEL else "", apart,
     )
 
 
@@ -633,7 +656,9 @@ def _first(problem, protocol, title):
         return f"no method has a finite median of {title}"
     best = rows.loc[finite.idxmin()]
     winner = rows[rows["winner"]]
-    if len(winner) and best["method"] not in set(winner["method"]):
+    if column.is_time and protocol in problem.apart:
+        more = "of times that were measured on several occasions"
+    elif len(winner) and best["method"] not in set(winner["method"]):
         lowest, best = best["method"], winner.iloc[0]
         more = f"decided seed by seed, though {lowest} has the better median"
     else:

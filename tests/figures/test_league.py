@@ -270,11 +270,11 @@ def test_failed_runs_leave_no_rows():
 # Winners: the test itself is that of `figures.stats.winner`
 
 def race(*methods, seeds=TEN):
-    """Arrival of every method at once, a time per seed."""
-    return [
+    """Arrival of every method at once, a time per seed, in one file."""
+    return [pd.concat([
         bilevel(method, seed, [1, 0], unit=time)
         for method, times in methods for seed, time in zip(seeds, times)
-    ]
+    ])]
 
 
 def winners_of(table, quantity):
@@ -323,7 +323,7 @@ def test_who_won(times, words):
 def test_who_lacks_seeds_is_not_called_first():
     frames = race(("A", 10 * [2]), ("B", 10 * [3])) + [
         bilevel("C", seed, [1, 0], unit=1.0) for seed in SEEDS]
-    sentence, = league.who_won(problems_of(*frames))
+    sentence, = league.who_won(problems_of(pd.concat(frames)))
     assert "A is first in time to stay at 1e-2 (2 s" in sentence
     assert sentence.endswith("undecided against C.")
 
@@ -447,6 +447,20 @@ def test_bold_and_the_sentence_name_one_method():
     told = league.who_won([problem])[0]
     assert "HOAG is first in evaluations" in told
     assert "decided seed by seed, though SHINE has the better" in told
+
+
+def test_times_of_two_files_have_no_winner():
+    frames = [pd.concat([
+        bilevel(m, s, [1, 0.001], unit=unit, n_g=[0, 10 * unit])
+        for s in range(8)]) for m, unit in (("SHINE", 1.0), ("HOAG", 3.0))]
+    title = "time to stay at 1e-2"
+    for read, won in ((pd.concat(frames),), True), (frames, False):
+        problem, = problems_of(*read)
+        winners = problem.league.set_index(["method", "quantity"])["winner"]
+        assert winners["SHINE", title] == won
+        assert winners["SHINE", "evaluations to stay at 1e-2"]
+        told, = league.who_won([problem])
+        assert ("measured on several occasions" in told) == (not won)
 
 
 def test_a_search_has_no_q_to_beat():

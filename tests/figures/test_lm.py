@@ -8,7 +8,7 @@ import pytest
 from helpers.figure_rows import (
     assert_nothing_overlaps, rows, runs_of, save, table,
 )
-from figures import lm, results
+from figures import lm, plotting, results
 from figures.tables import findings
 
 STEPS = np.array([0, 5, 10])
@@ -54,7 +54,8 @@ def test_lines_are_medians_in_bits(drawn):
     assert times["HOAG"].get_xdata().tolist() == [0, 5, 10]
     assert by_step.get_ylim()[1] == pytest.approx(4.12)
     assert "medians of 1 to 3 seeds" in drawn.caption
-    assert_nothing_overlaps(drawn.figures[""])
+    with plotting.paper_style():  # which chooses the size of letters
+        assert_nothing_overlaps(drawn.figures[""])
 
 
 def test_the_table_has_the_ends_and_the_counting_models(drawn):

@@ -138,10 +138,11 @@ def plot_network(ax, own, published, places):
         colour = BY_NAME[name].colour
         style = {"marker": marker, "markersize": 0.6 * size, "color": colour}
         plain = own[own["base"] == name].sort_values("steps")
-        ax.plot(
-            plain["steps"].map(places), plain["ratio"], label=label,
-            linewidth=0.9, **style,
-        )
+        if len(plain):
+            ax.plot(
+                plain["steps"].map(places), plain["ratio"], label=label,
+                linewidth=0.9, **style,
+            )
         if name in published.index:
             theirs = published[name].sort_index()
             ax.plot(

@@ -253,4 +253,5 @@ def draw(inputs):
     with paper_style():
         figure = plot(found, caption)
     return Drawing(
-        {"": figure}, caption, {"": page(frame)}, versions_of(frame))
+        {"": figure}, caption, {"": page(frame)},
+        versions_of(map(read_times, paths)))

@@ -488,5 +488,5 @@ def draw(inputs):
         figures, caption_of(frame, first),
         {"": f"{page(frame)}\nFrom {', '.join(p.name for p in files)}, "
              f"package {', '.join(prints)}.\n"},
-        versions_of(frame),
+        versions_of(read_errors([path]) for path in files),
     )

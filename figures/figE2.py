@@ -88,9 +88,13 @@ def read_alignment(paths):
     )
 
 
-def versions_of(frame):
-    """Warn of measurements by several versions of the package."""
-    prints = sorted(frame["fingerprint"].unique())
+def versions_of(frames):
+    """Warn of measurements by several versions of the package.
+
+    There is a frame per file: rows that two have are read of the first
+    alone, which would hide the version of the other.
+    """
+    prints = sorted(set().union(*(frame["fingerprint"] for frame in frames)))
     if len(prints) < 2:
         return ()
     return (
@@ -247,4 +251,4 @@ def draw(inputs):
         "": f"From {', '.join(path.name for path in files)}, package "
             f"{', '.join(sorted(frame['fingerprint'].unique()))}.\n\n"
             f"{EXPLAINED}\n{tables(frame)}",
-    }, versions_of(frame))
+    }, versions_of(read_alignment([path]) for path in files))

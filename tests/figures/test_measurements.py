@@ -253,13 +253,14 @@ def test_every_number_of_steps_has_a_place(tmp_path):
     assert ours.get_xdata().tolist() == [0, 3, 6]
 
 
-def test_packages_are_not_mixed_in_silence(tmp_path):
-    other = pass_times(0.2).assign(device="gpu", fingerprint="def")
-    assert not drawing(
-        "backward_times", tmp_path, pass_times(0.2)).warnings
+@pytest.mark.parametrize("name", [
+    "backward_times", "error_against_cost", "figE2"])
+def test_packages_are_not_mixed_in_silence(name, tmp_path):
+    first, = GOOD[name]
+    assert not drawing(name, tmp_path, first).warnings
     warning, = drawing(
-        "backward_times", tmp_path, pass_times(0.2), other).warnings
-    assert "abc, def" in warning
+        name, tmp_path, first, first.assign(fingerprint="def")).warnings
+    assert "(abc, def)" in warning
 
 
 def test_each_device_needs_the_full_solve(tmp_path):

@@ -5,6 +5,7 @@ A panel per network and device: ours, filled, beside the published ratios
 on ImageNet beside that network, of LARGE on CIFAR-10 beside the others.  Times
 on two machines cannot be compared, their ratios to the full solve can.
 """
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .fig3 import LOOKS, PUBLISHED, read_published
+from .figE2 import versions_of
 from .methods import BY_NAME
 from .networks import steps_in_words
 from .plotting import (
     COLUMN, MOST_COLUMNS, PAGE, Drawing, add_caption, add_legend, literal,
-    paper_style, plain_numbers,
+    paper_style, plain_numbers, remove_empty,
 )
-from .results import ResultError, bare_name, numeric, read_table
+from .results import ResultError, bare_name, read_measurement
 from .tables.markdown import cell, markdown
 
 TEXTS = ("network", "method", "dataset", "device", "fingerprint")
@@ -28,9 +30,8 @@ NUMBERS = (
 )
 FULL = "HOAG"
 KEY = ["network", "device"]
+ROW = [*KEY, "method", "batch"]
 IMAGENET = Path(__file__).with_name("authors_imagenet.csv")
-# Steps, and where they are drawn: the full solve has 20 and more.
-PLACES = {0: 0, 1: 1, 2: 2, 5: 3, 7: 4, 10: 5, np.inf: 6}
 
 EXPLAINED = """\
 Times are medians over batches, with quartiles in brackets; "/ full" is the
@@ -45,31 +46,36 @@ those of LARGE on CIFAR-10.
 """
 
 
-def read_times(path):
-    """Read a measurement, a row per network, device, method and batch.
+def read_times(*paths):
+    """Read measurements, a row per network, device, method and batch.
 
-    Columns beside those of the file: ``ratio``, of the backward pass to the
-    full solve on the same batch, and ``base``, the bare name of the method.
+    Columns beside those of the files: ``ratio``, of the backward pass to the
+    full solve on the same batch in the same file, and ``base``, the bare
+    name of the method.  A row that two files have is of the first.
 
     Raises
     ------
     ResultError
-        Where a network has no full solve.
+        Where a network has no full solve on a device.
     """
-    raw = read_table(
-        path, pd.read_csv, [*TEXTS, *NUMBERS],
-        "give the CSV file of `python -m experiments.backward_times`",
+    frame = pd.concat(map(_read_file, paths))
+    return frame.drop_duplicates(ROW, ignore_index=True)
+
+
+def _read_file(path):
+    frame = read_measurement(
+        path, TEXTS, NUMBERS,
+        "give the CSV file of `python -m experiments.backward_times`", ROW,
     )
-    frame = raw[list(TEXTS)].join(
-        numeric(path, raw, {name: name for name in NUMBERS}))
     batch = [*KEY, "batch"]
     full = frame[frame["method"] == FULL].set_index(batch)
-    lacking = set(frame["network"]) - set(full.index.get_level_values(0))
+    lacking = set(frame.groupby(KEY).groups) - set(
+        full.index.droplevel("batch"))
     if lacking:
+        named = ", ".join(
+            f"{network} on {device}" for network, device in sorted(lacking))
         raise ResultError(
-            f"{path}: no {FULL} of network {', '.join(sorted(lacking))}; "
-            "measure it too"
-        )
+            f"{path}: no {FULL} of network {named}; measure it too")
     times = full["backward_seconds"].rename("full")
     frame = frame.join(times, on=batch)
     return frame.assign(
@@ -99,48 +105,78 @@ def published_ratios(network="large"):
     return points.set_index(["curve", "steps"])["time"] / full
 
 
-def plot_network(ax, own, published):
-    """Draw the curves of one network, and the published ones beside them."""
+def drawn(found):
+    """Keep the rows that curves consist of.
+
+    Of variants of the forward solver, and of methods without a number of
+    backward steps, there is no curve.
+    """
+    return found[
+        found["base"].isin(LOOKS) & found["steps"].notna()
+        & ~found["method"].str.contains("forward=")]
+
+
+def places_of(found):
+    """Return steps -> where they are drawn, ours and the published ones.
+
+    Places are equally far from one another: the full solve, whose steps are
+    infinite, has the last one.
+    """
+    theirs = [published_ratios(network).index.get_level_values("steps")
+              for network in found["network"].unique()]
+    steps = sorted(set(drawn(found)["steps"]).union(*theirs))
+    return {n: place for place, n in enumerate(steps)}
+
+
+def plot_network(ax, own, published, places):
+    """Draw the curves of one network, and the published ones beside them.
+
+    ``places`` are of `places_of`.
+    """
+    own = drawn(own)
     for name, (label, marker, size, _) in LOOKS.items():
         colour = BY_NAME[name].colour
         style = {"marker": marker, "markersize": 0.6 * size, "color": colour}
-        # of variants of the forward solver there is no curve
-        plain = own[(own["base"] == name) & ~own["method"].str.contains(
-            "forward=")].sort_values("steps")
-        ax.plot(
-            plain["steps"].map(PLACES), plain["ratio"], label=label,
-            linewidth=0.9, **style,
-        )
+        plain = own[own["base"] == name].sort_values("steps")
+        if len(plain):
+            ax.plot(
+                plain["steps"].map(places), plain["ratio"], label=label,
+                linewidth=0.9, **style,
+            )
         if name in published.index:
             theirs = published[name].sort_index()
             ax.plot(
-                theirs.index.map(PLACES), theirs, linestyle=":",
+                theirs.index.map(places), theirs, linestyle=":",
                 linewidth=0.7, markerfacecolor="white", zorder=3,
                 label=f"{label}, published", **style,
             )
     ax.set_yscale("log")
     plain_numbers(ax.yaxis, (1, 2, 5))
-    ax.set_xticks(list(PLACES.values()), [
-        "full" if np.isinf(n) else str(n) for n in PLACES
+    ax.set_xticks(list(places.values()), [
+        "full" if np.isinf(n) else f"{n:g}" for n in places
     ])
     ax.set_xlabel("backward steps")
 
 
 def plot(found, caption):
-    """Draw a panel per network and device."""
-    panels = list(found.groupby(KEY, sort=False))[:MOST_COLUMNS]
-    width = COLUMN if len(panels) == 1 else PAGE
-    figure = Figure(figsize=(width, 2.3))
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, ((network, device), own) in zip(axes, panels):
-        plot_network(ax, own, published_ratios(network))
-        device = device.removeprefix("NVIDIA ").split()[0]
+    """Draw a panel per network and device, in rows."""
+    panels, places = list(found.groupby(KEY, sort=False)), places_of(found)
+    n_rows = math.ceil(len(panels) / MOST_COLUMNS)
+    n_columns = math.ceil(len(panels) / n_rows)
+    width = COLUMN if n_columns == 1 else PAGE
+    figure = Figure(figsize=(width, 2.3 * n_rows))
+    axes = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
+    for ax, ((network, device), own) in zip(axes.flat, panels):
+        plot_network(ax, own, published_ratios(network), places)
+        device = device.removeprefix("NVIDIA ").partition(" ")[0]
         ax.set_title(literal(
             f"MDEQ {network.upper()}, {own.iloc[0]['dataset']}, {device}"
         ))
-    axes[0].set_ylabel("time of a backward pass / full solve")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("time of a backward pass / full solve")
+    remove_empty(axes)
     add_caption(figure, caption)
-    add_legend(figure, axes, most=4)
+    add_legend(figure, axes.flat, most=4)
     return figure
 
 
@@ -211,9 +247,11 @@ def draw(inputs):
             "no CSV file of `python -m experiments.backward_times`; give one "
             "or more"
         )
-    frame = pd.concat(map(read_times, paths), ignore_index=True)
+    frame = read_times(*paths)
     found = summary(frame)
     caption = caption_of(found)
     with paper_style():
         figure = plot(found, caption)
-    return Drawing({"": figure}, caption, {"": page(frame)})
+    return Drawing(
+        {"": figure}, caption, {"": page(frame)},
+        versions_of(map(read_times, paths)))

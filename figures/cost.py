@@ -9,28 +9,33 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from .backward_times import one_file, read_times, summary
-from .methods import BY_NAME, DOTTED, LONG, SOLID
+from .backward_times import KEY, one_file, read_times, summary
+from .methods import BY_NAME, DOTTED, LONG, SOLID, looks
 from .plotting import (
     GREY, PAGE, Drawing, add_caption, add_legend, literal, paper_style,
     plain_numbers,
 )
-from .results import bare_name, numeric, read_table
+from .results import read_measurement
+from .tables import league
 from .tables.markdown import cell, markdown
 
 MEBI = 2 ** 20
+# Columns of text, of numbers, and those that say which row it is.
 MEMORY = ("network", "method", "fingerprint"), (
     "depth", "peak_memory", "bytes_of_z", "evaluations", "products",
     "batch_size",
-)
+), ("network", "method", "depth")
 TRAINING = ("network", "method", "fingerprint"), (
     "seed", "epoch", "seconds", "test_accuracy", "n_parameters",
-)
+), ("network", "method", "seed", "epoch")
 # Explicit networks, by the name of their network.
 EXPLICIT = {
     "weight-tied": ("explicit, weight-tied", "#000000", SOLID),
     "untied": ("explicit, untied", GREY, SOLID),
 }
+# Curves that have a label and dashes of their own.
+LABELS = {"SHINE[forward=anderson]": "SHINE, Anderson"}
+DASHES = {"SHINE[forward=anderson]": DOTTED, "Reversible": LONG}
 # What the bars of panel (b) are of, from the cheapest backward pass.
 BARS = {
     "Jacobian-Free": "Jacobian-Free", "SHINE": "SHINE",
@@ -49,33 +54,32 @@ network, and the most steps of its full backward pass.  "z" is one iterate of
 the batch, {z:.2f} MiB.
 """
 TRAINED = """\
-**Training** is of dense networks on digits: accuracy after the last epoch,
-mean ± standard deviation over {seeds} seeds; seconds are those in forward and
-backward passes, median over seeds.
+**Training** is of dense networks on digits: accuracy after the last epoch of
+each run, mean ± standard deviation over {seeds}; seconds are those in forward
+and backward passes, median over seeds.
 """
 
 
 def read(path, columns, experiment):
-    """Read a measurement with its columns of text and of numbers."""
-    texts, numbers = columns
-    raw = read_table(
-        path, pd.read_csv, [*texts, *numbers],
-        f"give the CSV file of `python -m experiments.{experiment}`",
+    """Read a measurement; ``columns`` are MEMORY or TRAINING."""
+    texts, numbers, key = columns
+    return read_measurement(
+        path, texts, numbers,
+        f"give the CSV file of `python -m experiments.{experiment}`", key,
     )
-    return raw[list(texts)].join(
-        numeric(path, raw, {name: name for name in numbers}))
 
 
 def look(network, method):
-    """Return the label, colour and dashes of a curve."""
+    """Return the label, colour and dashes of a curve.
+
+    A method that is not in METHODS has spare ones.
+    """
     if network in EXPLICIT:
         return EXPLICIT[network]
-    name = bare_name(method)
-    known = BY_NAME[name]
-    if name == method:
-        dash = LONG if name == "Reversible" else known.dash
-        return name, known.colour, dash
-    return "SHINE, Anderson", known.colour, DOTTED
+    name = "SHINE" if method in LABELS else method
+    usual = looks([name])[name]
+    return (LABELS.get(method, method), usual["color"],
+            DASHES.get(method, usual["linestyle"]))
 
 
 def curves(frame):
@@ -122,12 +126,16 @@ def plot_times(ax, found):
 
 
 def plot_training(ax, frame):
-    """Draw the median accuracy against the median seconds, per epoch."""
+    """Draw the median accuracy against the median seconds, per epoch.
+
+    Medians are of all runs: a curve ends with the shortest.
+    """
     trained = frame[frame["epoch"] > 0]
     for own, style in curves(trained):
         groups = own.groupby("epoch")
-        percent = 100 * groups["test_accuracy"].median()
-        ax.plot(groups["seconds"].median(), percent, **style)
+        middle = groups[["seconds", "test_accuracy"]].median()
+        middle = middle[groups.size() == own["seed"].nunique()]
+        ax.plot(middle["seconds"], 100 * middle["test_accuracy"], **style)
     ax.set_xscale("log")
     plain_numbers(ax.xaxis, (1, 2, 5))
     ax.set_xlabel("seconds of training")
@@ -148,23 +156,27 @@ def plot(memory, found, training, caption):
 
 
 def memory_table(frame):
-    """Tabulate the peak of memory: a row per method, a column per depth."""
-    z = frame["bytes_of_z"].iloc[0]
+    """Tabulate the peak of memory: a row per method, a column per depth.
+
+    What a step more takes is of the two deepest; NaN with one depth.
+    """
+    z, depths = frame["bytes_of_z"].iloc[0], sorted(set(frame["depth"]))
     rows = []
     for own, style in curves(frame):
         peaks = own.set_index("depth")["peak_memory"].sort_index()
-        per_step = (peaks.iloc[-1] - peaks.iloc[-2]) / (
-            peaks.index[-1] - peaks.index[-2])
+        per_step = (peaks.diff() / peaks.index.diff()).iloc[-1]
         rows.append({"method": style["label"].strip()} | {
-            f"{depth:.0f} (MiB)": cell(peak / MEBI, ".1f")
-            for depth, peak in peaks.items()
+            f"{depth:.0f} (MiB)":
+                cell(peaks.get(depth, np.nan) / MEBI, ".1f")
+            for depth in depths
         } | {"more per step (z)": cell(per_step / z, ".1f")})
     return markdown(pd.DataFrame(rows))
 
 
 def training_table(frame):
-    """Tabulate the last epoch of each network and method."""
-    last = frame[frame["epoch"] == frame["epoch"].max()]
+    """Tabulate the last epoch of each run, a row per network and method."""
+    of_run = frame.groupby(["network", "method", "seed"])["epoch"]
+    last = frame[frame["epoch"] == of_run.transform("max")]
     rows = []
     for own, style in curves(last):
         accuracy = 100 * own["test_accuracy"]
@@ -172,7 +184,9 @@ def training_table(frame):
         rows.append({
             "network": style["label"].strip(),
             "parameters": f"{own['n_parameters'].iloc[0]:,.0f}",
-            "epochs": f"{own['epoch'].iloc[0]:.0f}",
+            "epochs": " to ".join(
+                f"{n:.0f}" for n in
+                dict.fromkeys((own["epoch"].min(), own["epoch"].max()))),
             "test accuracy (%)": f"{accuracy.mean():.2f}{spread}",
             "seconds": cell(own["seconds"].median(), ".2f"),
         })
@@ -186,12 +200,17 @@ def page(memory, training):
         batch=f"{memory['batch_size'].iloc[0]:.0f}",
         z=memory["bytes_of_z"].iloc[0] / MEBI,
     )
-    seeds = TRAINED.format(seeds=training["seed"].nunique())
+    seeds = TRAINED.format(seeds=seeds_of(training))
     return (
         f"# What equilibrium networks cost\n\nBy the package "
         f"{', '.join(prints)}.\n\n{told}\n{memory_table(memory)}\n{seeds}\n"
         f"{training_table(training)}"
     )
+
+
+def seeds_of(training):
+    """Return "1 seed" or "3 seeds"."""
+    return league.in_words(training["seed"].nunique(), "seed")
 
 
 def draw(inputs):
@@ -202,7 +221,8 @@ def draw(inputs):
         one_file(inputs, "cost_training", "cost"), TRAINING, "cost training")
     found = summary(read_times(
         one_file(inputs, "backward_times", "backward_times")))
-    found = found[found["network"] == found["network"].iloc[-1]]
+    # of one network on one device: times of two cannot be compared
+    found = found[found[KEY].eq(found[KEY].iloc[-1]).all(axis="columns")]
     first = found.iloc[0]
     caption = (
         "(a) MDEQ TINY on digits, batches of "
@@ -210,7 +230,7 @@ def draw(inputs):
         f"{first['network'].upper()} on {first['dataset']}, batches of "
         f"{first['batch_size']:.0f}, {first['device']}: medians of "
         f"{first['batches']:.0f}. (c) Dense networks on digits, a mark per "
-        f"epoch: medians of {training['seed'].nunique()} seeds."
+        f"epoch: medians of {seeds_of(training)}."
     )
     with paper_style():
         figure = plot(memory, found, training, caption)

@@ -11,12 +11,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from .figE2 import versions_of
 from .methods import ORDER, looks
 from .plotting import (
     COLUMN, MOST_COLUMNS, PAGE, X_LABELS, Drawing, add_caption, add_legend,
     literal, paper_style, plain_numbers,
 )
-from .results import ResultError, bare_name, numeric, read_table
+from .results import ResultError, bare_name, read_measurement
+from .stats import TIE, wins_losses_ties
+from .tables.league import in_words
 from .tables.markdown import markdown
 
 TEXTS = ("task", "start", "method", "fingerprint")
@@ -24,6 +27,7 @@ NUMBERS = (
     "seed", "tol", "step", "n_g", "n_vjp", "q_error", "gradient_error",
     "z_error",
 )
+STARTS = "warm", "cold"
 CASE = ["task", "seed", "step"]
 EXACT, PLAIN = "HOAG", "SHINE"
 # Who is drawn in colour; the others are thin grey lines.
@@ -50,17 +54,17 @@ FAMILY = "quadratic"  # its tasks have a figure of their own
 def read_errors(paths):
     """Read measurements, one file below the other.
 
-    Columns: TEXTS, NUMBERS, and ``cost``, evaluations and products.
+    Columns: TEXTS, NUMBERS, and ``cost``, evaluations and products.  A row
+    that two files have is of the first.
     """
-    frames = []
-    for path in paths:
-        raw = read_table(
-            path, pd.read_csv, [*TEXTS, *NUMBERS],
+    key = [*CASE, "start", "method", "tol"]
+    frame = pd.concat([
+        read_measurement(
+            path, TEXTS, NUMBERS,
             "give the CSV file of experiments.error_against_cost",
-        )
-        numbers = numeric(path, raw, {name: name for name in NUMBERS})
-        frames.append(raw[list(TEXTS)].join(numbers))
-    frame = pd.concat(frames, ignore_index=True)
+            key, {"start": STARTS},
+        ) for path in paths
+    ]).drop_duplicates(key, ignore_index=True)
     return frame.assign(cost=frame["n_g"] + frame["n_vjp"])
 
 
@@ -246,9 +250,6 @@ def pictures(frame):
     }
 
 
-STARTS = "warm", "cold"
-
-
 # Words
 
 def page(frame):
@@ -276,14 +277,14 @@ def tables(frame):
             f"{tol:g} (median over cases; ∞: even the loosest tolerance "
             "costs more in most cases):\n"
         )
-        yield _by_task(at_equal_cost(frame, column, tol), _error)
+        yield _by_task(at_equal_cost(frame, column, tol), ".0e")
     yield "Error of q by tolerance (median over all cases):\n"
     yield _by_tolerance(frame)
     yield (
         f"Cost of a hypergradient within {100 * GRADIENT:g} % (median over "
         "cases; ∞: no tolerance is enough in most cases):\n"
     )
-    yield _by_task(cost_to_reach(frame, "gradient_error", GRADIENT), _count)
+    yield _by_task(cost_to_reach(frame, "gradient_error", GRADIENT), ".0f")
     polished = polish(frame)
     if len(polished):
         yield (
@@ -295,34 +296,39 @@ def tables(frame):
         yield markdown(polished)
 
 
-def _error(value):
-    return "∞" if math.isinf(value) else f"{value:.0e}"
+def number(value, form):
+    """Format a number; infinity is "∞", and NaN "–"."""
+    if math.isnan(value):
+        return "–"
+    return "∞" if math.isinf(value) else format(value, form)
 
 
-def _count(value):
-    return "∞" if math.isinf(value) else f"{value:.0f}"
-
-
-def _by_task(values, text):
+def _by_task(values, form):
     """Tabulate medians, a row per method and a column per task."""
     medians = values.groupby(["method", "task"]).median().unstack("task")
-    lowest = medians.min()
-    rows = []
+    lowest, rows = _is_lowest(medians), []
     for method in sorted(medians.index, key=rank):
         row = {"method": label_of(method)}
         for task, value in medians.loc[method].items():
-            bold = "**" if value == lowest[task] < math.inf else ""
-            row[task] = "–" if math.isnan(value) else (
-                f"{bold}{text(value)}{bold}")
+            bold = "**" if lowest.loc[method, task] else ""
+            row[task] = f"{bold}{number(value, form)}{bold}"
         rows.append(row)
     return markdown(pd.DataFrame(rows))
+
+
+def _is_lowest(medians):
+    """Say of each method, a row, and task where its median is the lowest.
+
+    Methods nearer to the lowest than TIE are as low, and infinity is not.
+    """
+    return medians.le((1 + TIE) * medians.min()) & medians.lt(math.inf)
 
 
 def _by_tolerance(frame):
     medians = frame.groupby(["method", "tol"])["q_error"].median().unstack()
     rows = [
         {"method": label_of(method)} | {
-            f"{tol:g}": "–" if math.isnan(value) else _error(value)
+            f"{tol:g}": number(value, ".0e")
             for tol, value in medians.loc[method][::-1].items()
         } for method in sorted(medians.index, key=rank)
     ]
@@ -343,10 +349,11 @@ def polish(frame):
         row = {"method": plain}
         for column, name in (("q_error", "q"), ("gradient_error", "dF/dθ")):
             ratios = _ratios(frame, method, plain, column)
+            lower, higher, _ = wins_losses_ties(-np.log(ratios))
             row |= {
-                f"{name}: ratio": f"{np.exp(np.log(ratios).mean()):.2g}",
-                f"{name}: lower, higher":
-                    f"{(ratios < 1).sum()}, {(ratios > 1).sum()}",
+                f"{name}: ratio":
+                    number(np.exp(np.log(ratios).mean()), ".2g"),
+                f"{name}: lower, higher": f"{lower}, {higher}",
             }
         rows.append(row)
     return pd.DataFrame(rows)
@@ -379,8 +386,8 @@ def _ratios(frame, method, plain, column):
 
 def sentences(frame):
     """Say in three sentences what the measurement of one start says."""
-    n = (f"{frame.groupby(CASE).ngroups} cases: {frame['task'].nunique()} "
-         f"tasks, {_drawn(frame)}")
+    n = (f"{in_words(frame.groupby(CASE).ngroups, 'case')}: "
+         f"{in_words(frame['task'].nunique(), 'task')}, {_drawn(frame)}")
     lowest = "; ".join(_who_is_lowest(frame, tol) for tol in budgets(frame))
     return [
         f"1. Of the tasks, the lowest median error of q is, {lowest} ({n}; "
@@ -399,14 +406,16 @@ def _drawn(frame):
 
 
 def _who_is_lowest(frame, tol):
-    medians = at_equal_cost(frame, "q_error", tol).dropna().groupby(
-        ["task", "method"]).median().unstack("method")
-    best = medians.idxmin(axis="columns").value_counts()
+    medians = at_equal_cost(frame, "q_error", tol).groupby(
+        ["method", "task"]).median().unstack("task")
+    tasks = _is_lowest(medians).sum(axis="columns")
+    best = tasks[tasks > 0]
     said = ", ".join(
         f"{label_of(method)} on {best[method]}"
         for method in sorted(best.index, key=lambda m: (-best[m], rank(m)))
     )
-    return f"within the cost of {EXACT} at tolerance {tol:g}, that of {said}"
+    return (f"within the cost of {EXACT} at tolerance {tol:g}, that of "
+            f"{said or 'no method'}")
 
 
 def _what_floors(frame):
@@ -415,7 +424,7 @@ def _what_floors(frame):
     def between(method, column):
         own = frame[frame["method"] == method]
         return " to ".join(
-            f"{own.loc[own['tol'] == tol, column].median():.1g}"
+            number(own.loc[own["tol"] == tol, column].median(), ".1g")
             for tol in ends
         )
 
@@ -431,17 +440,26 @@ def _what_floors(frame):
     )
 
 
+def times_exact(costs, method):
+    """Write the geometric mean of a method's costs over those of EXACT.
+
+    ``costs`` are of `cost_to_reach`, a column per method.  The mean is over
+    the cases in which both get there; "–" where there is none.
+    """
+    ratios = costs[method] / costs[EXACT]
+    both = np.isfinite(costs[method]) & np.isfinite(costs[EXACT])
+    return number(np.exp(np.log(ratios[both]).mean()), ".2f")
+
+
 def _what_corrections_cost(frame):
     costs = cost_to_reach(frame, "gradient_error", GRADIENT).unstack("method")
     said = []
     for method in CORRECTED:
         if method not in costs:
             continue
-        ratios = (costs[method] / costs[EXACT])[
-            np.isfinite(costs[method]) & np.isfinite(costs[EXACT])]
         reached = np.isfinite(costs[method]).sum()
         said.append(
-            f"{method} takes {np.exp(np.log(ratios).mean()):.2f} times the "
+            f"{method} takes {times_exact(costs, method)} times the "
             f"evaluations and products of {EXACT} and gets there in {reached}"
         )
     there = np.isfinite(costs[EXACT]).sum()
@@ -449,8 +467,8 @@ def _what_corrections_cost(frame):
     return (
         f"To a hypergradient within {100 * GRADIENT:g} % "
         + ", ".join(said or [f"only {EXACT} was measured"])
-        + f" of {len(costs)} cases; {EXACT} does in {there}, {PLAIN} in "
-        f"{plain} (geometric means over the cases in which both do)"
+        + f" of {in_words(len(costs), 'case')}; {EXACT} does in {there}, "
+        f"{PLAIN} in {plain} (geometric means over the cases in which both do)"
     )
 
 
@@ -470,8 +488,5 @@ def draw(inputs):
         figures, caption_of(frame, first),
         {"": f"{page(frame)}\nFrom {', '.join(p.name for p in files)}, "
              f"package {', '.join(prints)}.\n"},
-        () if len(prints) < 2 else (
-            f"rows of {len(prints)} versions of the package; measure again "
-            "to compare",
-        ),
+        versions_of(read_errors([path]) for path in files),
     )

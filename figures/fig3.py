@@ -19,8 +19,9 @@ from .plotting import (
     Drawing, add_caption, add_legend, literal, make_grid, paper_style,
     plain_numbers, remove_empty, seeds_in_words, stacked,
 )
-from .results import ResultError, numeric, read_table
+from .results import ResultError, check_text, numeric, read_table
 from .tables.claims import SCORES
+from .tables.league import in_words
 from .tables.markdown import markdown
 
 PUBLISHED = Path(__file__).with_name("authors_cifar10.csv")
@@ -72,7 +73,9 @@ def points_of(frame):
 
     ``frame`` is of `networks.network_runs`.  Columns: ``dataset``,
     ``network``, ``curve``, ``steps``, ``time`` (ms, median), its quartiles
-    ``low`` and ``high``, ``accuracy`` (mean) and ``std``.
+    ``low`` and ``high``, ``accuracy`` (mean) and ``std``, both of the runs
+    that did not diverge, and the numbers of runs, ``seeds``, and of those
+    that ``diverged``.
     """
     runs = summarise(frame)
     # one forward solver for all: variants of it are other experiments
@@ -80,13 +83,15 @@ def points_of(frame):
     runs = runs.assign(
         curve=runs["base"].map(CURVES),
         test_accuracy=runs["test_accuracy"].replace(-np.inf, np.nan),
+        diverged=runs["diverged"] > 0,
     )
     groups = runs.groupby(["dataset", "network", "curve", "backward_steps"])
     times, scores = groups["backward_time"], groups["test_accuracy"]
     return pd.DataFrame({
         "time": times.median(), "low": times.quantile(0.25),
         "high": times.quantile(0.75), "accuracy": scores.mean(),
-        "std": scores.std(),
+        "std": scores.std(), "seeds": groups.size(),
+        "diverged": groups["diverged"].sum(),
     }).reset_index(names=["dataset", "network", "curve", "steps"])
 
 
@@ -130,6 +135,7 @@ def read_published(path=PUBLISHED):
         path, pd.read_csv, ["method", *NUMBERS],
         "give the CSV file of the published points",
     )
+    check_text(path, raw, ["method"])
     raw["backward_steps"] = raw["backward_steps"].replace("full", np.inf)
     frame = numeric(path, raw, NUMBERS)
     return frame.assign(
@@ -139,9 +145,13 @@ def read_published(path=PUBLISHED):
 
 
 def plot_points(ax, points, colours):
-    """Draw one panel: a curve per method, along its number of steps."""
+    """Draw one panel: a curve per method, along its number of steps.
+
+    Points without an accuracy have no mark: `lost_in_words` names them.
+    """
+    marked = points[points["accuracy"].notna()]
     for depth, curve in enumerate(LOOKS):
-        own = points[points["curve"] == curve].sort_values("steps")
+        own = marked[marked["curve"] == curve].sort_values("steps")
         if not own.empty:
             _plot_curve(ax, own, curve, colours[curve], depth)
     ax.set_xscale("log")
@@ -166,11 +176,15 @@ def _plot_curve(ax, own, curve, colour, depth):
     for _, point in own.iterrows():
         steps = point["steps"]
         ax.annotate(
-            "∞" if np.isinf(steps) else f"{steps:.0f}",
+            _steps(steps),
             (point["time"], point["accuracy"]), (0, above),
             textcoords="offset points", ha="center", va="center",
             fontsize=5.5, color=colour, zorder=3.5 + depth,
         )
+
+
+def _steps(n):
+    return "∞" if np.isinf(n) else f"{n:.0f}"
 
 
 def caption_of(frame):
@@ -181,6 +195,27 @@ def caption_of(frame):
         "backward pass, ∞ the full solve. Published: MDEQ LARGE on CIFAR-10 "
         "at 32 × 32, 5 seeds."
     )
+
+
+def lost_in_words(points):
+    """Say which marks leave runs out that diverged, and what has no mark.
+
+    ``points`` are of `points_of`; the sentences go behind the caption.
+    """
+    def listed(own):
+        return "; ".join(
+            f"{row.curve} at {_steps(row.steps)} on {row.dataset} "
+            f"({row.seeds - row.diverged} of "
+            f"{in_words(row.seeds, 'seed')}; {row.diverged} diverged)"
+            for row in own.itertuples())
+
+    some = points[points["diverged"].between(1, points["seeds"] - 1)]
+    every = points[points["diverged"] == points["seeds"]]
+    return "".join(
+        f" {words}: {listed(own)}." for words, own in (
+            ("Without runs that diverged", some),
+            ("Not drawn, since every run diverged", every))
+        if len(own))
 
 
 def plot(points, published, caption):
@@ -219,7 +254,7 @@ def draw(inputs):
             "more solvers"
         )
     published = read_published(*inputs.csv.get("points", [])[:1])
-    caption = caption_of(frame)
+    caption = caption_of(frame) + lost_in_words(points)
     with paper_style():
         figure = plot(points, published, caption)
     pairs = paired_table(frame)

@@ -14,7 +14,7 @@ from .plotting import (
     paper_style, remove_empty,
 )
 from .results import (
-    ResultError, bare_name, numeric, read_table, settings_in_name,
+    ResultError, bare_name, read_measurement, settings_in_name,
 )
 from .tables.markdown import markdown
 
@@ -25,6 +25,7 @@ NUMBERS = (
     "spectral_radius_median", "spectral_radius", "reference_converged",
     "n_g", "n_vjp", "test_accuracy",
 )
+KEY = "dataset", "state", "solver", "batch"
 STATES = ("initial", "trained")
 # Solver in a file -> label, colour and mark, in the order of tables.
 METHODS = {
@@ -73,29 +74,27 @@ def read_alignment(paths):
     """Read measurements, one file below the other.
 
     Columns: TEXTS, NUMBERS and ``network``, what to call it: seeds of one
-    network are put together.
+    network are put together.  A row that two files have is of the first.
     """
-    frames = []
-    for path in paths:
-        raw = read_table(
-            path, _read_csv, [*TEXTS, *NUMBERS],
+    frame = pd.concat([
+        read_measurement(
+            path, TEXTS, NUMBERS,
             "give the CSV file of the measurement for figure E.2",
-        )
-        numbers = numeric(path, raw, {name: name for name in NUMBERS})
-        frames.append(raw[list(TEXTS)].join(numbers))
-    frame = pd.concat(frames, ignore_index=True)
+            KEY, {"state": STATES},
+        ) for path in paths
+    ]).drop_duplicates(list(KEY), ignore_index=True)
     return frame.assign(
         network=frame["dataset"].map(titles_of(frame["dataset"].unique()))
     )
 
 
-def _read_csv(path):
-    return pd.read_csv(path).rename(columns={"n_jvp": "n_vjp"})
+def versions_of(frames):
+    """Warn of measurements by several versions of the package.
 
-
-def versions_of(frame):
-    """Warn of measurements by several versions of the package."""
-    prints = sorted(frame["fingerprint"].unique())
+    There is a frame per file: rows that two have are read of the first
+    alone, which would hide the version of the other.
+    """
+    prints = sorted(set().union(*(frame["fingerprint"] for frame in frames)))
     if len(prints) < 2:
         return ()
     return (
@@ -252,4 +251,4 @@ def draw(inputs):
         "": f"From {', '.join(path.name for path in files)}, package "
             f"{', '.join(sorted(frame['fingerprint'].unique()))}.\n\n"
             f"{EXPLAINED}\n{tables(frame)}",
-    }, versions_of(frame))
+    }, versions_of(read_alignment([path]) for path in files))

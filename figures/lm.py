@@ -2,7 +2,8 @@
 
 Left against outer steps, right against time.  The horizontal line is what a
 model that counts pairs of tokens needs for the same text; the title has what
-one needs that counts tokens, which is far above.
+one needs that counts tokens, which is far above.  Where every method ends
+below that line, the axis ends there.
 """
 import numpy as np
 import pandas as pd
@@ -57,18 +58,30 @@ def plot(frame, caption):
     for (name, x), place in places.items():
         ax, runs = axes[place], frame[frame["dataset"] == name]
         plot_medians(ax, runs, x, "bits_per_character", looks, QUANTILES)
-        bigram = runs[BIGRAM].median()
-        ax.axhline(bigram, color=GREY, linewidth=0.8, linestyle=(0, (5, 2)),
-                   label="bigram, Kneser-Ney")
-        # the first points, of an untrained network, lie far above
-        ax.set_ylim(top=1.03 * bigram)
-        ax.set_title(
-            f"{literal(name)} (unigram: {runs[UNIGRAM].median():.2f})")
+        unigram, bigram = runs[UNIGRAM].median(), runs[BIGRAM].median()
+        if ends_below(ax, bigram):
+            # the first points, of an untrained network, lie far above
+            ax.set_ylim(top=1.03 * bigram)
+        if np.isfinite(bigram):
+            ax.axhline(bigram, color=GREY, linewidth=0.8,
+                       linestyle=(0, (5, 2)), label="bigram, Kneser-Ney")
+        known = f" (unigram: {unigram:.2f})" if np.isfinite(unigram) else ""
+        ax.set_title(literal(name) + known)
         ax.set_xlabel(AXES[x])
         ax.set_ylabel("bits per character")
     add_caption(figure, caption)
     add_legend(figure, axes.flat, methods.in_order(frame), most=4)
     return figure
+
+
+def ends_below(ax, level):
+    """Say whether every line of some axes has its last point below a level.
+
+    A line ends where a run diverged.  No line is below NaN.
+    """
+    lines = [line.get_ydata() for line in ax.lines]
+    ends = [ys[np.isfinite(ys)][-1] for ys in lines if np.isfinite(ys).any()]
+    return bool(ends) and max(ends) <= level
 
 
 def table_of(frame):
@@ -100,6 +113,11 @@ def draw(inputs):
     """Draw the figure from `results.Inputs`."""
     frame = text_runs(inputs.need_runs())
     caption = band_in_words(frame, QUANTILES)
+    if frame[BIGRAM].notna().any():
+        caption += (
+            " Where every method ends below the bigram's line, what is above "
+            "is cut off."
+        )
     with paper_style():
         figure = plot(frame, caption)
     return Drawing(

@@ -21,6 +21,7 @@ X_LABELS = {
     "evaluations": "gradient evaluations + products",
 }
 FLOOR = 1e-3  # test losses nearer to the lowest are drawn here
+ROUNDING = np.finfo(float).eps  # no F is known better than that
 Y_LABELS = {
     "F": r"$(F(\theta) - F^*)\,/\,(F(\theta_0) - F^*)$",
     "test_loss": "test loss $-$ lowest (floor $10^{-3}$)",
@@ -114,9 +115,10 @@ def plot_suboptimality(ax, runs, x, looks, quantiles=(0.1, 0.9),
 
     The columns are those of `arrivals.add_suboptimality`.  Thick lines are
     medians of the best so far, thin ones of the current theta; below the
-    error of F, which is shaded, nothing is told apart.
+    error of F, which is shaded, nothing is told apart.  An error of 0 is
+    that of rounding: a logarithmic axis has no place for a gap of 0.
     """
-    floor = runs["floor"].median()
+    floor = max(runs["floor"].median(), ROUNDING)
     least = plot_medians(
         ax, runs, x, "best_gap", looks, quantiles, floor, log_x)
     if not np.isfinite(least):
@@ -232,7 +234,8 @@ def add_legend(figure, axes, order=(), loc="outside lower center", most=5):
     """Put one legend below all panels; the figure grows by its height.
 
     Each label of ``axes`` is taken once, those of ``order`` first.  There
-    are at most ``most`` columns, fewer where they would be too wide.
+    are at most ``most`` columns, fewer where they would be too wide.  The
+    legend is returned, None where ``axes`` have no label.
     """
     handles = {}
     for ax in axes:
@@ -240,6 +243,8 @@ def add_legend(figure, axes, order=(), loc="outside lower center", most=5):
             handles.setdefault(label, handle)
     first = [name for name in map(literal, order) if name in handles]
     labels = first + [name for name in handles if name not in first]
+    if not labels:
+        return None
     renderer = FigureCanvasAgg(figure).get_renderer()
     tallest = max([
         old.get_window_extent(renderer).height for old in figure.legends

@@ -242,6 +242,52 @@ def numeric(path, frame, names):
         )
 
 
+def read_measurement(path, texts, numbers, remedy, key=(), words=None):
+    """Read a CSV file of a measurement under the present names of columns.
+
+    Parameters
+    ----------
+    path : Path
+    texts, numbers : sequence of str
+        The columns to read.
+    remedy : str
+        As of `read_table`.
+    key : sequence of str, optional
+        Columns that say which row it is.  Of several rows with one key, as
+        of a file that was joined to itself, the first is kept.
+    words : dict, optional
+        What columns of text may have in them: name -> sequence of str.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of text, then of floats.
+
+    Raises
+    ------
+    ResultError
+        Where a column is absent, or a cell is not what it should be.
+    """
+    def read(path):
+        # a fingerprint of digits alone is no number
+        raw = pd.read_csv(path, dtype=dict.fromkeys(texts, str))
+        return raw.rename(columns={"n_jvp": "n_vjp"})
+
+    raw = read_table(path, read, [*texts, *numbers], remedy)
+    check_text(path, raw, texts)
+    for name, known in (words or {}).items():
+        odd = sorted(set(raw[name]) - set(known))
+        if odd:
+            raise ResultError(
+                f"{path}: column {name} has {odd[0]!r} where "
+                f"{' or '.join(known)} is expected; {remedy}"
+            )
+    frame = raw[list(texts)].join(
+        numeric(path, raw, {name: name for name in numbers}))
+    return frame.drop_duplicates(list(key), ignore_index=True) if (
+        key) else frame
+
+
 # Settings: the parameters of a solver or of a data set
 
 class _Plain(pickle.Unpickler):

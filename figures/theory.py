@@ -13,7 +13,8 @@ from .plotting import (
     PAGE, Drawing, add_caption, add_legend, literal, paper_style,
     remove_empty,
 )
-from .results import ResultError, numeric, read_table
+from .results import ResultError, read_measurement
+from .tables import league
 from .tables.markdown import cell, markdown
 
 TEXTS = ("problem", "steps", "method", "fingerprint")
@@ -50,12 +51,11 @@ SMALL = 1e-3  # of lower ones a power of ten is
 
 def read_theory(path):
     """Read a measurement, a row per method, draw and iteration n."""
-    raw = read_table(
-        path, pd.read_csv, [*TEXTS, *NUMBERS],
+    return read_measurement(
+        path, TEXTS, NUMBERS,
         "give the CSV file of `python -m experiments.theory`",
+        ("problem", "steps", "method", "draw", "n"), {"steps": STEPS},
     )
-    numbers = numeric(path, raw, {name: name for name in NUMBERS})
-    return raw[list(TEXTS)].join(numbers)
 
 
 # Curves
@@ -112,9 +112,13 @@ def plot(frame, error, caption):
 
 
 def dimensions(rows):
-    """Return how many dimensions the steps without OPA span, and d."""
-    plain = rows[rows["method"] == EXACT]
-    return int(plain["span"].max()), int(plain["d"].max())
+    """Return how many dimensions the steps without OPA span, and d.
+
+    With OPA, where nothing without was measured.
+    """
+    plain = rows[rows["method"] == rows["method"].map(alone)]
+    own = rows if plain.empty else plain
+    return int(own["span"].max()), int(own["d"].max())
 
 
 # Tables
@@ -199,11 +203,17 @@ def _say_alone(own, name):
 
 
 def _say_opa(own, name):
-    ours, theirs, times = own.loc[name], own.loc[alone(name)], gains(own, name)
-    return (
+    ours = own.loc[name]
+    told = (
         f"{name} ends at a median error of dF/dθ of "
-        f"{in_words(ours['last'].median())} (n = {ours['iterations']:.0f}), "
-        f"{alone(name)} at {in_words(theirs['last'].median())} (n = "
+        f"{in_words(ours['last'].median())} (n = {ours['iterations']:.0f})"
+    )
+    if alone(name) not in own.index:
+        return f"{told}; {alone(name)} was not measured."
+    theirs, times = own.loc[alone(name)], gains(own, name)
+    return (
+        f"{told}, {alone(name)} at "
+        f"{in_words(theirs['last'].median())} (n = "
         f"{theirs['iterations']:.0f}). With OPA the error is "
         f"{times_in_words(times.median())} times lower in the median draw, "
         f"{times_in_words(times.min())} times in the worst."
@@ -211,8 +221,12 @@ def _say_opa(own, name):
 
 
 def times_in_words(number):
-    """Format a factor: from 100 on as a power of ten, "1e5"."""
-    return f"1e{np.log10(number):.0f}" if number >= 100 else f"{number:.2g}"
+    """Format a factor: what rounds to 100 or more as a power of ten, "1e5".
+    """
+    if not np.isfinite(number):
+        return "∞" if number > 0 else "–"
+    # from here on two digits are a power of ten, too: "1e+02"
+    return f"1e{np.log10(number):.0f}" if number >= 99.5 else f"{number:.2g}"
 
 
 def in_words(number):
@@ -228,7 +242,7 @@ def in_words(number):
 
 EXPLAINED = """\
 Errors are relative, ‖found - exact‖ / ‖exact‖ at the exact root: medians over
-{draws} draws after the last iteration, with the quartiles in brackets; below
+{draws} after the last iteration, with the quartiles in brackets; below
 1e-3 the power of ten is written.  A solve ends where ‖g‖ has fallen by 1e-12,
 and keeps its last error.  "Dimensions" counts those that the steps span, of
 those of z; OPA's pairs lead the steps out of a subspace.  "Factor" is by what
@@ -259,16 +273,21 @@ def page(frame):
     return (
         f"# Theorems 1 to 3, measured\n\nBy the package {prints}.\n"
         f"{sentences(table)}\n"
-        f"{EXPLAINED.format(draws=frame['draw'].nunique())}\n"
+        f"{EXPLAINED.format(draws=draws_in_words(frame))}\n"
         f"{markdown(pd.DataFrame(rows))}"
     )
+
+
+def draws_in_words(frame):
+    """Return "1 draw" or "10 draws"."""
+    return league.in_words(frame["draw"].nunique(), "draw")
 
 
 def caption_of(frame):
     """Say what lines and bands are."""
     return (
         "Relative errors against the exact root's. Lines are medians of "
-        f"{frame['draw'].nunique()} draws, bands hold all of them. A solve "
+        f"{draws_in_words(frame)}, bands hold all of them. A solve "
         "ends where the residual has fallen by 1e-12. OPA adds a pair at "
         "each iteration, until rounding ends the fall of its error."
     )

@@ -11,13 +11,14 @@ import pandas as pd
 
 from .. import backward_times, error_against_cost, figE2, lm, stats, theory
 from ..networks import summarise
-from ..results import ResultError, read_inputs
+from ..results import ResultError, read_inputs, read_measurement
 from . import claims, league, race
 from .markdown import cell, markdown
 
 FAIR, PUBLISHED, TEXT = "fair", "published", "20news"
 STAY, FIRST = race.STAY.format("1e-2"), "evaluations to 1e-2"
 SIDES = "equal settings", "the authors' settings"
+STAYED = "stay 0.01"  # of rounding.csv
 TIME, LAST = "time to stay at 1e-2", "last suboptimality"
 # Files by what they are of.
 ONE_PENALTY = (
@@ -93,6 +94,12 @@ class Record:
         return self.league(names)[1]
 
 
+def need(there, what):
+    """Raise a ResultError that names what a record lacks, unless there."""
+    if not there:
+        raise ResultError(f"Not in this record: {what}.")
+
+
 # Words
 
 def judge(places, one, other, quantity):
@@ -106,15 +113,18 @@ def judge(places, one, other, quantity):
     Raises
     ------
     ResultError
-        Where no file has both methods.
+        Where no file has both methods, and that quantity of them.
     """
     claim = next(
         claim for claim in claims.CLAIMS if (one, other) in claim.pairs
         and any(quantity in group for group in claim.quantities))
     found = claims.findings(replace(claim, pairs=((one, other),)), places)
+    if not found.empty:  # it has no columns then
+        found = found[found["quantity"] == quantity]
     if found.empty:
-        raise ResultError(f"No file has both {one} and {other}.")
-    return found[found["quantity"] == quantity]
+        raise ResultError(
+            f"No file has both {one} and {other}, with {quantity}.")
+    return found
 
 
 def at(places, title, protocol=FAIR):
@@ -231,6 +241,7 @@ def opa(record):
 def theorems(record):
     """What the theorems promise, measured."""
     ours, published = opa_gains(record)
+    need(published, f'"{theory.PUBLISHED}" in theory.csv')
     return (
         f"Where the steps lie in a subspace, OPA's transposed direction makes "
         f"the error of dF/dθ {_range(ours)} times lower than it is without "
@@ -243,17 +254,23 @@ def opa_gains(record):
 
     Two lists, for OPA's direction and for that of the published code: the
     medians over draws, for each problem whose steps lie in a subspace and
-    each solver.
+    each solver.  The first has at least one.
     """
     path, = record.paths(("theory.csv",))
     table = theory.summary(theory.read_theory(path))
-    table = table.xs("subspace", level="steps")
     ours, published = [], []
-    for _, own in table.groupby(level="problem", sort=False):
-        own = own.droplevel("problem")
-        for method in own.index[own.index.str.contains(", OPA")]:
+    for (_, steps), own in table.groupby(
+            level=["problem", "steps"], sort=False):
+        own = own.droplevel(["problem", "steps"])
+        for method in own.index:
+            plain = theory.alone(method)
+            if steps != "subspace" or method == plain or (
+                    plain not in own.index):
+                continue
             gains = theory.gains(own, method).median()
             (published if method == theory.PUBLISHED else ours).append(gains)
+    need(ours, "a solver with OPA and without, in theory.csv, whose steps lie "
+               "in a subspace")
     return ours, published
 
 
@@ -272,6 +289,7 @@ def several(record):
     }
     last = at_goals["1e-2"]
     shown = [name for name in race.in_order(last) if name in race.BRIEF]
+    need(shown, f"{' or '.join(race.BRIEF)} on a task of the race")
     places = [place for place in places if place.protocol == FAIR]
     rows = [
         {"method": f"`{name}`"} | {
@@ -312,6 +330,7 @@ def many(record):
         name: np.isfinite(own).sum() for name, own in medians.iterrows()
         if name in race.BRIEF and own.notna().all()
     }
+    need(there, f"{' or '.join(race.BRIEF)} on every task of the race")
     return (
         f"Of {len(problems)} tasks, most with a penalty per feature, class or "
         "group or a weight per training row, those where more than half of "
@@ -325,6 +344,8 @@ def errors(record):
     path, = record.paths(("error_against_cost.csv",))
     frame = error_against_cost.read_errors([path])
     frame = frame[frame["start"] == "warm"]
+    need(error_against_cost.EXACT in set(frame["method"]),
+         f"{error_against_cost.EXACT} from a warm start, in {path.name}")
     budgets = error_against_cost.budgets(frame)
     at_cost = [
         error_against_cost.at_equal_cost(frame, "q_error", tol).groupby(
@@ -333,18 +354,21 @@ def errors(record):
         frame, "gradient_error", error_against_cost.GRADIENT).unstack("method")
     rows = []
     for name in filter(set(costs).__contains__, error_against_cost.SHOWN):
-        ratios = (costs[name] / costs["HOAG"])[np.isfinite(costs[name])]
         rows.append({"method": f"`{name}`"} | {
-            f"q at HOAG's cost, {tol:g}": race.number(own[name], ".1g")
+            f"q at HOAG's cost, {tol:g}":
+                error_against_cost.number(own[name], ".1g")
             for tol, own in zip(budgets, at_cost)
         } | {
-            "dF/dθ within 1 %": f"{len(ratios)} of {len(costs)}",
-            "cost of it / HOAG's": "–" if ratios.empty else
-            f"{np.exp(np.log(ratios).mean()):.2f}",
+            "dF/dθ within 1 %":
+                f"{np.isfinite(costs[name]).sum()} of {len(costs)}",
+            "cost of it / HOAG's":
+                error_against_cost.times_exact(costs, name),
         })
     return (
-        f"{len(costs)} cases: {frame['task'].nunique()} tasks, "
-        f"{frame['seed'].nunique()} seeds, {frame['step'].nunique()} θ. The "
+        f"{league.in_words(len(costs), 'case')}: "
+        f"{league.in_words(frame['task'].nunique(), 'task')}, "
+        f"{league.in_words(frame['seed'].nunique(), 'seed')}, "
+        f"{frame['step'].nunique()} θ. The "
         "median error of q for at most the cost that HOAG has at two inner "
         "tolerances; in how many cases some tolerance brings dF/dθ to 1 %, "
         "and the geometric mean of what that costs over what it costs HOAG:"
@@ -353,9 +377,8 @@ def errors(record):
 
 def passes(record):
     """Times of the backward pass over the full solve's, and published."""
-    frame = pd.concat(map(
-        backward_times.read_times, record.paths(PASSES)))
-    found = backward_times.summary(frame)
+    found = backward_times.summary(
+        backward_times.read_times(*record.paths(PASSES)))
     rows = []
     for (network, device), own in found.groupby(
             backward_times.KEY, sort=False):
@@ -395,6 +418,7 @@ def accuracy(record):
                     claims.in_words(row)["effect"],
                 "verdict": row["verdict"],
             })
+    need(rows, "HOAG with SHINE, SHINE-refine or Jacobian-Free on a network")
     return (
         "Test accuracy at the end less that of the full solve, paired by "
         "seed, with its 95 % interval by Student's t; the claim is that at "
@@ -404,21 +428,24 @@ def accuracy(record):
 
 def deep(record):
     """Times and accuracy in networks, in sentences for the README."""
-    frame = pd.concat(map(
-        backward_times.read_times, record.paths(PASSES)))
-    found = backward_times.summary(frame).set_index(["network", "method"])
+    found = backward_times.summary(
+        backward_times.read_times(*record.paths(PASSES)))
+    # of the first device, where there are two
+    ratios = found[found["method"] == "SHINE"].groupby("network")[
+        "ratio"].first()
     times = [
-        f"{1 / found.loc[(network, 'SHINE'), 'ratio']:.1f} in MDEQ "
-        f"{network.upper()} "
+        f"{1 / ratios[network]:.1f} in MDEQ {network.upper()} "
         f"({1 / backward_times.published_ratios(network)['SHINE', 0]:.1f})"
-        for network in ("large", "small")
-        if (network, "SHINE") in found.index
+        for network in ("large", "small") if network in ratios
     ]
+    need(times, "the times of SHINE in MDEQ LARGE or SMALL")
     places = [
         place for place in record.places(TRAINED) if place.family == "network"]
     lost = judge(places, "SHINE", "HOAG", "accuracy")
     cosines = aligned(record)
-    cosines = cosines[cosines.index.str.startswith(ALIGNED)].iloc[0]
+    cosines = cosines[[name.startswith(ALIGNED) for name in cosines.index]]
+    need(len(cosines), f'the network "{ALIGNED}", trained, of figure E.2')
+    cosines = cosines.iloc[0]
     _, ends = bits(record)
     return (
         "How many times faster than the full solve SHINE's backward pass is: "
@@ -427,7 +454,7 @@ def deep(record):
             f"{row['place']} ({seeds(row)}) {row['effect']}, "
             f"**{row['verdict']}**" for _, row in lost.iterrows())
         + f". Cosine of q with the exact q, {cosines.name}: " + ", ".join(
-            f"{title} {cosines[solver]:.3f}"
+            f"{title} {cell(cosines.get(solver, np.nan), '.3f')}"
             for title, solver in DIRECTIONS.items())
         + ". Bits per character more than the full solve, on text: "
         + ", ".join(f"{name} {more_bits(ends, name)}"
@@ -452,6 +479,7 @@ def aligned(record):
     frame = figE2.read_alignment(record.paths(INVERSES))
     frame = frame[
         (frame["state"] == "trained") & (frame["reference_converged"] > 0)]
+    need(len(frame), "an exact q on a trained network of figure E.2")
     return frame.groupby(["network", "solver"])[
         "sample_cosine_median"].median().unstack("solver")
 
@@ -470,7 +498,8 @@ def language(record):
     ]
     return (
         "Bits per character of held-out text, medians over seeds. A unigram "
-        f"model takes {levels[0]:.2f}, a bigram model {levels[1]:.2f}. The "
+        f"model takes {cell(levels[0], '.2f')}, a bigram model "
+        f"{cell(levels[1], '.2f')}. The "
         "last column is the mean difference, paired by seed, with its 95 % "
         "interval by Student's t:"), markdown(pd.DataFrame(rows))
 
@@ -478,11 +507,17 @@ def language(record):
 def bits(record):
     """Return the runs on text, and where each method ends with each seed."""
     runs = summarise(lm.text_runs(record.runs(("lm_quick.parquet",))))
+    need("HOAG" in set(runs["method"]), "HOAG, the full solve, on text")
     return runs, runs.set_index(["method", "seed"])["bits_per_character"]
 
 
 def more_bits(ends, method):
-    """Write how many bits more than the full solve a method takes."""
+    """Write how many bits more than the full solve a method takes.
+
+    "–" where fewer than two seeds have both.
+    """
+    if method not in ends:
+        return "–"
     gaps = stats.differences(*ends[method].align(ends["HOAG"], join="inner"))
     return "–" if len(gaps) < 2 else (
         claims.SCORES.in_words(stats.mean_interval(gaps)))
@@ -490,21 +525,29 @@ def more_bits(ends, method):
 
 def instrument(record):
     """What the outer step and rounding change."""
-    rules = pd.read_csv(record.paths(("outer_rules.csv",))[0])
-    close = rules[(rules["method"] == "HOAG") & (rules["gap"] <= 1e-3)]
-    counts = close.groupby("rule").size()
-    of = rules[rules["method"] == "HOAG"].groupby("rule").size()
-    repeats = pd.read_csv(record.paths(("rounding.csv",))[0])
+    path, = record.paths(("outer_rules.csv",))
+    rules = read_measurement(
+        path, ("rule", "method"), ("gap",),
+        "give the CSV file of `python -m experiments.outer_rules`")
+    close = rules[rules["method"] == "HOAG"].groupby("rule")["gap"].agg(
+        lambda gaps: f"{(gaps <= 1e-3).sum()} of {len(gaps)}")
+    for rule in FAIR, "hoag":
+        need(rule in close, f"HOAG under the rule {rule}, in {path.name}")
+    path, = record.paths(("rounding.csv",))
+    repeats = read_measurement(
+        path, ("task", "protocol", "method"), ("seed", STAYED),
+        "give the CSV file of `python -m experiments.rounding`")
     stable = " and ".join(
         f"{unmoved(repeats[repeats['protocol'] == protocol]):.1f} % {words}"
         for protocol, words in (
             (FAIR, "under equal settings"),
             (PUBLISHED, "under the authors' settings"))
         if (repeats["protocol"] == protocol).any())
+    need(stable, f"the protocol {FAIR} or {PUBLISHED} in {path.name}")
     return (
-        f"The exact method ends within 0.1 % of F\\* in {counts[FAIR]} of "
-        f"{of[FAIR]} runs under the fair step and in {counts['hoag']} of "
-        f"{of['hoag']} under HOAG's own rule. Of runs that start from z that "
+        f"The exact method ends within 0.1 % of F\\* in {close[FAIR]} "
+        f"runs under the fair step and in {close['hoag']} under HOAG's own "
+        f"rule. Of runs that start from z that "
         f"differ by 1e-12, on two instruction sets, {stable} need the same "
         "evaluations to stay at 1e-2 as their median, to 2 %.")
 
@@ -515,10 +558,9 @@ def unmoved(repeats, within=0.02):
     Where most runs never stay, the median is infinite, and so are the counts
     near it.
     """
-    column = "stay 0.01"
-    medians = repeats.groupby(["task", "seed", "method"])[column].transform(
+    medians = repeats.groupby(["task", "seed", "method"])[STAYED].transform(
         "median")
-    counts = repeats[column]
+    counts = repeats[STAYED]
     near = (counts == medians) | ((counts / medians - 1).abs() <= within)
     return 100 * near.mean()
 

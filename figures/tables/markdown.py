@@ -14,7 +14,9 @@ def cell(value, form):
 
 
 def markdown(frame):
-    """Format a table of text, legible as it is."""
+    """Format a table of text, legible as it is; "" without columns."""
+    if not len(frame.columns):
+        return ""
     rows = [list(frame.columns), *frame.to_numpy().tolist()]
     rows = [[text.replace("|", "\\|") for text in row] for row in rows]
     widths = [max(3, *map(len, column)) for column in zip(*rows)]

@@ -55,26 +55,32 @@ def read_ends(schemes):
 def newsgroups(path, schemes):
     """Tabulate the methods of the published protocol that the authors ran.
 
-    ``schemes`` map the authors' name of a run to ours.
+    ``schemes`` map the authors' name of a run to ours.  There is a row for
+    each variant of a method, by its label.
     """
     runs, _ = read_runs([path], ["20news"])
     runs = runs[(runs["protocol"] == "published")
                 & (runs["formulation"] == "logistic")]
     rows = []
     for method, theirs in read_ends(schemes).iterrows():
-        own = runs[runs["base"] == method]
-        own = own[own["step"] == theirs["outer_step"]]
-        if own.empty:
-            continue
-        first = own[own["seed"] == 0].mean(numeric_only=True)
-        losses = own["test_loss"]
-        rows.append({"method": f"`{method}`"} | {
-            title: f"{cell(theirs[name], form)} / {cell(first[ours], form)}"
-            for title, (name, ours, form) in ENDS.items()
-        } | {
-            "ours, median of seeds":
-                f"{cell(losses.median(), '.2f')} ({own['seed'].nunique()})",
-        })
+        ends = runs[(runs["base"] == method)
+                    & (runs["step"] == theirs["outer_step"])]
+        for label, own in ends.groupby("method"):
+            first = own[own["seed"] == 0].mean(numeric_only=True)
+            losses = own["test_loss"]
+            rows.append({"method": f"`{label}`"} | {
+                title:
+                    f"{cell(theirs[name], form)} / {cell(first[ours], form)}"
+                for title, (name, ours, form) in ENDS.items()
+            } | {
+                "ours, median of seeds":
+                    f"{cell(losses.median(), '.2f')} "
+                    f"({own['seed'].nunique()})",
+            })
+    if not rows:
+        raise ResultError(
+            f"{path.name}: no run under the published protocol has the "
+            "authors' methods and steps; run it longer")
     return pd.DataFrame(rows)
 
 
@@ -87,7 +93,7 @@ def inversion(path):
             "direction": direction, "quantity": quantity,
             "authors": " / ".join(f"{x:.5f}" for x in theirs[1:4]),
             "ours": " / ".join(
-                f"{own.quantile(q):.5f}" for q in (0.25, 0.5, 0.75)
+                cell(own.quantile(q), ".5f") for q in (0.25, 0.5, 0.75)
             ),
         })
     return pd.DataFrame(rows)
@@ -97,16 +103,22 @@ def beside_full(points):
     """Tabulate accuracy and time, both relative to the full solve.
 
     ``points`` are of `fig3.points_of`, of one data set, or of
-    `fig3.read_published`.
+    `fig3.read_published`.  Without the full solve there is no comparison.
     """
     points = points.set_index(["curve", "steps"])
-    full = points.loc["HOAG", np.inf]
-    change = (points["accuracy"] - full["accuracy"]).map("{:+.2f}".format)
-    faster = (full["time"] / points["time"]).map("{:.1f}".format)
-    accuracies = points["accuracy"].map("{:.2f}".format)
-    times = points["time"].map("{:.3g}".format)
+    full = points.reindex([("HOAG", np.inf)]).iloc[0]
+
+    def text(numbers, form):
+        return numbers.map(partial(cell, form=form))
+
+    change = text(points["accuracy"] - full["accuracy"], "+.2f")
+    faster = text(full["time"] / points["time"], ".1f")
+    accuracies = text(points["accuracy"], ".2f")
+    times = text(points["time"], ".3g")
+    lost = points.get("diverged", pd.Series(0, points.index)).map(
+        lambda n: f", {n} diverged" if n else "")
     return pd.DataFrame({
-        "top-1 (%)": accuracies + " (" + change + ")",
+        "top-1 (%)": accuracies + " (" + change + ")" + lost,
         "backward (ms)": times + " (" + faster + " ×)",
     })
 
@@ -138,7 +150,7 @@ def networks(path):
 
 def passes(*paths):
     """Tabulate how much faster than the full solve a backward pass is."""
-    frame = pd.concat(map(backward_times.read_times, paths))
+    frame = backward_times.read_times(*paths)
     found = backward_times.summary(frame)
     columns = {}
     for (network, device), own in found.groupby(
@@ -166,6 +178,8 @@ def network_inversion(*paths):
     """Tabulate the methods of figure E.2, a column per trained network."""
     frame = figE2.read_alignment(paths)
     frame = frame[frame["state"] == "trained"]
+    if frame.empty:
+        raise ResultError("none of these networks is trained; measure one")
     rows = []
     for solver in sorted(frame["solver"].unique(), key=figE2.rank):
         own = frame[frame["solver"] == solver].groupby("network")
@@ -175,10 +189,10 @@ def network_inversion(*paths):
             "place in the paper":
                 f"{ORDER.index(solver) + 1}" if known else "–",
         } | {
-            f"{name}, trained: cosine": f"{cosine:.3f}" for name, cosine in
-            own["sample_cosine_median"].median().items()
+            f"{name}, trained: cosine": cell(cosine, ".3f")
+            for name, cosine in own["sample_cosine_median"].median().items()
         })
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).fillna("–")
 
 
 # The page
@@ -219,7 +233,10 @@ Ours is the cosine of q with the exact q, of the median sample."""),
 
 
 def compare(folder):
-    """Write every table that a folder has files for, in Markdown."""
+    """Write every table that a folder has files for, in Markdown.
+
+    Of a file that will not do it is said why; the other tables go on.
+    """
     parts, missing = [], []
     for title, patterns, table, words in SECTIONS:
         found = next(filter(None, (
@@ -230,8 +247,13 @@ def compare(folder):
             parts.append(f"**{title}**: no {patterns[0]} in {folder}.\n")
             continue
         files = ", ".join(f"`{path.name}`" for path in found)
+        try:
+            rows = markdown(table(*found))
+        except ResultError as error:
+            parts.append(f"**{title}**: {error}.\n")
+            continue
         words = textwrap.fill(f"**{title}**, from {files}.  {words}", 79)
-        parts.append(f"{words}\n\n{markdown(table(*found))}")
+        parts.append(f"{words}\n\n{rows}")
     if len(missing) == len(SECTIONS):
         raise ResultError(
             f"{folder}: has none of {', '.join(missing)}; run make figure "

@@ -689,6 +689,30 @@ def test_panels_of_diverged_runs(first):
             assert min(line.get_xdata(), default=1) > 0
 
 
+@pytest.mark.parametrize("columns", [
+    {"value_error": 0.0},
+    {"value_error": NAN, "optimum": 0.0,
+     "value_function": [100.0, 10.0, 0.0, 0.0]},
+])
+def test_a_gap_of_zero_is_on_the_axes(columns):
+    ax, = draw(bilevel("SHINE", 0, [1, 0.1, 0, 0], **columns)).axes
+    low, high = ax.get_ylim()
+    shown = lines(ax)["SHINE"].get_ydata()
+    assert len(shown) == 3 and high > 0.1
+    assert all(low < y < high for y in shown)
+
+
+def test_without_a_curve_there_is_no_legend():
+    runs = runs_of(bilevel("AmIGO", 0, [1, 0.1, 0]), *(
+        bilevel(name, 0, [1, 0.1, 0], value_function=NAN)
+        for name in ("SHINE", "HOAG")))
+    found = FIGURES["fig1"].draw(results.Inputs(runs))
+    figure = found.figures["evaluations"]
+    assert not figure.legends
+    told, = figure.axes[0].texts
+    assert told.get_text() == "no run has a finite value"
+
+
 def test_names_are_drawn_as_they_are(tmp_path):
     frames = [bilevel(name, 0, [1, 0], dataset="a $b$")
               for name in ("$x^$", "_hidden", "cost in $")]

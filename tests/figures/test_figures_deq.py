@@ -212,6 +212,33 @@ def test_figure_3(drawn):
     assert "SHINE-OPA" in drawn["fig3"].tables[""]
 
 
+@pytest.mark.parametrize("dead, words, drawn_at", [
+    ((), "", 81 + 1 / 3),
+    ((0,), "Without runs that diverged: SHINE at 7 on pictures (2 of 3 seeds;"
+           " 1 diverged).", 82),
+    ((0, 1, 2), "Not drawn, since every run diverged: SHINE at 7 on pictures "
+                "(0 of 3 seeds; 3 diverged).", None),
+])
+def test_marks_of_survivors_are_told(dead, words, drawn_at):
+    frames = [
+        run_of(solver, seed, 2, [0.1, 0.7, 0.8 + end],
+               diverged=np.array([0.0, 0.0, seed in dead and more]), **{
+                   f"p_solver_{key}": n for key, n in settings.items()})
+        for solver, more, settings in (
+            ("HOAG", 0, {}), ("SHINE", 1.0, {"backward_steps": 7}))
+        for seed, end in zip(SEEDS, (0, 0.01, 0.03))
+    ]
+    found = fig3.draw(results.Inputs(runs_of(*frames)))
+    assert found.caption.endswith(words) and (
+        ("diverged" in found.caption) == bool(dead))
+    left = found.figures[""].axes[0]
+    ours = curves(left).get("SHINE (and refined)", [])
+    assert [y for _, y in ours] == pytest.approx(
+        [drawn_at] if drawn_at else [])
+    with plotting.paper_style():
+        assert_nothing_overlaps(found.figures[""])
+
+
 def test_convergence(drawn):
     figure = drawn["deq"].figures[""]
     usual, other = (

@@ -3,8 +3,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from figures import figE2
 from figures.results import ResultError
 from figures.tables import claims, findings, league, race
+from figures.tables.markdown import markdown
 
 from helpers.figure_rows import bilevel, pass_times, run, save, table
 from helpers.league_numbers import problem
@@ -182,3 +184,130 @@ def test_runs_that_rounding_moves_are_counted(tmp_path):
         text = findings.instrument(findings.Record(tmp_path))
         assert f"two instruction sets, {expected} the same" in text
         assert "1 of 2 runs under the fair step" in text
+
+
+# What a record lacks
+
+def errors(**changes):
+    return pd.DataFrame([
+        {"task": "ridge", "seed": 0, "start": "warm", "method": method,
+         "tol": tol, "step": step, "n_g": 1 / tol, "n_vjp": 1,
+         "q_error": tol, "gradient_error": tol / 9, "z_error": tol,
+         "fingerprint": "abc"} | changes
+        for method in ("HOAG", "SHINE") for tol in (0.1, 0.01)
+        for step in (2, 4)
+    ])
+
+
+def theorems(*methods, steps="subspace"):
+    return pd.DataFrame([
+        {"problem": "ridge", "steps": steps, "method": method, "draw": 0,
+         "n": n, "d": 9, "z_error": 0.1, "fingerprint": "abc", "span": 4,
+         "hypergradient_error": 0.1, "q_error": 0.1}
+        for method in methods for n in (0, 1)
+    ])
+
+
+RULES = pd.DataFrame({
+    "rule": ["fair", "fair", "hoag"], "method": "HOAG",
+    "gap": [1e-4, 1e-2, 1e-5]})
+ROUNDED = pd.DataFrame({
+    "task": "toy", "seed": 0, "method": "SHINE", "protocol": ["fair"],
+    "stay 0.01": 9})
+
+
+@pytest.mark.parametrize("name, files, words", [
+    ("errors", {"error_against_cost": errors().query("method != 'HOAG'")},
+     "Not in this record: HOAG from a warm start, in error_against_cost.csv."),
+    ("errors", {"error_against_cost": errors(start="cold")},
+     "Not in this record: HOAG from a warm start"),
+    ("theorems", {"theory": theorems("BFGS", "BFGS, OPA", steps="span")},
+     "Not in this record: a solver with OPA and without, in theory.csv,"),
+    ("theorems", {"theory": theorems("BFGS, OPA")},
+     "Not in this record: a solver with OPA and without, in theory.csv,"),
+    ("theorems", {"theory": theorems("BFGS", "BFGS, OPA")},
+     'Not in this record: "adjoint Broyden, OPA published" in theory.csv.'),
+    ("instrument", {"outer_rules": RULES.query("rule == 'fair'"),
+                    "rounding": ROUNDED},
+     "Not in this record: HOAG under the rule hoag, in outer_rules.csv."),
+    ("instrument", {"outer_rules": RULES.assign(gap=1), "rounding": ROUNDED},
+     "in 0 of 2 runs under the fair step and in 0 of 1 under HOAG's own"),
+    ("instrument", {"outer_rules": RULES.drop(columns="gap"),
+                    "rounding": ROUNDED}, "outer_rules.csv: no column gap;"),
+    ("instrument", {"outer_rules": RULES,
+                    "rounding": ROUNDED.assign(protocol="odd")},
+     "Not in this record: the protocol fair or published in rounding.csv."),
+    ("deep", {"backward_times_cpu": pass_times(0.2)},
+     "Not in this record: the times of SHINE in MDEQ LARGE or SMALL."),
+])
+def test_what_a_record_lacks_is_named(name, files, words, tmp_path):
+    for file, frame in files.items():
+        frame.to_csv(tmp_path / f"{file}.csv", index=False)
+    text = findings.told(name, findings.Record(tmp_path))
+    assert words in " ".join(text.split())
+
+
+def test_a_case_that_the_exact_method_misses_is_no_ratio_of_zero(tmp_path):
+    frame = errors()
+    missed = (frame["method"] == "HOAG") & (frame["step"] == 4)
+    frame.loc[missed, "gradient_error"] = 0.5
+    frame.to_csv(tmp_path / "error_against_cost.csv", index=False)
+    text = findings.told("errors", findings.Record(tmp_path))
+    assert "2 cases: 1 task, 1 seed, 2 θ." in text
+    rows = {row["method"]: row for row in table(text, "method")}
+    assert rows["`SHINE`"]["dF/dθ within 1 %"] == "2 of 2"
+    assert rows["`SHINE`"]["cost of it / HOAG's"] == "1.00"
+    frame.loc[frame["method"] == "HOAG", "gradient_error"] = 0.5
+    frame.to_csv(tmp_path / "error_against_cost.csv", index=False)
+    text = findings.told("errors", findings.Record(tmp_path))
+    rows = {row["method"]: row for row in table(text, "method")}
+    assert rows["`SHINE`"]["cost of it / HOAG's"] == "–"
+
+
+def network_places(*methods):
+    """A network on which these methods were trained."""
+    accuracy = {name: [90.0, 91.0, 92.0] for name in methods}
+    return problem({"accuracy": accuracy}, family=league.NETWORK)
+
+
+class Trained(findings.Record):
+    """A record with known networks, and times of the passes in a folder."""
+
+    def league(self, names):
+        places = claims.places_of([network_places(*self.methods)])
+        return [], places
+
+
+@pytest.mark.parametrize("methods, words", [
+    (("SHINE",), "Not in this record: HOAG with SHINE, SHINE-refine or"),
+    (("SHINE", "HOAG"), "| `SHINE` |"),
+])
+def test_accuracy_needs_the_full_solve(methods, words, tmp_path):
+    record = Trained(tmp_path)
+    record.methods = methods
+    assert words in findings.told("accuracy", record)
+
+
+def test_deep_needs_its_network(tmp_path):
+    times = pass_times(0.2)
+    times = pd.concat([times, times.query("steps == 0").assign(
+        method="SHINE")]).assign(network="large")
+    times.to_csv(tmp_path / "backward_times_cpu.csv", index=False)
+    one = dict.fromkeys(figE2.NUMBERS, 0.5) | {
+        "dataset": "digits[network=dense]", "state": "trained",
+        "solver": "SHINE", "fingerprint": "abc", "reference_converged": 1}
+    pd.DataFrame([one]).to_csv(tmp_path / "figE2_dense.csv", index=False)
+    record = Trained(tmp_path)
+    record.methods = "SHINE", "HOAG"
+    assert findings.told("deep", record) == (
+        'Not in this record: the network "tiny, cifar10", trained, of figure '
+        "E.2.\n")
+    pd.DataFrame([one | {"reference_converged": 0}]).to_csv(
+        tmp_path / "figE2_dense.csv", index=False)
+    assert findings.told("alignment", record) == (
+        "Not in this record: an exact q on a trained network of figure "
+        "E.2.\n")
+
+
+def test_a_table_of_nothing_is_nothing():
+    assert markdown(pd.DataFrame()) == ""

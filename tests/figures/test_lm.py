@@ -8,7 +8,7 @@ import pytest
 from helpers.figure_rows import (
     assert_nothing_overlaps, rows, runs_of, save, table,
 )
-from figures import lm, results
+from figures import lm, plotting, results
 from figures.tables import findings
 
 STEPS = np.array([0, 5, 10])
@@ -54,7 +54,45 @@ def test_lines_are_medians_in_bits(drawn):
     assert times["HOAG"].get_xdata().tolist() == [0, 5, 10]
     assert by_step.get_ylim()[1] == pytest.approx(4.12)
     assert "medians of 1 to 3 seeds" in drawn.caption
-    assert_nothing_overlaps(drawn.figures[""])
+    with plotting.paper_style():  # which chooses the size of letters
+        assert_nothing_overlaps(drawn.figures[""])
+
+
+@pytest.mark.parametrize("bits, columns, top", [
+    ([6, 3.5, 3], {}, 4.12),
+    ([6, 5, 4.5], {}, 6),  # above the bigram's 4: all of the line is shown
+    ([6, 5, 4.5], {"diverged": [0.0, 0.0, 1.0]}, 6),
+    ([6, 3, 2], {"baseline_unigram": np.nan, "baseline_bigram": np.nan}, 6),
+])
+def test_every_method_has_its_end_on_the_axis(bits, columns, top):
+    found = lm.draw(results.Inputs(runs_of(
+        run_of("HOAG", 0, [6, 3, 2], **dict(columns, diverged=0.0)),
+        run_of("SHINE", 0, bits, **columns))))
+    low, high = found.figures[""].axes[0].get_ylim()
+    assert low < 2 and top <= high < 1.1 * top
+    assert ("what is above is cut off" in found.caption) == (
+        "baseline_bigram" not in columns)
+    assert "nan" not in found.tables[""]
+
+
+def test_without_baselines_there_is_neither_line_nor_number(tmp_path):
+    frame = race().drop(columns=[
+        f"objective_{name}" for name in lm.BASELINES])
+    found = lm.draw(results.Inputs(runs_of(frame)))
+    ax = found.figures[""].axes[0]
+    assert ax.get_title() == "text"
+    assert "bigram, Kneser-Ney" not in {
+        line.get_label() for line in ax.lines}
+    save(tmp_path / "lm_quick.parquet", frame)
+    text = findings.told("language", findings.Record(tmp_path))
+    assert "unigram model takes -, a bigram model -." in " ".join(text.split())
+
+
+def test_the_findings_need_the_full_solve(tmp_path):
+    frame = race().query("objective_solver != 'HOAG'")
+    save(tmp_path / "lm_quick.parquet", frame)
+    assert findings.told("language", findings.Record(tmp_path)) == (
+        "Not in this record: HOAG, the full solve, on text.\n")
 
 
 def test_the_table_has_the_ends_and_the_counting_models(drawn):

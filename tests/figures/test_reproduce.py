@@ -53,6 +53,54 @@ def test_runs_end_where_the_authors_do(tmp_path, capsys):
     assert "no figE2*.csv in" in text
 
 
+def test_a_variant_has_a_row_of_its_own(tmp_path, capsys):
+    figure_rows.save(
+        tmp_path / "fig1_paper.parquet", on_news("SHINE", 100, 0),
+        on_news("SHINE", 200, 0).assign(p_solver_forward="anderson"))
+    _, text, _ = run(capsys, "reproduce", tmp_path)
+    rows = table(text, "Figures 1 and E.1, left")
+    assert {row["method"]: row["held-out loss"] for row in rows} == {
+        "`SHINE`": "107.65 / 129.00",
+        "`SHINE (forward=anderson)`": "107.65 / 229.00",
+    }
+
+
+def test_a_file_that_will_not_do_does_not_end_the_others(tmp_path, capsys):
+    other = on_news("SHINE", 100, 0).assign(
+        objective_dataset="toy", dataset_name="toy[seed=0]")
+    figure_rows.save(tmp_path / "fig2_paper.parquet", other)
+    figure_rows.save(
+        tmp_path / "fig1_paper.parquet", on_news("SHINE", 1, 0, "fair"))
+    figure_rows.pass_times(0.25).to_csv(
+        tmp_path / "backward_times_cpu.csv", index=False)
+    status, text, _ = run(capsys, "reproduce", tmp_path)
+    assert status == 0
+    assert "**Figure 2, left: 20 newsgroups**: " in text
+    assert "no data set 20news; it has toy." in text
+    assert "no run under the published protocol" in text
+    assert table(text, "Figure 3, x axis")
+
+
+def network_run(method, seed, end, **columns):
+    steps = np.array([0, 10, 20])
+    return rows(method, seed, 3, "digits", **{
+        "n_outer": 1.0 * steps, "forward_time": 4e-3 * steps,
+        "backward_time": 2e-3 * steps, "test_accuracy": [0.1, 0.5, end],
+    } | columns)
+
+
+def test_networks_without_the_full_solve(tmp_path, capsys):
+    figure_rows.save(
+        tmp_path / "deq_quick.parquet", network_run("SHINE", 0, 0.8),
+        network_run("SHINE", 1, 0.6, diverged=[0.0, 0.0, 1.0]))
+    status, text, _ = run(capsys, "reproduce", tmp_path)
+    assert status == 0
+    row = next(row for row in table(text, "Figure 3: networks")
+               if row["method"] == "`SHINE`" and row["steps"] == "0")
+    assert row["digits, here: top-1 (%)"] == "80.00 (-), 1 diverged"
+    assert row["digits, here: backward (ms)"] == "2 (- ×)"
+
+
 def test_nothing_to_compare(tmp_path, capsys):
     status, _, err = run(capsys, "reproduce", tmp_path)
     line, = err.splitlines()

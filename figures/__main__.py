@@ -40,7 +40,8 @@ def draw_figure(name, options):
 
 
 def _join(options, end):
-    return "_".join(filter(None, [options.name, end]))
+    # a protocol or a loss of a user's own may have a name that is no file's
+    return "_".join(filter(None, [options.name, end.replace("/", "-")]))
 
 
 def _print_winners(inputs):
@@ -85,7 +86,8 @@ def write_claims(name, options):
 
 def write_reproduction(name, options):
     """Print the paper's numbers beside ours; put them into a page."""
-    text = reproduce.compare(options.folder)
+    text, warnings = reproduce.compare(options.folder)
+    warn(warnings)
     print(text, end="")
     if options.page:
         put(options.page, "reproduce", text, command_of(name, options.words))
@@ -110,6 +112,7 @@ def write_findings(name, options):
         print(f"{mark}:", text, sep="\n")
         if options.page:
             put(options.page, mark, text, command)
+    warn(dict.fromkeys(record.warnings))
 
 
 def write_race(name, options):

@@ -21,6 +21,7 @@ from .plotting import (
     paper_style, plain_numbers, remove_empty,
 )
 from .results import ResultError, bare_name, read_measurement
+from .tables.league import in_words
 from .tables.markdown import cell, markdown
 
 TEXTS = ("network", "method", "dataset", "device", "fingerprint")
@@ -208,10 +209,11 @@ def table(found):
 def caption_of(found):
     """Say what the marks are."""
     least, most = found["batches"].min(), found["batches"].max()
-    batches = f"{least:.0f}" + (f" to {most:.0f}" if most > least else "")
+    batches = in_words(int(least), "batch", "batches") if (
+        most == least) else f"{least:.0f} to {most:.0f} batches"
     sizes = ", ".join(f"{n:.0f}" for n in sorted(set(found["batch_size"])))
     return (
-        f"Medians over {batches} batches of {sizes} pictures, of the ratio to "
+        f"Medians over {batches} of {sizes} pictures, of the ratio to "
         "the full solve on the same batch. Hollow: published, MDEQ SMALL on "
         "ImageNet beside SMALL, LARGE on CIFAR-10 beside the others."
     )

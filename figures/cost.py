@@ -229,7 +229,7 @@ def draw(inputs):
         f"{memory['batch_size'].iloc[0]:.0f}. (b) MDEQ "
         f"{first['network'].upper()} on {first['dataset']}, batches of "
         f"{first['batch_size']:.0f}, {first['device']}: medians of "
-        f"{first['batches']:.0f}. (c) Dense networks on digits, a mark per "
+        f"{first['batches']:.0f}. (c) Dense networks on digits, epoch by "
         f"epoch: medians of {seeds_of(training)}."
     )
     with paper_style():

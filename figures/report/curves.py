@@ -9,7 +9,7 @@ from ..arrivals import (
     add_gap, add_suboptimality, alive, is_network, seeds_of,
 )
 from ..methods import in_order, looks
-from ..plotting import X_LABELS
+from ..plotting import ROUNDING, X_LABELS
 from ..results import in_protocol_order
 from ..stats import complete, quantiles
 
@@ -47,7 +47,8 @@ def quantities_of(runs):
             percent=(100 * runs["test_accuracy"]).mask(dead, -np.inf),
         )
     relative = add_suboptimality(runs)
-    floor = relative["floor"].median()
+    # a logarithmic axis has no place for 0
+    floor = max(relative["floor"].median(), ROUNDING)
     return runs.assign(
         best_gap=relative["best_gap"].clip(lower=floor),
         gap_F=relative["gap"].clip(lower=floor),

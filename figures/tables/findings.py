@@ -51,10 +51,20 @@ class Record:
     Parameters
     ----------
     folder : Path
+
+    Attributes
+    ----------
+    warnings : list of str
+        What was wrong with the files read so far, a sentence each.
     """
 
     def __init__(self, folder):
-        self.folder, self._known = folder, {}
+        self.folder, self.warnings, self._known = folder, [], {}
+
+    def _read(self, names):
+        inputs = read_inputs(self.paths(names))
+        self.warnings += inputs.warnings
+        return inputs
 
     def paths(self, names):
         """Return the paths of those of some files that are there.
@@ -74,7 +84,7 @@ class Record:
 
     def runs(self, names):
         """Return the runs of those of some files that are there."""
-        return read_inputs(self.paths(names)).need_runs()
+        return self._read(names).need_runs()
 
     def league(self, names):
         """Return the problems of some files, and what to judge claims on.
@@ -82,9 +92,10 @@ class Record:
         These are lists of `league.Problem` and of `claims.Place`.
         """
         if names not in self._known:
-            inputs = read_inputs(self.paths(names))
-            problems = [] if inputs.runs is None else (
-                league.problems_of(inputs.runs)[0])
+            inputs, problems, warnings = self._read(names), [], []
+            if inputs.runs is not None:
+                problems, warnings = league.problems_of(inputs.runs)
+            self.warnings += warnings
             self._known[names] = (
                 problems, claims.places_in(inputs, problems))
         return self._known[names]

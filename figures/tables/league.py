@@ -239,9 +239,9 @@ def why_unranked(runs):
         "the start θ₀ is an optimum already, as far as F was measured")
 
 
-def in_words(n, noun):
-    """Return "1 seed" or "3 seeds"."""
-    return f"{n} {noun}{'s' if n != 1 else ''}"
+def in_words(n, noun, nouns=""):
+    """Return "1 seed" or "3 seeds"; ``nouns`` is another plural."""
+    return f"{n} {noun if n == 1 else nouns or noun + 's'}"
 
 
 def _these_seeds(seeds):

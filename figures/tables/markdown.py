@@ -18,7 +18,8 @@ def markdown(frame):
     if not len(frame.columns):
         return ""
     rows = [list(frame.columns), *frame.to_numpy().tolist()]
-    rows = [[text.replace("|", "\\|") for text in row] for row in rows]
+    rows = [[" ".join(text.replace("|", "\\|").split("\n")) for text in row]
+            for row in rows]
     widths = [max(3, *map(len, column)) for column in zip(*rows)]
     rows.insert(1, ["-" * width for width in widths])
     return "".join(

@@ -58,7 +58,7 @@ def newsgroups(path, schemes):
     ``schemes`` map the authors' name of a run to ours.  There is a row for
     each variant of a method, by its label.
     """
-    runs, _ = read_runs([path], ["20news"])
+    runs, warnings = read_runs([path], ["20news"])
     runs = runs[(runs["protocol"] == "published")
                 & (runs["formulation"] == "logistic")]
     rows = []
@@ -81,7 +81,14 @@ def newsgroups(path, schemes):
         raise ResultError(
             f"{path.name}: no run under the published protocol has the "
             "authors' methods and steps; run it longer")
-    return pd.DataFrame(rows)
+    return _warned(rows, warnings)
+
+
+def _warned(rows, warnings):
+    """Make a table that carries warnings about the file it is made of."""
+    table = pd.DataFrame(rows)
+    table.attrs["warnings"] = warnings
+    return table
 
 
 def inversion(path):
@@ -130,7 +137,7 @@ def networks(path):
         for name, file in PUBLISHED.items()
     }
     wanted = columns["CIFAR-10"].index
-    runs, _ = read_runs([path])
+    runs, warnings = read_runs([path])
     points = fig3.points_of(network_runs(runs))
     for name, own in points.groupby("dataset"):
         columns[f"{name}, here"] = beside_full(own)
@@ -145,7 +152,7 @@ def networks(path):
             wanted, key=lambda key: (CURVES.index(key[0]), -key[1])
         )
     ]
-    return pd.DataFrame(rows)
+    return _warned(rows, warnings)
 
 
 def passes(*paths):
@@ -235,9 +242,10 @@ Ours is the cosine of q with the exact q, of the median sample."""),
 def compare(folder):
     """Write every table that a folder has files for, in Markdown.
 
-    Of a file that will not do it is said why; the other tables go on.
+    Of a file that will not do it is said why; the other tables go on.  Also
+    returned are warnings about the files, a list of str.
     """
-    parts, missing = [], []
+    parts, missing, warnings = [], [], []
     for title, patterns, table, words in SECTIONS:
         found = next(filter(None, (
             sorted(folder.glob(pattern)) for pattern in patterns
@@ -248,15 +256,16 @@ def compare(folder):
             continue
         files = ", ".join(f"`{path.name}`" for path in found)
         try:
-            rows = markdown(table(*found))
+            rows = table(*found)
         except ResultError as error:
             parts.append(f"**{title}**: {error}.\n")
             continue
+        warnings += rows.attrs.get("warnings", ())
         words = textwrap.fill(f"**{title}**, from {files}.  {words}", 79)
-        parts.append(f"{words}\n\n{rows}")
+        parts.append(f"{words}\n\n{markdown(rows)}")
     if len(missing) == len(SECTIONS):
         raise ResultError(
             f"{folder}: has none of {', '.join(missing)}; run make figure "
             "SCALE=paper, and give the folder that it writes to"
         )
-    return "\n".join(parts)
+    return "\n".join(parts), warnings

@@ -120,6 +120,16 @@ def test_what_was_not_measured_is_said(tmp_path):
         assert findings.told(name, record).startswith("Not measured: `")
 
 
+def test_what_is_wrong_with_the_files_is_told(tmp_path, capsys):
+    other = bilevel("HOAG", 0, [1, 0], dataset="20news",
+                    p_obj_fingerprint="def")
+    save(tmp_path / "figE1_fair.parquet", other.assign(
+        p_obj_fingerprint="abc", objective_solver="SHINE"), other)
+    status, _, err = run(capsys, "findings", tmp_path)
+    assert status == 0
+    assert err.count("rows of 2 versions of the package (abc; def)") == 1
+
+
 def test_a_page_gets_what_it_has_a_place_for(tmp_path, capsys):
     page = tmp_path / "page.md"
     page.write_text(

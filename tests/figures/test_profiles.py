@@ -7,7 +7,7 @@ import pytest
 
 from helpers import league_numbers
 from helpers.figure_rows import (
-    assert_nothing_overlaps, bilevel, runs_of, table,
+    assert_nothing_overlaps, bilevel, run, runs_of, save, table,
 )
 from figures import profiles
 from figures.plotting import paper_style
@@ -94,6 +94,17 @@ def test_a_problem_whose_start_is_an_optimum_is_left_out():
     assert any("flat: left out: the start" in w for w in warnings)
     kept, = race.fair(league.problems_of(runs)[0])
     assert kept.dataset == "toy" and "1 seed;" in race.short([kept])
+
+
+def test_names_of_a_user_s_own_are_no_folders_and_no_lines(tmp_path, capsys):
+    path = save(tmp_path / "a.parquet", *(
+        bilevel("my\nsolver", seed, [1, 0.001], p_solver_protocol="a/b")
+        for seed in range(3)))
+    status, _, _ = run(capsys, "profiles", path, "--output-dir", tmp_path)
+    assert status == 0 and (tmp_path / "profiles_a-b.png").is_file()
+    text = (tmp_path / "profiles.md").read_text("utf-8")
+    shown, = table(text, "method")
+    assert shown["method"] == "my solver"
 
 
 def test_many_methods_are_drawn_and_legible():

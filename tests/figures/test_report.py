@@ -207,6 +207,12 @@ def test_curves_are_medians_and_the_menu_moves_them(tmp_path):
         assert len(button["args"][0]["visible"]) == len(figure["data"])
 
 
+def test_a_gap_of_zero_has_a_place_on_a_logarithmic_axis():
+    found = curves.quantities_of(runs_of(
+        bilevel("SHINE", 0, [1, 0.1, 0], value_error=0.0)))
+    assert (found[["best_gap", "gap_F"]] > 0).all(axis=None)
+
+
 def test_bands_are_quantiles_over_seeds():
     runs = runs_of(*(
         bilevel("SHINE", seed, [1, gap]) for seed, gap in

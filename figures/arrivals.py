@@ -75,9 +75,23 @@ def along(runs, name):
     return runs.groupby(RUN)[name].median()
 
 
+def per_step(runs, names):
+    """Compute what an outer step of each run takes, from totals.
+
+    From one point of a run to the next the totals, columns ``names``, grow by
+    an amount per outer step; the result, a row per run, has the medians over
+    the points, so that neither a cold start nor a phase of unrolled training
+    counts.
+    """
+    growth = runs.sort_values("step").groupby(RUN)[
+        ["n_outer", *names]].diff()
+    return growth[[*names]].div(growth["n_outer"], axis=0).groupby(
+        [runs[key] for key in RUN]).median()
+
+
 def per_pass(runs, name):
     """Compute milliseconds per pass from seconds since the start."""
-    return 1e3 * highest(runs, name) / highest(runs, "n_outer")
+    return 1e3 * per_step(runs, [name])[name]
 
 
 # Distances to the best

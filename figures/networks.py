@@ -4,7 +4,7 @@ import pandas as pd
 
 from .methods import rank
 from .results import ResultError
-from .arrivals import is_network
+from .arrivals import is_network, per_step
 from .tables.markdown import cell
 
 # Methods whose number of backward steps is known: 0 where none is solved.
@@ -57,16 +57,9 @@ def _by_protocol(runs):
 
 
 def costs_of(frame):
-    """Compute what an outer step of each run costs: COSTS, times in ms.
-
-    Result files have totals.  From one point to the next they grow by a cost
-    per outer step; taken is the median over the points of a run, so that
-    neither a cold start nor a phase of unrolled training counts.
-    """
-    growth = frame.sort_values("step").groupby(RUN)[["n_outer", *COSTS]].diff()
-    per_step = growth[list(COSTS)].div(growth["n_outer"], axis=0)
-    of_run = [frame[key] for key in RUN]
-    return per_step.groupby(of_run).median() * pd.Series(COSTS)
+    """Compute what an outer step of each run costs: COSTS, times in ms."""
+    costs = per_step(frame, list(COSTS)) * pd.Series(COSTS)
+    return costs.droplevel("protocol")
 
 
 def summarise(frame):

@@ -351,7 +351,8 @@ CLAIMS = (
     Claim(
         "In networks the backward pass is cheaper than the full solve",
         "Figure 3",
-        "Time of a backward pass: less, the ratio above 1.",
+        "Time of a backward pass, the median along a run: less, the ratio "
+        "above 1.",
         ("network",), (("backward",),), FREE,
     ),
     Claim(

@@ -63,7 +63,8 @@ then at 1e-3, and so on.
 highest of the methods' median test accuracies in these files, and "time to
 best − 2" is the time until the accuracy, measured about once an epoch, is
 first within 2 points of it.  *Cosine of q* is that of the median sample of a
-fixed batch.  *Backward* and *forward* are milliseconds per pass.
+fixed batch.  *Backward* and *forward* are milliseconds per pass, the median
+over the points of a run: a phase of unrolled training does not count.
 
 **Bold** marks a winner: the best of a column by the average of its ranks over
 the seeds, if its sign test against each other method of the same protocol

@@ -449,6 +449,18 @@ def test_bold_and_the_sentence_name_one_method():
     assert "decided seed by seed, though SHINE has the better" in told
 
 
+def test_unrolled_training_is_no_backward_pass():
+    """Two of five points are of unrolled steps, which take 100 times."""
+    problem, = problems_of(pd.concat([
+        rows(m, s, 6, test_accuracy=0.5, n_outer=10 * np.arange(6),
+             forward_time=0.0,
+             backward_time=[0, 1, 2, 2 + x, 2 + 2 * x, 2 + 3 * x])
+        for m, x in (("SHINE", 0.01), ("HOAG", 0.1)) for s in SEEDS]))
+    found = problem.league.set_index(["method", "quantity"])["median"]
+    assert found["SHINE", "backward"] == pytest.approx(1)
+    assert found["HOAG", "backward"] == pytest.approx(10)
+
+
 def test_times_of_two_files_have_no_winner():
     frames = [pd.concat([
         bilevel(m, s, [1, 0.001], unit=unit, n_g=[0, 10 * unit])

@@ -47,11 +47,12 @@ interval lies there as a whole and p is at most {stats.LEVEL} after Holm's
 correction. It is refuted where the interval lies elsewhere as a whole and the
 p-value for that is as small. All else is undecided. A claim with a margin
 ("within", "at least as") is tested against the margin, on the seeds where at
-least one of the two arrives. Two methods that are equal on every seed, or
-whose accuracies or cosines differ by the same number on every seed, are not
-tested. Suboptimalities that differ by no more than the error of F are a tie.
-Runs of two packages are not compared, and times of two files or machines
-neither: they were measured on different occasions.
+least one of the two arrives, and not where the two are equal on every seed. A
+t-test needs differences that are not all the same. Suboptimalities that differ
+by no more than the error of F are a tie. Runs of two packages are not
+compared, and times of two files or machines neither: they were measured on
+different occasions.
+
 Holm's family are the comparisons of the same two methods in one claim, on one
 data set in one protocol: first arrival and arrival to stay, counts and times
 apart. What the files lack counts in it too, and no other method does: no

@@ -147,19 +147,20 @@ def fetch(*options):
 def race(config, path):
     """Run a benchopt configuration into a result file.
 
-    benchopt names a second file of the same name anew.  The run therefore
-    writes a new file, which then takes the place of the earlier one; that
-    one is kept beside it.
+    benchopt names a second file of the same name anew.  The earlier one is
+    therefore put aside; it is kept beside the new one, or comes back to its
+    place where there is none.
     """
-    options = "--config", f"configs/{config}.yml"
-    new = path.with_name(f"{path.stem}.new-{os.getpid()}.parquet")
+    aside = path.with_name(f"{path.stem}.aside-{os.getpid()}.parquet")
+    if path.exists():
+        path.replace(aside)
     try:
-        call("run", ".", *options, "--output", new)
-    finally:
-        if new.exists():  # also what had finished before an interruption
-            if path.exists():
-                path.replace(path.with_suffix(".previous.parquet"))
-            new.replace(path)
+        call("run", ".", "--config", f"configs/{config}.yml",
+             "--output", path)
+    finally:  # an interrupted run may have written what had finished
+        if aside.exists():
+            aside.replace(path.with_suffix(".previous.parquet")
+                          if path.exists() else path)
     print(f"result file: {shown(path)}", flush=True)
 
 

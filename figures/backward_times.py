@@ -13,14 +13,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .fig3 import LOOKS, PUBLISHED, read_published
-from .figE2 import versions_of
 from .methods import BY_NAME
 from .networks import steps_in_words
 from .plotting import (
     COLUMN, MOST_COLUMNS, PAGE, Drawing, add_caption, add_legend, literal,
     paper_style, plain_numbers, remove_empty,
 )
-from .results import ResultError, bare_name, read_measurement
+from .results import (
+    ResultError, bare_name, read_measurement, versions_of,
+)
 from .tables.league import in_words
 from .tables.markdown import cell, markdown
 
@@ -256,4 +257,4 @@ def draw(inputs):
         figure = plot(found, caption)
     return Drawing(
         {"": figure}, caption, {"": page(frame)},
-        versions_of(map(read_times, paths)))
+        versions_of(paths))

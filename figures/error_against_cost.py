@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .figE2 import versions_of
 from .methods import ORDER, looks
 from .plotting import (
     COLUMN, MOST_COLUMNS, PAGE, X_LABELS, Drawing, add_caption, add_legend,
     literal, paper_style, plain_numbers,
 )
-from .results import ResultError, bare_name, read_measurement
+from .results import (
+    ResultError, bare_name, read_measurement, versions_of,
+)
 from .stats import TIE, wins_losses_ties
-from .tables.league import in_words
+from .tables.league import in_words, number
 from .tables.markdown import markdown
 
 TEXTS = ("task", "start", "method", "fingerprint")
@@ -296,13 +297,6 @@ def tables(frame):
         yield markdown(polished)
 
 
-def number(value, form):
-    """Format a number; infinity is "∞", and NaN "–"."""
-    if math.isnan(value):
-        return "–"
-    return "∞" if math.isinf(value) else format(value, form)
-
-
 def _by_task(values, form):
     """Tabulate medians, a row per method and a column per task."""
     medians = values.groupby(["method", "task"]).median().unstack("task")
@@ -488,5 +482,5 @@ def draw(inputs):
         figures, caption_of(frame, first),
         {"": f"{page(frame)}\nFrom {', '.join(p.name for p in files)}, "
              f"package {', '.join(prints)}.\n"},
-        versions_of(read_errors([path]) for path in files),
+        versions_of(files),
     )

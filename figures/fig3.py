@@ -213,8 +213,8 @@ def lost_in_words(points):
     every = points[points["diverged"] == points["seeds"]]
     return "".join(
         f" {words}: {listed(own)}." for words, own in (
-            ("Without runs that diverged", some),
-            ("Not drawn, since every run diverged", every))
+            ("These marks leave out runs that diverged", some),
+            ("These marks are not drawn, since every run diverged", every))
         if len(own))
 
 

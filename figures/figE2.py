@@ -14,7 +14,7 @@ from .plotting import (
     paper_style, remove_empty,
 )
 from .results import (
-    ResultError, bare_name, read_measurement, settings_in_name,
+    ResultError, bare_name, read_measurement, settings_in_name, versions_of,
 )
 from .tables.markdown import markdown
 
@@ -85,21 +85,6 @@ def read_alignment(paths):
     ]).drop_duplicates(list(KEY), ignore_index=True)
     return frame.assign(
         network=frame["dataset"].map(titles_of(frame["dataset"].unique()))
-    )
-
-
-def versions_of(frames):
-    """Warn of measurements by several versions of the package.
-
-    There is a frame per file: rows that two have are read of the first
-    alone, which would hide the version of the other.
-    """
-    prints = sorted(set().union(*(frame["fingerprint"] for frame in frames)))
-    if len(prints) < 2:
-        return ()
-    return (
-        f"rows of {len(prints)} versions of the package "
-        f"({', '.join(prints)}); measure again to compare",
     )
 
 
@@ -251,4 +236,4 @@ def draw(inputs):
         "": f"From {', '.join(path.name for path in files)}, package "
             f"{', '.join(sorted(frame['fingerprint'].unique()))}.\n\n"
             f"{EXPLAINED}\n{tables(frame)}",
-    }, versions_of(read_alignment([path]) for path in files))
+    }, versions_of(files))

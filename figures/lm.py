@@ -115,8 +115,8 @@ def draw(inputs):
     caption = band_in_words(frame, QUANTILES)
     if frame[BIGRAM].notna().any():
         caption += (
-            " Where every method ends below the bigram's line, what is above "
-            "is cut off."
+            " Where every method ends below the bigram's line, the axis ends "
+            "just above that line."
         )
     with paper_style():
         figure = plot(frame, caption)

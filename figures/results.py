@@ -288,6 +288,19 @@ def read_measurement(path, texts, numbers, remedy, key=(), words=None):
         key) else frame
 
 
+def versions_of(paths):
+    """Warn of measurements by several versions of the package, a tuple.
+
+    Whole files count: a row that two have is read of the first alone.
+    """
+    prints = sorted({
+        name for path in paths for name in pd.read_csv(
+            path, usecols=["fingerprint"], dtype=str)["fingerprint"]})
+    return () if len(prints) < 2 else (
+        f"rows of {len(prints)} versions of the package "
+        f"({', '.join(prints)}); measure again to compare",)
+
+
 # Settings: the parameters of a solver or of a data set
 
 class _Plain(pickle.Unpickler):
@@ -517,8 +530,8 @@ def with_optimum(rows):
         "bare_dataset", "dataset_settings", "data", "seed")]
     lowest = rows["value_function"].where(alive).groupby(
         own, dropna=False).transform("min")
-    known = rows["optimum"].groupby(own, dropna=False).transform("min")
-    known = rows["optimum"].fillna(known)
+    known = rows["optimum"].fillna(
+        rows["optimum"].groupby(own, dropna=False).transform("min"))
     return rows.assign(
         optimum=known.fillna(lowest),
         estimated=1.0 * (known.isna() & lowest.notna()),
@@ -578,8 +591,8 @@ def cut_off(runs):
     short = ends[ends["step"] < ends.groupby(group)["step"].transform("max")]
     return [
         f"{dataset}, {protocol} protocol: {method} ends before the others "
-        f"(seed {', '.join(f'{seed:.0f}' for seed in own['seed'])}): what "
-        "stays, and what is last, is of a shorter run there"
+        f"(seed {', '.join(f'{seed:.0f}' for seed in own['seed'])}): its last "
+        "numbers, and its arrivals to stay, are those of a shorter run"
         for (dataset, protocol, method), own in short.groupby(
             ["dataset", "protocol", "method"])
     ]

@@ -100,7 +100,7 @@ def _pairs(one, other):
     return pairs[:, ~np.isnan(pairs).any(axis=0)]
 
 
-def apart(one, other, error):
+def equal_within(one, other, error):
     """Make pairs equal whose numbers differ by no more than an error.
 
     Parameters
@@ -313,7 +313,7 @@ def winner(numbers, better, errors=None):
     for other in numbers.columns.drop(best):
         pair = numbers[best], numbers[other]
         if errors is not None:
-            pair = apart(*pair, errors[[best, other]].max(axis=1))
+            pair = equal_within(*pair, errors[[best, other]].max(axis=1))
         p_values.append(2 * sign_test(gain(*pair), 0, "greater"))
     return best if holm(p_values).max() <= LEVEL else None
 

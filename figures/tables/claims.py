@@ -26,7 +26,7 @@ VERDICTS = (CONFIRMED, REFUTED, UNDECIDED, UNTESTED)
 SAME = "equal on every seed"  # two runs of the same steps, say
 MARGIN = 1.1  # "at least as fast": at most a tenth slower
 POINTS = 0.5  # of accuracy
-EXACT = 1e-6  # errors below it are none: a cosine tells no more than 1e-8
+LEAST_ERROR = 1e-6  # a cosine in float64 tells errors from 1e-8 on
 
 RULES = f"""\
 Two methods are compared seed by seed, on the seeds that both were run with.
@@ -50,8 +50,8 @@ p-value for that is as small. All else is undecided. A claim with a margin
 least one of the two arrives, and not where the two are equal on every seed. A
 t-test needs differences that are not all the same. Suboptimalities that differ
 by no more than the error of F are a tie. Runs of two packages are not
-compared, and times of two files or machines neither: they were measured on
-different occasions.
+compared. Times of two files or machines are not compared either, since they
+were measured on different occasions.
 
 Holm's family are the comparisons of the same two methods in one claim, on one
 data set in one protocol: first arrival and arrival to stay, counts and times
@@ -97,7 +97,7 @@ def _signed(x):
 
 def _rounded(x):
     """Return a ratio as text: three digits, whatever its size."""
-    return "–" if np.isnan(x) else league.number(float(f"{x:.3g}"), "")
+    return league.number(float(f"{x:.3g}"), "")
 
 
 def three(size):
@@ -229,7 +229,7 @@ def _inversion_place(points):
     error = np.sqrt((ratio - 1)**2 + 2 * ratio * apart)
     numbers = pd.DataFrame({
         "method": points["direction"], "seed": points["try"],
-        "error of B v": error.clip(lower=EXACT),
+        "error of B v": error.clip(lower=LEAST_ERROR),
     }).set_index(["method", "seed"])
     return Place("breast cancer, L-BFGS", "inversion", numbers, seeds="tries")
 
@@ -345,7 +345,8 @@ CLAIMS = (
         "random ones not",
         "Figure 2, right",
         "‖B v − J⁻¹ v‖ / ‖J⁻¹ v‖ of one try's B, not told from 0 below "
-        f"{EXACT:.0e}: lower than in a random direction, the ratio above 1.",
+        f"{LEAST_ERROR:.0e}: lower than in a random direction, the ratio "
+        "above 1.",
         ("inversion",), (("error of B v",),),
         (("prescribed", "random"), ("krylov", "random")),
     ),
@@ -477,7 +478,7 @@ def compare(place, quantity, one, other, region, size=1):
     if quantity.endswith("suboptimality") and league.ERROR in place.numbers:
         errors = place.table(league.ERROR).reindex(
             index=both.index, columns=[one, other])
-        pairs = stats.apart(*pairs, errors.max(axis=1))
+        pairs = stats.equal_within(*pairs, errors.max(axis=1))
     if region.low < 0:  # where neither arrives, any margin would be kept
         pairs = pairs[:, np.isfinite(pairs).any(axis=0)]
     effects = scale.effects(*pairs)

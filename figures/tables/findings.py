@@ -367,7 +367,7 @@ def errors(record):
     for name in filter(set(costs).__contains__, error_against_cost.SHOWN):
         rows.append({"method": f"`{name}`"} | {
             f"q at HOAG's cost, {tol:g}":
-                error_against_cost.number(own[name], ".1g")
+                league.number(own[name], ".1g")
             for tol, own in zip(budgets, at_cost)
         } | {
             "dF/dθ within 1 %":

@@ -345,8 +345,8 @@ class Problem:
 
     ``numbers`` has what the league summarises: a row per run, indexed by
     RUN, and a column per title.  ``unranked`` says why no method can be said
-    to arrive; "" where some can.  ``apart`` are the protocols whose methods
-    were timed on several occasions.
+    to arrive; "" where some can.  ``timed_apart`` are the protocols whose
+    methods were timed on several occasions.
     """
 
     dataset: str
@@ -355,7 +355,7 @@ class Problem:
     league: pd.DataFrame
     numbers: pd.DataFrame
     unranked: str = ""
-    apart: frozenset = frozenset()
+    timed_apart: frozenset = frozenset()
 
     @property
     def n_seeds(self):
@@ -405,7 +405,7 @@ def league_of(runs, numbers, columns):
     return pd.DataFrame(rows)
 
 
-def timed_apart(runs):
+def find_timed_apart(runs):
     """Return the protocols whose methods were not timed on one occasion."""
     return frozenset(
         protocol for protocol, own in runs.groupby("protocol")
@@ -476,7 +476,7 @@ def problem_of(runs):
     numbers = pd.DataFrame({c.title: c.of(runs) for c in columns})
     if family is BILEVEL:
         numbers[ERROR] = highest(runs, "floor")
-    apart = timed_apart(runs)
+    apart = find_timed_apart(runs)
     league = add_winners(
         league_of(runs, numbers, columns), numbers, columns, apart)
     return Problem(
@@ -519,7 +519,9 @@ def _only(problem, methods):
 # Text
 
 def number(x, form):
-    """Format a number: three digits, or all before the point."""
+    """Format a number: three digits, or all before the point; NaN is "–"."""
+    if np.isnan(x):
+        return "–"
     if np.isinf(x):
         return "∞" if x > 0 else "−∞"
     if x == 0:
@@ -657,7 +659,7 @@ def _first(problem, protocol, title):
         return f"no method has a finite median of {title}"
     best = rows.loc[finite.idxmin()]
     winner = rows[rows["winner"]]
-    if column.is_time and protocol in problem.apart:
+    if column.is_time and protocol in problem.timed_apart:
         more = "of times that were measured on several occasions"
     elif len(winner) and best["method"] not in set(winner["method"]):
         lowest, best = best["method"], winner.iloc[0]

@@ -100,6 +100,28 @@ def test_what_had_finished_before_a_failure_is_kept(calls, tmp_path, capsys):
     assert capsys.readouterr().err == "error: benchopt\n"
 
 
+def test_an_earlier_file_comes_back_where_there_is_no_new_one(
+    calls, tmp_path, monkeypatch
+):
+    def fails(*words, module=""):
+        raise Failed("benchopt")
+
+    result = tmp_path / "fig1_quick.parquet"
+    result.write_text("before")
+    monkeypatch.setattr(figures, "call", fails)
+    assert main(["fig1", "--output-dir", str(tmp_path)]) == 1
+    assert [*tmp_path.iterdir()] == [result]
+    assert result.read_text() == "before"
+
+
+def test_a_run_is_told_the_name_that_its_file_keeps(calls, tmp_path):
+    """benchopt's last line names the file, for the next command."""
+    for _ in range(2):
+        main(["fig1", "--output-dir", str(tmp_path)])
+    told = {words[-1] for _, *words in calls if words[0] == "run"}
+    assert told == {str(tmp_path / "fig1_quick.parquet")}
+
+
 def test_missing_data_are_left_to_the_run(calls, tmp_path):
     calls.fails = ("prepare",)
     assert main(["fig1", "--output-dir", str(tmp_path)]) == 0

@@ -70,7 +70,7 @@ def test_every_method_has_its_end_on_the_axis(bits, columns, top):
         run_of("SHINE", 0, bits, **columns))))
     low, high = found.figures[""].axes[0].get_ylim()
     assert low < 2 and top <= high < 1.1 * top
-    assert ("what is above is cut off" in found.caption) == (
+    assert ("ends just above that line" in found.caption) == (
         "baseline_bigram" not in columns)
     assert "nan" not in found.tables[""]
 

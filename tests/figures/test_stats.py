@@ -207,7 +207,7 @@ COSTS = np.array([[1, 2, INF], [4, 2, 8], [INF, INF, INF], [3, 3, 9]])
 
 
 def test_numbers_within_an_error_are_the_same():
-    pairs = stats.apart(
+    pairs = stats.equal_within(
         [0, 0, 1, INF, 1], [0.5, 2, 1.5, INF, INF], [1, 1, NAN, 1, 1])
     assert pairs.T.tolist() == [
         [1, 1], [1, 2], [1, 1.5], [INF, INF], [1, INF]]

@@ -214,8 +214,8 @@ def test_figure_3(drawn):
 
 @pytest.mark.parametrize("dead, words, drawn_at", [
     ((), "", 81 + 1 / 3),
-    ((0,), "leave out runs that diverged: SHINE at 7 on pictures (2 of 3 seeds;"
-           " 1 diverged).", 82),
+    ((0,), "leave out runs that diverged: SHINE at 7 on pictures "
+           "(2 of 3 seeds; 1 diverged).", 82),
     ((0, 1, 2), "not drawn, since every run diverged: SHINE at 7 on pictures "
                 "(0 of 3 seeds; 3 diverged).", None),
 ])

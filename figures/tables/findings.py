@@ -606,10 +606,30 @@ def verdicts(record):
     return "", markdown(pd.DataFrame(rows))
 
 
+def speed(record):
+    """What the suite itself costs on one thread, a table."""
+    path, = record.paths(("benchmarks.csv",))
+    found = read_measurement(
+        path, ("section", "what", "reference"), ("ratio", "low", "high"),
+        "give the CSV file of `python -m benchmarks`")
+    one = found[~found["what"].str.contains("threads: [^1]")]
+    need(len(one), f"a line of one thread in {path.name}")
+    return "", markdown(pd.DataFrame({
+        "section": "`" + one["section"] + "`",
+        "what": one["what"].str.replace("; threads: 1", ""),
+        "ratio": one["ratio"].map("{:.2f}".format),
+        "quartiles": [
+            "" if low == high else f"{low:.2f} to {high:.2f}"
+            for low, high in zip(one["low"], one["high"])],
+        "of": one["reference"],
+    }))
+
+
 PARAGRAPHS = {
     paragraph.__name__: paragraph for paragraph in (
         instrument, verdicts, sooner, free, opa, theorems, several, errors,
         passes, accuracy, alignment, language, one, many, deep,
+        speed,
     )
 }
 

@@ -196,6 +196,23 @@ def test_runs_that_rounding_moves_are_counted(tmp_path):
         assert "1 of 2 runs under the fair step" in text
 
 
+SPEED = pd.DataFrame({
+    "section": ["pieces", "pieces", "growth"],
+    "what": ["a product; threads: 1", "a product; threads: 2", "exponent"],
+    "ratio": [1.5, 2.5, 0.7], "low": [1.25, 2.0, 0.7],
+    "high": [1.75, 3.0, 0.7], "reference": "what it reads"})
+
+
+def test_the_cost_of_the_suite_is_that_on_one_thread(tmp_path):
+    SPEED.to_csv(tmp_path / "benchmarks.csv", index=False)
+    lines = findings.told("speed", findings.Record(tmp_path)).splitlines()
+    assert [[word.strip() for word in line.strip("|").split("|")]
+            for line in lines[2:]] == [
+        ["`pieces`", "a product", "1.50", "1.25 to 1.75", "what it reads"],
+        ["`growth`", "exponent", "0.70", "", "what it reads"],
+    ]
+
+
 # What a record lacks
 
 def errors(**changes):
@@ -247,6 +264,8 @@ ROUNDED = pd.DataFrame({
     ("instrument", {"outer_rules": RULES,
                     "rounding": ROUNDED.assign(protocol="odd")},
      "Not in this record: the protocol fair or published in rounding.csv."),
+    ("speed", {"benchmarks": SPEED[1:2]},
+     "Not in this record: a line of one thread in benchmarks.csv."),
     ("deep", {"backward_times_cpu": pass_times(0.2)},
      "Not in this record: the times of SHINE in MDEQ LARGE or SMALL."),
 ])

@@ -1,6 +1,6 @@
 """Run the fast tests as other processors would, and on other Pythons.
 
-    python tests/helpers/machines.py [NAME ...]
+    python tests/helpers/machines.py [NAME ...] [-- OPTION OF PYTEST ...]
 
 The tests run once per line of `MACHINES`, then once per virtual environment
 .venv-* of the suite's folder, which for instance
@@ -35,12 +35,13 @@ def variants():
     return here + others
 
 
-def run(name, python, settings):
+def run(name, python, settings, options):
     """Run the tests; return a line on them."""
     print(f"== {name}: {python} {settings or ''}", flush=True)
     began = time.monotonic()
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-m", "not slow"], cwd=ROOT,
+        [python, "-m", "pytest", "-q", "-m", "not slow", *options],
+        cwd=ROOT,
         env=os.environ | settings,
     )
     minutes = (time.monotonic() - began) / 60
@@ -50,12 +51,14 @@ def run(name, python, settings):
 
 def main(words):
     """Command line; exit status."""
+    at = words.index("--") if "--" in words else len(words)
+    names, options = words[:at], words[at + 1:]
     verdicts = [
-        run(*variant) for variant in variants()
-        if not words or variant[0] in words
+        run(*variant, options) for variant in variants()
+        if not names or variant[0] in names
     ]
     if not verdicts:
-        sys.exit(f"{' '.join(words)}: no such machine or environment")
+        sys.exit(f"{' '.join(names)}: no such machine or environment")
     print("", *verdicts, sep="\n")
     return int(any("FAILED" in verdict for verdict in verdicts))
 

@@ -198,16 +198,18 @@ def test_runs_that_rounding_moves_are_counted(tmp_path):
 
 SPEED = pd.DataFrame({
     "section": ["pieces", "pieces", "growth"],
-    "what": ["a product; threads: 1", "a product; threads: 2", "exponent"],
+    "what": ["a product; threads: 1", "a product; threads: 12", "exponent"],
     "ratio": [1.5, 2.5, 0.7], "low": [1.25, 2.0, 0.7],
-    "high": [1.75, 3.0, 0.7], "reference": "what it reads"})
+    "high": [1.75, 3.0, 0.7], "reference": "what it reads",
+    "fingerprint": "abc"})
 
 
 def test_the_cost_of_the_suite_is_that_on_one_thread(tmp_path):
     SPEED.to_csv(tmp_path / "benchmarks.csv", index=False)
     lines = findings.told("speed", findings.Record(tmp_path)).splitlines()
+    assert lines[0] == "Measured by the package `abc`."
     assert [[word.strip() for word in line.strip("|").split("|")]
-            for line in lines[2:]] == [
+            for line in lines[4:]] == [
         ["`pieces`", "a product", "1.50", "1.25 to 1.75", "what it reads"],
         ["`growth`", "exponent", "0.70", "", "what it reads"],
     ]

@@ -11,7 +11,7 @@ import pytest
 from helpers import figure_rows
 from helpers.figure_rows import bilevel, older, rows, run, runs_of, save
 from figures import __main__ as command
-from figures.tables import league
+from figures.tables import findings, league
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = (0, 1, 2)
@@ -585,15 +585,23 @@ def test_readme_needs_one_pair_of_marks(tmp_path, capsys, text):
     assert readme.read_text(encoding="utf-8") == text
 
 
+@pytest.fixture(scope="module")
+def record():
+    """The findings' record of results/, read once for all pages."""
+    return findings.Record(ROOT / "results")
+
+
 @pytest.mark.parametrize("name, marked", [
     ("README.md", r"<!-- deep:begin (.*) -->"),
     ("README.md", r"<!-- race:begin (.*) -->"),
     ("docs/results.md", r"<!-- verdicts:begin (.*) -->"),
+    ("docs/performance.md", r"<!-- speed:begin (.*) -->"),
     ("results/race.md", r"Made by `(.*)`"),
     ("results/league.md", r"Made by `(.*)`"),
 ])
-def test_committed_tables_are_not_stale(name, marked, tmp_path, monkeypatch,
-                                        capsys):
+def test_committed_tables_are_not_stale(name, marked, record, tmp_path,
+                                        monkeypatch, capsys):
+    monkeypatch.setattr(findings, "Record", lambda folder: record)
     text = (ROOT / name).read_text(encoding="utf-8")
     told = re.search(marked, text)[1]
     program, option, package, *words = shlex.split(told)
@@ -603,7 +611,7 @@ def test_committed_tables_are_not_stale(name, marked, tmp_path, monkeypatch,
         if path.suffix in (".parquet", ".csv"):
             os.symlink(path, tmp_path / "results" / path.name)
     (tmp_path / "docs").mkdir()
-    for page in "README.md", "docs/results.md":
+    for page in "README.md", "docs/results.md", "docs/performance.md":
         (tmp_path / page).write_text(
             (ROOT / page).read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)

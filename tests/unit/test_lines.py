@@ -98,8 +98,9 @@ def test_same_iterates_as_by_the_energy(name, c2):
     equation = drawn(PROBLEMS[name]())
     for n in 1, 4, 12:
         finder = LBFGS(c2=c2, max_iter=n)
+        # nearer a root, rounding decides how many points a search tries
         ours, theirs = (
-            finder(e, atol=1e-7) for e in (equation, plain(equation))
+            finder(e, atol=1e-3) for e in (equation, plain(equation))
         )
         assert relative(ours.z, theirs.z) < 1e-6
         assert (ours.n_iter, ours.n_g) == (theirs.n_iter, theirs.n_g)

@@ -198,14 +198,18 @@ def mean_interval(effects, level=0.95):
 
     It is exact for normal differences, and keeps its level at three seeds,
     where a bootstrap does not.  With an infinite difference (a run that
-    diverged), or fewer than two pairs, the interval is infinite.
+    diverged), or fewer than two pairs, the interval is infinite.  What TIE
+    calls no effect is 0.
     """
     effects = np.asarray(effects, dtype=float)
     middle = float(np.mean(effects)) if len(effects) else np.nan
     if len(effects) < 2 or not np.isfinite(effects).all():
         return Estimate(middle, -np.inf, np.inf)
     half = sem(effects) * t.ppf((1 + level) / 2, len(effects) - 1)
-    return Estimate(middle, middle - float(half), middle + float(half))
+    return Estimate(*(
+        float(x) if abs(x) > TIE else 0.0
+        for x in (middle, middle - half, middle + half)
+    ))
 
 
 def t_test(effects, at=0.0, alternative="two-sided"):

@@ -198,8 +198,8 @@ def mean_interval(effects, level=0.95):
 
     It is exact for normal differences, and keeps its level at three seeds,
     where a bootstrap does not.  With an infinite difference (a run that
-    diverged), or fewer than two pairs, the interval is infinite.  What TIE
-    calls no effect is 0.
+    diverged), or fewer than two pairs, the interval is infinite.  Numbers
+    within TIE of 0 are 0.
     """
     effects = np.asarray(effects, dtype=float)
     middle = float(np.mean(effects)) if len(effects) else np.nan

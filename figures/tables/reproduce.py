@@ -226,7 +226,9 @@ these two vectors."""),
 The published numbers are of CIFAR-10 with MDEQ LARGE, 5 seeds, and of ImageNet
 with MDEQ SMALL, 1 seed.  What can be compared across data sets is the
 difference to the full solve, in points, and how much faster than it the
-backward pass is."""),
+backward pass is.  A configuration need not run one method twice: one step of
+`HOAG` is `Jacobian-Free`, and one step from `Jacobian-Free` is `Neumann` with
+one term."""),
     ("Figure 3, x axis: the paper's networks", ["backward_times*.csv"],
      passes, """\
 How many times faster than the full solve a backward pass is; no network is

@@ -89,10 +89,16 @@ def test_the_interval_of_the_mean_and_its_test_are_scipy_s():
     assert diverged == ((-INF, -INF, INF), 1, 1)
     same = BY_MEAN(np.zeros(4), low=-0.5, high=0.5)
     assert same == ((0, 0, 0), 1, 1)
-    effects = np.array([0.1, 0.2, -0.3])
-    assert effects.mean() != 0  # by rounding
+
+
+def test_a_mean_that_only_rounding_tells_from_zero_is_zero():
+    effects = np.array([0.1, 0.2, -0.3 + 1e-12])
     middle, low, high = stats.mean_interval(effects)
-    assert middle == 0 and low == pytest.approx(-high)
+    assert middle == 0
+    assert low == pytest.approx(-high)
+    assert high > 0.1
+    assert stats.mean_interval(effects + 1e-8).middle == pytest.approx(
+        1e-8, rel=1e-3)
 
 
 def test_equivalence_is_two_one_sided_tests():

@@ -14,7 +14,8 @@ from benchopt.results.parquet import to_parquet
 from benchmark_shine.fingerprints import fingerprint
 from experiments import entries, ledger, record
 from experiments.entries import (
-    BadEntry, Drawing, Entry, Record, Runs, parts_of, read_record,
+    BadEntry, Drawing, Entry, Record, Runs, listed, named, parts_of,
+    read_record,
 )
 from experiments.ledger import Ledger
 from figures.results import read_parquet, settings_of
@@ -439,3 +440,28 @@ def test_the_page_says_where_each_file_is_from(tmp_path, suite):
         "table.csv is of package fedcba987654, and neither of 0123456789ab "
         "nor listed as older",
     ]
+
+
+def test_committed_rows_are_of_the_entry_s_seeds_and_protocols(root_dir):
+    checked = []
+    for entry in read_record().entries:
+        path = root_dir / "results" / f"{entry.name}.parquet"
+        if not entry.runs or not path.exists():
+            continue
+        rows = pd.read_parquet(path)
+        rows["name"] = rows["dataset_name"].str.partition("[")[0]
+        for name, its in rows.groupby("name"):
+            asked = [
+                listed(settings["seed"]) for runs in entry.runs
+                for dataset in runs.read()["dataset"]
+                for other, settings in [named(dataset)]
+                if other == name and "seed" in settings
+            ]
+            if asked:
+                checked.append(name)
+                assert set(its["p_dataset_seed"]) == set().union(*asked), path
+        protocols = {p for runs in entry.runs for p in runs.protocols}
+        if all(runs.protocols for runs in entry.runs):
+            found = rows["p_solver_protocol"].dropna()
+            assert set(found) == protocols, path
+    assert len(checked) > 10
